@@ -1,0 +1,35 @@
+"""Stage training data from HDFS into HDF5 chunks and memcached, and feed MPI trainers from them.
+
+Names are loaded when first used, so that staging needs no torch and training no h5py.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from datafeed import errors
+
+if TYPE_CHECKING:
+    from datafeed.cache.client import CacheClient
+    from datafeed.feed.feed import Feed, open
+    from datafeed.loading.loader import DataLoader
+    from datafeed.loading.order import Order
+    from datafeed.staging.stage import stage
+
+__version__ = "0.1.0.dev0"
+
+__all__ = ["CacheClient", "DataLoader", "Feed", "Order", "errors", "open", "stage"]
+
+_HOMES = {
+    "CacheClient": "datafeed.cache.client",
+    "DataLoader": "datafeed.loading.loader",
+    "Feed": "datafeed.feed.feed",
+    "Order": "datafeed.loading.order",
+    "open": "datafeed.feed.feed",
+    "stage": "datafeed.staging.stage",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'datafeed' has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)

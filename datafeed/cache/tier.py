@@ -1,0 +1,77 @@
+"""The protocol of a tier: somewhere chunks can be fetched from."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from threading import Lock
+from typing import Protocol
+
+__all__ = ["ChunkRequest", "Counters", "Tier"]
+
+
+@dataclass(frozen=True)
+class ChunkRequest:
+    """A chunk to fetch, and where its payload goes."""
+
+    chunk: int
+    """Ordinal in the feed."""
+    views: Sequence[memoryview]
+    """Writable buffers (format ``B``), one for each piece of the chunk in payload order, of
+    exactly the pieces' lengths; some may be empty."""
+
+    @property
+    def n_bytes(self) -> int:
+        """Bytes of the payload."""
+        return sum(view.nbytes for view in self.views)
+
+
+@dataclass
+class Counters:
+    """What a tier was asked and how it answered, counted in chunks; ``bytes`` in bytes.
+
+    A miss, a timeout, a server that is down and a corrupt value are four different things.
+    """
+
+    hits: int = 0
+    misses: int = 0
+    timeouts: int = 0
+    down: int = 0
+    corrupt: int = 0
+    bytes: int = 0
+    _lock: Lock = field(default_factory=Lock, repr=False, compare=False)
+
+    def add(self, **counts: int) -> None:
+        """Add to counters by name, from any thread."""
+        with self._lock:
+            for name, count in counts.items():
+                setattr(self, name, getattr(self, name) + count)
+
+    def as_dict(self) -> dict[str, int]:
+        """Copy the counters."""
+        names = ("hits", "misses", "timeouts", "down", "corrupt", "bytes")
+        with self._lock:
+            return {name: getattr(self, name) for name in names}
+
+
+class Tier(Protocol):
+    """Somewhere chunks can be fetched from. Threads may call ``fetch`` at the same time."""
+
+    name: str
+    """As ``stats()`` shows it: ``memcached``, ``parts``."""
+    counters: Counters
+
+    def fetch(
+        self, requests: Sequence[ChunkRequest], timeout_s: float
+    ) -> Sequence[tuple[ChunkRequest, Exception | None]]:
+        """Fetch chunks straight into their views, checked.
+
+        Args:
+            requests: Chunks, most urgent first.
+            timeout_s: Seconds for the whole call.
+
+        Returns:
+            The requests not delivered, each with the error behind it (None for a plain miss);
+            what their views hold is undefined. The rest is delivered and its CRC32C was right.
+        """
+
+    def close(self) -> None:
+        """Let go of connections and files; twice is fine."""

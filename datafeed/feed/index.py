@@ -1,0 +1,110 @@
+"""Where the bytes of a part's chunks lie: its entry in ``feed.json``, and its chunk index.
+
+Training reads the index and the chunks at these offsets and never asks libhdf5, which holds one
+lock over all threads.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from datafeed.errors import DamagedError
+from datafeed.feed.chunk import crc_of
+
+__all__ = ["Extent", "IndexPlace", "PartEntry", "PartIndex"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class IndexPlace:
+    """Where in a part its two index arrays lie (both contiguous int64, little-endian)."""
+
+    chunks_offset: int
+    n_chunks: int
+    extents_offset: int
+    n_extents: int
+    crc32c: int
+    """Of both arrays, chunks first."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PartEntry:
+    """A part as ``feed.json`` lists it."""
+
+    file: str
+    """Name beside ``feed.json``."""
+    samples: int
+    shards: list[str] = field(default_factory=list)
+    """URLs of the shards that it was made from."""
+    index: IndexPlace
+    bytes: int = 0
+    crc32c: str = ""
+    """Of the whole file, 8 hexadecimal digits: what HDFS calls its COMPOSITE-CRC."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Give the entry of ``feed.json``."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, entry: Mapping[str, Any]) -> "PartEntry":
+        """Read an entry of ``feed.json``."""
+        return cls(**{**entry, "index": IndexPlace(**entry["index"])})
+
+
+@dataclass(frozen=True)
+class Extent:
+    """A run of bytes of a part that belongs to one piece of a chunk."""
+
+    piece: int
+    offset: int
+    n_bytes: int
+
+
+class PartIndex:
+    """The chunk index of one part: 24 bytes a chunk and 24 an extent.
+
+    Args:
+        entry: The part.
+        chunks, extents: The index arrays' bytes, read where ``entry.index`` says.
+
+    Raises:
+        DamagedError: the index does not have its checksum.
+    """
+
+    def __init__(self, entry: PartEntry, chunks: bytes, extents: bytes) -> None:
+        place = entry.index
+        if crc_of([memoryview(chunks), memoryview(extents)]) != place.crc32c:
+            raise DamagedError(
+                f"{entry.file}: its index is damaged; stage the feed again, or copy the part anew"
+            )
+        self._chunks = _table(chunks, place.n_chunks)
+        self._extents = _table(extents, place.n_extents)
+
+    def crc(self, chunk: int) -> int:
+        """CRC32C of a chunk's payload."""
+        return int(self._chunks[chunk, 0])
+
+    def n_bytes(self, chunk: int) -> int:
+        """Bytes of a chunk's payload."""
+        return int(self._chunks[chunk, 2])
+
+    def extents(self, chunk: int) -> list[Extent]:
+        """Where a chunk's payload lies in the file, in payload order."""
+        first = int(self._chunks[chunk, 1])
+        last = len(self._extents)
+        if chunk + 1 < len(self._chunks):
+            last = int(self._chunks[chunk + 1, 1])
+        return [Extent(*map(int, row)) for row in self._extents[first:last]]
+
+    def lengths(self, chunk: int, n_pieces: int) -> list[int]:
+        """Bytes of each piece of a chunk."""
+        lengths = [0] * n_pieces
+        for extent in self.extents(chunk):
+            lengths[extent.piece] += extent.n_bytes
+        return lengths
+
+
+def _table(data: bytes, n_rows: int) -> npt.NDArray[np.int64]:
+    return np.frombuffer(data, "<i8").reshape(n_rows, 3)

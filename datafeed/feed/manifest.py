@@ -1,0 +1,140 @@
+"""``feed.json``: what a feed holds, and the arithmetic of its chunks."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from datafeed.errors import DamagedError, FormatError
+from datafeed.feed.index import PartEntry
+from datafeed.feed.schema import Field, Schema
+
+__all__ = ["FEED_FILE", "FORMAT_VERSION", "Manifest"]
+
+FEED_FILE = "feed.json"
+FORMAT_VERSION = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Manifest:
+    """A feed as ``feed.json`` tells it; chunks are counted over all parts, in part order."""
+
+    feed_id: str
+    """32 hexadecimal digits: a hash of schema and plan, so of the feed's content."""
+    schema: Schema
+    samples_per_chunk: int
+    parts: Sequence[PartEntry]
+    made: Mapping[str, Any] = field(default_factory=dict)
+    """How the feed was made: sources with their checksums, transform, engine, versions."""
+
+    @cached_property
+    def part_samples(self) -> npt.NDArray[np.int64]:
+        """Samples of each part."""
+        return np.array([part.samples for part in self.parts], np.int64)
+
+    @cached_property
+    def first_samples(self) -> npt.NDArray[np.int64]:
+        """Feed position of each part's first sample, and the feed's length at the end."""
+        return np.concatenate([np.zeros(1, np.int64), np.cumsum(self.part_samples)])
+
+    @cached_property
+    def first_chunks(self) -> npt.NDArray[np.int64]:
+        """Ordinal of each part's first chunk, and the number of chunks at the end."""
+        counts = -(-self.part_samples // self.samples_per_chunk)
+        return np.concatenate([np.zeros(1, np.int64), np.cumsum(counts)])
+
+    @property
+    def n_samples(self) -> int:
+        """Samples of the feed."""
+        return int(self.first_samples[-1])
+
+    @property
+    def n_chunks(self) -> int:
+        """Chunks of the feed."""
+        return int(self.first_chunks[-1])
+
+    def chunk_place(self, chunk: int) -> tuple[int, int]:
+        """Find the part of a chunk, and its number in the part."""
+        part = int(np.searchsorted(self.first_chunks, chunk, side="right")) - 1
+        return part, chunk - int(self.first_chunks[part])
+
+    def chunk_samples(self, chunk: int) -> int:
+        """Samples of a chunk: ``samples_per_chunk``, fewer in the last one of a part."""
+        part, number = self.chunk_place(chunk)
+        return int(
+            min(self.samples_per_chunk, self.part_samples[part] - number * self.samples_per_chunk)
+        )
+
+    def locate(
+        self, positions: npt.ArrayLike
+    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """Find the chunks of feed positions, and the rows in them.
+
+        Args:
+            positions: Integers in [0, n_samples), of any shape.
+
+        Returns:
+            Chunk ordinals and rows, int64 of the same shape.
+        """
+        wanted = np.asarray(positions, np.int64)
+        part = np.searchsorted(self.first_samples, wanted, side="right") - 1
+        chunk, row = np.divmod(wanted - self.first_samples[part], self.samples_per_chunk)
+        return self.first_chunks[part] + chunk, row
+
+    def to_bytes(self) -> bytes:
+        """Give the text of ``feed.json``."""
+        document = {
+            "format": "datafeed",
+            "version": FORMAT_VERSION,
+            "feed_id": self.feed_id,
+            "samples": self.n_samples,
+            "samples_per_chunk": self.samples_per_chunk,
+            "fields": [entry.to_json() for entry in self.schema],
+            "parts": [part.to_json() for part in self.parts],
+            "made": dict(self.made),
+        }
+        return (json.dumps(document, indent=1) + "\n").encode()
+
+    @classmethod
+    def from_bytes(cls, data: bytes, url: str) -> "Manifest":
+        """Read ``feed.json``.
+
+        Raises:
+            FormatError: it is no feed, or of a newer version than this datafeed reads.
+            DamagedError: it is cut or edited.
+        """
+        document = _parse(data, url)
+        try:
+            return cls(
+                feed_id=document["feed_id"],
+                schema=tuple(map(Field.from_json, document["fields"])),
+                samples_per_chunk=int(document["samples_per_chunk"]),
+                parts=[PartEntry.from_json(part) for part in document["parts"]],
+                made=document["made"],
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise DamagedError(
+                f"{url}: feed.json is damaged ({error!r}); stage the feed again"
+            ) from error
+
+
+def _parse(data: bytes, url: str) -> dict[str, Any]:
+    try:
+        document = json.loads(data)
+    except ValueError as error:
+        raise DamagedError(
+            f"{url}: feed.json is cut or no JSON ({error}); stage the feed again"
+        ) from error
+    if not isinstance(document, dict) or document.get("format") != "datafeed":
+        raise FormatError(f"{url}: no datafeed feed; give the folder that 'datafeed stage' made")
+    version = document.get("version")
+    if version != FORMAT_VERSION:
+        raise FormatError(
+            f"{url}: feed of version {version}, this datafeed reads version {FORMAT_VERSION}; "
+            "install a newer datafeed"
+        )
+    return document
