@@ -1,0 +1,82 @@
+# make demo    all set-up, then the main job on real input; the last line of stdout is JSON
+# make test    all set-up, then the whole test suite
+# make check   formatter, linter, strict types
+# make bench   the benchmarks
+# make clean   remove everything that make made
+#
+# Set-up is quick the second time: each step leaves a stamp. pip's and Maven's own settings
+# (PIP_INDEX_URL, PIP_FIND_LINKS, ~/.m2/settings.xml, ...) are honoured.
+
+PYTHON ?= python3
+
+VENV := .venv
+PY := $(VENV)/bin/python
+HADOOP := build/hadoop
+RANKS := 1 2 3
+
+# A folder of wheels next to the project, where there is one, comes before any download.
+WHEELS := $(realpath ../shared/wheels)
+ifneq ($(WHEELS),)
+export PIP_FIND_LINKS := $(strip $(PIP_FIND_LINKS) $(WHEELS))
+endif
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+# mpirun in containers and on machines with fewer cores than ranks (Open MPI 5).
+export OMPI_ALLOW_RUN_AS_ROOT := 1
+export OMPI_ALLOW_RUN_AS_ROOT_CONFIRM := 1
+export PRTE_MCA_rmaps_default_mapping_policy := :oversubscribe
+
+.PHONY: demo test check bench setup system clean
+.DELETE_ON_ERROR:
+
+demo: setup
+	@$(PY) examples/demo.py
+
+test: setup
+	$(PY) -m pytest --ignore=tests/mpi
+	set -e; for n in $(RANKS); do \
+	    $(VENV)/bin/mpirun -n $$n $(PY) -m pytest -q -p no:cacheprovider tests/mpi; \
+	done
+
+check: $(VENV)/.stamp-packages
+	$(PY) -m ruff format --check .
+	$(PY) -m ruff check .
+	$(PY) -m mypy datafeed trainers tests examples
+
+bench: setup
+	$(PY) -m datafeed.bench
+
+setup: $(VENV)/.stamp-packages $(VENV)/.stamp-pydoop $(HADOOP)/.stamp $(HADOOP)/bin/hadoop \
+    $(HADOOP)/conf/core-site.xml $(HADOOP)/conf/log4j.properties
+
+# Only stdout of the demo itself may reach stdout, so every step below writes to stderr.
+
+system:
+	@tools/debian-packages.sh "$(PYTHON)" >&2
+
+$(VENV)/.stamp-packages: setup.cfg pyproject.toml constraints.txt | system
+	@echo "setting up $(VENV)" >&2
+	@test -x $(PY) || "$(PYTHON)" -m venv $(VENV) >&2
+	@$(PY) -m pip install -q -c constraints.txt -e '.[all]' >&2
+	@touch $@
+
+$(HADOOP)/.stamp: datafeed/cluster/hadoop-pom.xml tools/fetch-jars.sh | system
+	@echo "fetching Hadoop's jars" >&2
+	@mkdir -p $(HADOOP)
+	@tools/fetch-jars.sh datafeed/cluster/hadoop-pom.xml $(HADOOP)/lib >&2
+	@touch $@
+
+$(HADOOP)/bin/hadoop: datafeed/cluster/hadoop.sh
+	@install -D -m 755 $< $@
+
+$(HADOOP)/conf/%: datafeed/cluster/%
+	@install -D -m 644 $< $@
+
+$(VENV)/.stamp-pydoop: tools/build-pydoop.sh tools/pydoop-pom.xml tools/fetch-jars.sh | system $(VENV)/.stamp-packages
+	@echo "building pydoop" >&2
+	@tools/build-pydoop.sh $(abspath $(PY)) build/pydoop >&2
+	@$(PY) -m pip install -q --no-deps --force-reinstall build/pydoop/pydoop-*.whl >&2
+	@touch $@
+
+clean:
+	rm -rf $(VENV) build *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache
