@@ -14,7 +14,7 @@ import numpy.typing as npt
 from datafeed.errors import DamagedError
 from datafeed.feed.chunk import crc_of
 
-__all__ = ["Extent", "IndexPlace", "PartEntry", "PartIndex"]
+__all__ = ["Extent", "IndexPlace", "OriginPlace", "PartEntry", "PartIndex"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +30,17 @@ class IndexPlace:
 
 
 @dataclass(frozen=True, kw_only=True)
+class OriginPlace:
+    """Where in a part the names of its samples lie (both arrays contiguous)."""
+
+    keys_offset: int
+    key_bytes: int
+    """Of every key, padded with zero bytes."""
+    shards_offset: int
+    """int32, little-endian: index into the entry's ``shards``."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class PartEntry:
     """A part as ``feed.json`` lists it."""
 
@@ -39,6 +50,9 @@ class PartEntry:
     shards: list[str] = field(default_factory=list)
     """URLs of the shards that it was made from."""
     index: IndexPlace
+    origin: OriginPlace
+    max_piece_bytes: list[int]
+    """Bytes of the longest of each piece over the part's chunks: the room a slot must have."""
     bytes: int = 0
     crc32c: str = ""
     """Of the whole file, 8 hexadecimal digits: what HDFS calls its COMPOSITE-CRC."""
@@ -50,7 +64,11 @@ class PartEntry:
     @classmethod
     def from_json(cls, entry: Mapping[str, Any]) -> "PartEntry":
         """Read an entry of ``feed.json``."""
-        return cls(**{**entry, "index": IndexPlace(**entry["index"])})
+        places = {
+            "index": IndexPlace(**entry["index"]),
+            "origin": OriginPlace(**entry["origin"]),
+        }
+        return cls(**{**entry, **places})
 
 
 @dataclass(frozen=True)

@@ -47,6 +47,11 @@ class Manifest:
         counts = -(-self.part_samples // self.samples_per_chunk)
         return np.concatenate([np.zeros(1, np.int64), np.cumsum(counts)])
 
+    @cached_property
+    def max_piece_bytes(self) -> list[int]:
+        """Bytes of the longest of each piece over all chunks."""
+        return [max(lengths) for lengths in zip(*(p.max_piece_bytes for p in self.parts))]
+
     @property
     def n_samples(self) -> int:
         """Samples of the feed."""

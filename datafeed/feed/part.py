@@ -22,14 +22,15 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 
-from datafeed.feed.chunk import Piece, crc_of, pieces_of
-from datafeed.feed.index import IndexPlace, PartEntry
-from datafeed.feed.schema import Array, Schema
+from datafeed.feed.chunk import crc_of, pieces_of
+from datafeed.feed.column import Column, bytes_of
+from datafeed.feed.index import IndexPlace, OriginPlace, PartEntry
+from datafeed.feed.manifest import Manifest
+from datafeed.feed.schema import Array, Field, Schema
 
-__all__ = ["PartWriter"]
+__all__ = ["PartWriter", "write_virtual"]
 
 _ALIGNMENT = 4096
-_VALUES_CHUNK_BYTES = 256 << 10
 
 
 class PartWriter:
@@ -55,7 +56,7 @@ class PartWriter:
             alignment_interval=_ALIGNMENT,
         )
         self._pieces = pieces_of(schema)
-        self._columns = [_Column(self._file, piece, samples_per_chunk) for piece in self._pieces]
+        self._columns = [Column(self._file, piece, samples_per_chunk) for piece in self._pieces]
         self._held: list[list[Array]] = [[] for _ in schema]
         self._keys: list[bytes] = []
         self._origins: list[int] = []
@@ -82,7 +83,7 @@ class PartWriter:
         if not self._held[0]:
             return
         arrays = [self._array_of(i) for i in range(len(self._pieces))]
-        self._crcs.append(crc_of([_bytes_of(array) for array in arrays]))
+        self._crcs.append(crc_of([bytes_of(array) for array in arrays]))
         self._rows.append(
             [column.append(array) for column, array in zip(self._columns, arrays, strict=True)]
         )
@@ -111,21 +112,29 @@ class PartWriter:
                 self._columns[i].append(np.array([self._columns[i + 1].n_rows], np.int64))
         for column in self._columns:
             column.finish()
-        self._write_origin()
         entry = PartEntry(
             file=self._path.name,
             samples=len(self._keys),
             shards=self._shards,
+            origin=self._write_origin(),
             index=self._write_index(),
+            max_piece_bytes=[
+                max((rows[i][1] - rows[i][0] for rows in self._rows), default=0) * piece.row_bytes
+                for i, piece in enumerate(self._pieces)
+            ],
         )
         self._file.close()
         return entry
 
-    def _write_origin(self) -> None:
+    def _write_origin(self) -> OriginPlace:
         origin = self._file.create_group("_origin")
-        _write_run(origin, "key", _fixed_strings(self._keys))
-        _write_run(origin, "shard", np.array(self._origins, np.int32))
+        keys = _fixed_strings(self._keys)
         _write_run(origin, "shards", _fixed_strings([url.encode() for url in self._shards]))
+        return OriginPlace(
+            keys_offset=_write_run(origin, "key", keys),
+            key_bytes=keys.itemsize,
+            shards_offset=_write_run(origin, "shard", np.array(self._origins, "<i4")),
+        )
 
     def _write_index(self) -> IndexPlace:
         chunks: list[tuple[int, int, int]] = []
@@ -142,7 +151,7 @@ class PartWriter:
             n_chunks=len(chunks),
             extents_offset=_write_run(index, "extents", tables[1]),
             n_extents=len(extents),
-            crc32c=crc_of([_bytes_of(table) for table in tables]),
+            crc32c=crc_of([bytes_of(table) for table in tables]),
         )
 
     def abandon(self) -> None:
@@ -163,73 +172,6 @@ class PartWriter:
             self.abandon()
 
 
-class _Column:
-    """A growing dataset whose HDF5 chunks are written once, whole, in order, past the cache."""
-
-    def __init__(self, file: h5py.File, piece: Piece, samples_per_chunk: int) -> None:
-        self._per_chunk = samples_per_chunk
-        if piece.role == "values":
-            self._per_chunk = max(1, _VALUES_CHUNK_BYTES // max(1, piece.row_bytes))
-        self._row_bytes = piece.row_bytes
-        self._dataset = file.create_dataset(
-            piece.dataset,
-            shape=(0, *piece.shape),
-            maxshape=(None, *piece.shape),
-            chunks=(self._per_chunk, *(max(1, n) for n in piece.shape)),
-            dtype=piece.dtype,
-        )
-        self._pending = bytearray()
-        self._n_written = 0
-        self.n_rows = 0
-
-    def append(self, array: Array) -> tuple[int, int]:
-        """Add rows; returns the first and the end."""
-        start = self.n_rows
-        self.n_rows += len(array)
-        self._pending += _bytes_of(array)
-        chunk_bytes = self._per_chunk * self._row_bytes
-        while chunk_bytes and len(self._pending) >= chunk_bytes:
-            self._write(bytes(self._pending[:chunk_bytes]))
-            del self._pending[:chunk_bytes]
-        return start, self.n_rows
-
-    def _write(self, chunk: bytes) -> None:
-        end = self._n_written + self._per_chunk
-        self._dataset.resize(end, axis=0)
-        self._dataset.id.write_direct_chunk(self._corner(self._n_written), chunk)
-        self._n_written = end
-
-    def finish(self) -> None:
-        """Write the last, short chunk (HDF5 stores it padded) and cut the dataset to length."""
-        if self._pending:
-            self._write(bytes(self._pending).ljust(self._per_chunk * self._row_bytes, b"\0"))
-        self._dataset.resize(self.n_rows, axis=0)
-        self._dataset.flush()
-
-    def extents(self, start: int, stop: int) -> list[tuple[int, int]]:
-        """Byte ranges of the file that hold rows ``start`` to ``stop``."""
-        found: list[tuple[int, int]] = []
-        while start < stop and self._row_bytes:
-            head = start % self._per_chunk
-            n_bytes = min(stop - start, self._per_chunk - head) * self._row_bytes
-            stored = self._dataset.id.get_chunk_info_by_coord(self._corner(start - head))
-            offset = stored.byte_offset + head * self._row_bytes
-            if found and sum(found[-1]) == offset:
-                found[-1] = (found[-1][0], found[-1][1] + n_bytes)
-            else:
-                found.append((offset, n_bytes))
-            start += n_bytes // self._row_bytes
-        return found
-
-    def _corner(self, row: int) -> tuple[int, ...]:
-        return (row, *(0 for _ in self._dataset.shape[1:]))
-
-
-def _bytes_of(array: Array) -> memoryview:
-    """View an array's bytes; memoryview refuses to cast an empty one."""
-    return np.ascontiguousarray(array).data.cast("B") if array.size else memoryview(b"")
-
-
 def _fixed_strings(strings: list[bytes]) -> npt.NDArray[Any]:
     return np.array(strings, f"S{max([1, *map(len, strings)])}")
 
@@ -239,3 +181,26 @@ def _write_run(group: h5py.Group, name: str, array: npt.NDArray[Any]) -> int:
     dataset = group.create_dataset(name, data=array)
     group.file.flush()
     return int(dataset.id.get_offset() or 0)
+
+
+def write_virtual(path: Path, manifest: Manifest) -> None:
+    """Write an HDF5 file in which the fixed fields of all parts are one array each.
+
+    It holds no data: plain HDF5 tools find the parts beside it. Ragged fields are left out, as
+    their offsets count from the start of each part.
+    """
+    with h5py.File(path, "w", libver=("v110", "v110")) as file:
+        for field in manifest.schema:
+            if not field.is_ragged:
+                shape = (manifest.n_samples, *field.shape)
+                file.create_virtual_dataset(field.name, _layout(manifest, field, shape))
+
+
+def _layout(manifest: Manifest, field: Field, shape: tuple[int, ...]) -> h5py.VirtualLayout:
+    layout = h5py.VirtualLayout(shape, field.dtype)
+    for part, start in zip(manifest.parts, manifest.first_samples[:-1], strict=True):
+        rows = (part.samples, *field.shape)
+        if part.samples:
+            source = h5py.VirtualSource(part.file, field.name, rows, field.dtype)
+            layout[int(start) : int(start) + part.samples] = source
+    return layout

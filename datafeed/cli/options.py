@@ -1,0 +1,95 @@
+"""What all subcommands share: options from environment and file, output, exit status."""
+
+import configparser
+import json
+import traceback
+from typing import Any
+
+import click
+
+from datafeed.errors import ConfigError, DatafeedError
+
+__all__ = ["Command", "emit", "say"]
+
+
+class Command(click.Command):
+    """A subcommand with ``--json``, ``--verbose`` and ``--config``.
+
+    Every option also reads ``DATAFEED_<OPTION>`` from the environment, then ``[datafeed]`` of
+    the file given by ``--config``; the command line comes first.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.params += [
+            click.Option(["--json", "as_json"], is_flag=True, help="JSON lines on stdout."),
+            click.Option(["--verbose"], is_flag=True, help="Tracebacks with errors."),
+            click.Option(
+                ["--config"],
+                type=click.Path(dir_okay=False),
+                is_eager=True,
+                expose_value=False,
+                callback=_load_config,
+                help="INI file with a [datafeed] section.",
+            ),
+        ]
+        for param in self.params:
+            if isinstance(param, click.Option):
+                param.envvar = "DATAFEED_" + _long_name(param).upper()
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command; datafeed's own errors become one line and the exit status."""
+        verbose = ctx.params.pop("verbose")
+        try:
+            return super().invoke(ctx)
+        except DatafeedError as error:
+            if verbose:
+                traceback.print_exception(error)
+            say(f"datafeed: error: {error}")
+            ctx.exit(2 if isinstance(error, ConfigError) else 1)
+
+
+def _long_name(param: click.Option) -> str:
+    longest = max(param.opts, key=len)
+    return longest.lstrip("-").replace("-", "_")
+
+
+def _load_config(ctx: click.Context, param: click.Parameter, value: str | None) -> None:
+    if value is None:
+        return
+    parser = configparser.ConfigParser(interpolation=None)
+    if not parser.read(value) or "datafeed" not in parser:
+        raise click.BadParameter(f"{value}: no such file, or no [datafeed] section in it")
+    names = {_long_name(p): p.name for p in ctx.command.params if isinstance(p, click.Option)}
+    settings = {key.replace("-", "_"): text for key, text in parser["datafeed"].items()}
+    unknown = sorted(set(settings) - set(_all_options(ctx)))
+    if unknown:
+        raise click.BadParameter(f"{value}: unknown option {unknown[0]!r}; see --help")
+    ctx.default_map = {str(names[key]): settings[key] for key in settings if key in names}
+
+
+def _all_options(ctx: click.Context) -> set[str]:
+    """Long names of the options of every subcommand: one file serves them all."""
+    group = ctx.parent.command if ctx.parent else None
+    commands = [ctx.command]
+    if isinstance(group, click.Group):
+        found = (group.get_command(ctx, name) for name in group.list_commands(ctx))
+        commands += [command for command in found if command is not None]
+    return {
+        _long_name(p) for command in commands for p in command.params if isinstance(p, click.Option)
+    }
+
+
+def emit(result: dict[str, Any], as_json: bool) -> None:
+    """Print a result on standard output: one JSON line, or ``name: value`` lines."""
+    if as_json:
+        click.echo(json.dumps(result))
+        return
+    for name, value in result.items():
+        if value is not None:
+            click.echo(f"{name.replace('_', ' ')}: {value}")
+
+
+def say(text: str) -> None:
+    """Print a log line on standard error."""
+    click.echo(text, err=True)

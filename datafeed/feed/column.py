@@ -1,0 +1,85 @@
+"""A growing HDF5 dataset whose chunks are written once, whole and in order."""
+
+from typing import Any
+
+import numpy as np
+
+from datafeed.feed.chunk import Piece
+from datafeed.feed.schema import Array
+
+__all__ = ["Column", "bytes_of"]
+
+_VALUES_CHUNK_BYTES = 256 << 10
+
+
+class Column:
+    """One dataset of a part, written past libhdf5's chunk cache.
+
+    Args:
+        file: An open ``h5py.File``.
+        piece: What the dataset holds.
+        samples_per_chunk: Rows of an HDF5 chunk; the values of ragged fields have their own.
+    """
+
+    def __init__(self, file: Any, piece: Piece, samples_per_chunk: int) -> None:
+        self._per_chunk = samples_per_chunk
+        if piece.role == "values":
+            self._per_chunk = max(1, _VALUES_CHUNK_BYTES // max(1, piece.row_bytes))
+        self._row_bytes = piece.row_bytes
+        self._dataset = file.create_dataset(
+            piece.dataset,
+            shape=(0, *piece.shape),
+            maxshape=(None, *piece.shape),
+            chunks=(self._per_chunk, *(max(1, n) for n in piece.shape)),
+            dtype=piece.dtype,
+        )
+        self._pending = bytearray()
+        self._n_written = 0
+        self.n_rows = 0
+
+    def append(self, array: Array) -> tuple[int, int]:
+        """Add rows; returns the first and the end."""
+        start = self.n_rows
+        self.n_rows += len(array)
+        self._pending += bytes_of(array)
+        chunk_bytes = self._per_chunk * self._row_bytes
+        while chunk_bytes and len(self._pending) >= chunk_bytes:
+            self._write(bytes(self._pending[:chunk_bytes]))
+            del self._pending[:chunk_bytes]
+        return start, self.n_rows
+
+    def _write(self, chunk: bytes) -> None:
+        end = self._n_written + self._per_chunk
+        self._dataset.resize(end, axis=0)
+        self._dataset.id.write_direct_chunk(self._corner(self._n_written), chunk)
+        self._n_written = end
+
+    def finish(self) -> None:
+        """Write the last, short chunk (HDF5 stores it padded) and cut the dataset to length."""
+        if self._pending:
+            self._write(bytes(self._pending).ljust(self._per_chunk * self._row_bytes, b"\0"))
+        self._dataset.resize(self.n_rows, axis=0)
+        self._dataset.flush()
+
+    def extents(self, start: int, stop: int) -> list[tuple[int, int]]:
+        """Byte ranges of the file that hold rows ``start`` to ``stop``."""
+        found: list[tuple[int, int]] = []
+        while start < stop and self._row_bytes:
+            head = start % self._per_chunk
+            n_bytes = min(stop - start, self._per_chunk - head) * self._row_bytes
+            stored = self._dataset.id.get_chunk_info_by_coord(self._corner(start - head))
+            offset = stored.byte_offset + head * self._row_bytes
+            if found and sum(found[-1]) == offset:
+                found[-1] = (found[-1][0], found[-1][1] + n_bytes)
+            else:
+                found.append((offset, n_bytes))
+            start += n_bytes // self._row_bytes
+        return found
+
+    def _corner(self, row: int) -> tuple[int, ...]:
+        return (row, *(0 for _ in self._dataset.shape[1:]))
+
+
+def bytes_of(array: Array) -> memoryview:
+    """View an array's bytes; memoryview refuses to cast an empty one."""
+    return np.ascontiguousarray(array).data.cast("B") if array.size else memoryview(b"")

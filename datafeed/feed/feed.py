@@ -1,0 +1,225 @@
+"""A staged data set, opened for reading: samples by position, chunks through the tiers."""
+
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from threading import Lock
+from typing import Any
+
+import numpy as np
+
+from datafeed.cache.memcached import MemcachedTier
+from datafeed.cache.parts import PartTier
+from datafeed.cache.servers import parse_servers
+from datafeed.cache.stack import TierStack
+from datafeed.cache.tier import ChunkRequest, Tier
+from datafeed.errors import ConfigError
+from datafeed.feed.chunk import pieces_of, unpack
+from datafeed.feed.index import PartIndex
+from datafeed.feed.manifest import FEED_FILE, Manifest
+from datafeed.feed.schema import Array, Field
+from datafeed.sources import Source, join, open_source
+
+__all__ = ["Feed", "open"]
+
+_RECENT_CHUNKS = 8
+
+
+def open(
+    url: str,
+    *,
+    cache: str | Sequence[str] | None = None,
+    hdfs_client: str = "auto",
+    timeout_s: float = 10.0,
+    allow_eviction: bool = False,
+) -> "Feed":
+    """Open a feed.
+
+    Args:
+        url: Folder that ``datafeed stage`` made: a path, ``file://`` or ``hdfs://``.
+        cache: memcached servers, ``host:port,host:port`` or ``unix:/path``; None reads the parts.
+        hdfs_client: ``auto``, ``native`` or ``pydoop``.
+        timeout_s: Seconds until a source or server that does not answer counts as failed.
+        allow_eviction: Take servers that may evict (run without ``-M``).
+
+    Raises:
+        SourceError: no feed stands there, or its file system does not answer.
+        FormatError: it is of a newer version.
+        DamagedError: ``feed.json`` is damaged.
+        CacheError: a server may evict.
+    """
+    servers = parse_servers(cache) if cache else []
+    return Feed(url, servers, hdfs_client, timeout_s, allow_eviction)
+
+
+class Feed:
+    """A map-style data set over the staged samples; ``open`` makes it.
+
+    Threads may share a feed. It goes to spawned workers by pickling its address, never its
+    handles; in a forked child it raises ConfigError.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        servers: Sequence[str],
+        hdfs_client: str,
+        timeout_s: float,
+        allow_eviction: bool,
+        tuple_fields: tuple[str, ...] | None = None,
+    ) -> None:
+        self.url = url
+        self.servers = list(servers)
+        self.timeout_s = timeout_s
+        self.tuple_fields = tuple_fields
+        self._arguments = (hdfs_client, timeout_s, allow_eviction)
+        self.source: Source = open_source(url, hdfs_client, isolated=True, timeout_s=timeout_s)
+        manifest_url = join(url, FEED_FILE)
+        self.manifest = Manifest.from_bytes(self.source.read(manifest_url), url)
+        self._indexes: dict[int, PartIndex] = {}
+        self._recent: OrderedDict[int, list[list[Array]]] = OrderedDict()
+        self._lock = Lock()
+        self._stack: TierStack | None = None
+        if tuple_fields is not None:
+            self._check_names(tuple_fields)
+
+    @property
+    def fields(self) -> dict[str, Field]:
+        """Name to Field, in the order of every sample's items."""
+        return {field.name: field for field in self.manifest.schema}
+
+    def __len__(self) -> int:
+        return self.manifest.n_samples
+
+    def __getitem__(self, position: int) -> Any:
+        """Give one sample: a dict of numpy arrays, or a tuple of them for a tuple view."""
+        return self.__getitems__([position])[0]
+
+    def __getitems__(self, positions: Sequence[int]) -> list[Any]:
+        """Give many samples; each chunk among them is fetched once.
+
+        Raises:
+            IndexError: a position is outside of [-len, len).
+        """
+        wanted = np.asarray(positions, np.int64)
+        wanted = np.where(wanted < 0, wanted + len(self), wanted)
+        if wanted.size and not 0 <= wanted.min() <= wanted.max() < len(self):
+            raise IndexError(f"{self.url}: positions go from 0 to {len(self) - 1}")
+        chunks, rows = self.manifest.locate(wanted)
+        samples: list[Any] = [None] * len(wanted)
+        for i in np.argsort(chunks, kind="stable"):
+            samples[i] = self._sample(int(chunks[i]), int(rows[i]))
+        return samples
+
+    def __iter__(self) -> Iterator[Any]:
+        return (self[i] for i in range(len(self)))
+
+    def _sample(self, chunk: int, row: int) -> Any:
+        arrays = self._chunk(chunk)
+        sample = {
+            field.name: _value(field, columns, row)
+            for field, columns in zip(self.manifest.schema, arrays, strict=True)
+        }
+        if self.tuple_fields is None:
+            return sample
+        return tuple(sample[name] for name in self.tuple_fields)
+
+    def _chunk(self, chunk: int) -> list[list[Array]]:
+        """The arrays of a chunk, fetched through the tiers; the last few are kept."""
+        with self._lock:
+            arrays = self._recent.get(chunk)
+        if arrays is None:
+            arrays = self._fetch(chunk)
+        with self._lock:
+            self._recent[chunk] = arrays
+            self._recent.move_to_end(chunk)
+            while len(self._recent) > _RECENT_CHUNKS:
+                self._recent.popitem(last=False)
+        return arrays
+
+    def _fetch(self, chunk: int) -> list[list[Array]]:
+        lengths = self.piece_lengths(chunk)
+        payload = memoryview(bytearray(sum(lengths)))
+        ends = np.cumsum(lengths).tolist()
+        views = [payload[end - n : end] for n, end in zip(lengths, ends, strict=True)]
+        with self._lock:
+            if self._stack is None:
+                self._stack = self.open_stack()
+        self._stack.fetch([ChunkRequest(chunk, views)], self.timeout_s)
+        return unpack(self.manifest.schema, payload, lengths)
+
+    def index(self, part: int) -> PartIndex:
+        """Load the chunk index of a part, once.
+
+        Raises:
+            SourceError: the part is missing or does not answer.
+            DamagedError: its index does not have its checksum.
+        """
+        found = self._indexes.get(part)
+        if found is None:
+            entry = self.manifest.parts[part]
+            place, url = entry.index, join(self.url, entry.file)
+            chunks, extents = bytearray(24 * place.n_chunks), bytearray(24 * place.n_extents)
+            self.source.pread_into(url, place.chunks_offset, memoryview(chunks))
+            self.source.pread_into(url, place.extents_offset, memoryview(extents))
+            found = self._indexes[part] = PartIndex(entry, bytes(chunks), bytes(extents))
+        return found
+
+    def piece_lengths(self, chunk: int) -> list[int]:
+        """Bytes of each piece of a chunk, in payload order."""
+        part, number = self.manifest.chunk_place(chunk)
+        return self.index(part).lengths(number, len(pieces_of(self.manifest.schema)))
+
+    def origin(self, position: int) -> tuple[str, str]:
+        """Tell where a sample came from: URL of its shard, and its key there."""
+        part = int(np.searchsorted(self.manifest.first_samples, position, side="right")) - 1
+        if not 0 <= position < len(self):
+            raise IndexError(f"{self.url}: positions go from 0 to {len(self) - 1}")
+        entry = self.manifest.parts[part]
+        row = position - int(self.manifest.first_samples[part])
+        url, place = join(self.url, entry.file), entry.origin
+        key, shard = bytearray(place.key_bytes), bytearray(4)
+        self.source.pread_into(url, place.keys_offset + row * len(key), memoryview(key))
+        self.source.pread_into(url, place.shards_offset + row * 4, memoryview(shard))
+        return entry.shards[int.from_bytes(shard, "little")], key.rstrip(b"\0").decode()
+
+    def open_stack(self) -> TierStack:
+        """Open the tiers, fastest first; the caller closes them."""
+        tiers: list[Tier] = [PartTier(self)]
+        if self.servers:
+            tiers.insert(0, MemcachedTier(self.servers, self.manifest, self._arguments[2]))
+        return TierStack(tiers)
+
+    def as_tuple(self, *names: str) -> "Feed":
+        """Give a view whose samples are tuples of these fields, and whose batches are lists."""
+        return Feed(self.url, self.servers, *self._arguments, tuple_fields=names)
+
+    def _check_names(self, names: Sequence[str]) -> None:
+        unknown = [name for name in names if name not in self.fields]
+        if unknown or not names:
+            raise ConfigError(f"{self.url}: no field {unknown}; it has {list(self.fields)}")
+
+    def close(self) -> None:
+        """Let go of tiers and source; twice is fine."""
+        if self._stack is not None:
+            self._stack.close()
+        self.source.close()
+
+    def __enter__(self) -> "Feed":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Feed, (self.url, self.servers, *self._arguments, self.tuple_fields)
+
+
+def _value(field: Field, columns: Sequence[Array], row: int) -> Any:
+    """One field of one sample, as its own memory."""
+    if not field.is_ragged:
+        return columns[0][row].copy()
+    offsets, values = columns
+    array = values[offsets[row] : offsets[row + 1]]
+    if field.kind == "ragged":
+        return array.copy()
+    return array.tobytes().decode() if field.kind == "str" else array.tobytes()
