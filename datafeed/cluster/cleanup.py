@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from datafeed.cluster import orphans
-from datafeed.cluster.process import ProcessId, wait_until
+from datafeed.cluster.process import ProcessId, kill, wait_until
 from datafeed.cluster.state import ClusterState
 from datafeed.errors import ClusterError, ConfigError
 
@@ -17,14 +17,10 @@ _KILL_TIMEOUT_S = 10.0
 def end_cluster(state: ClusterState) -> None:
     """End every process of a cluster: its daemons, and what they started.
 
-    By SIGKILL: what they store goes with them, and a NodeManager that is asked to end waits half a
-    minute for the ResourceManager that is ending, too.
-
     Raises:
         ClusterError: a process does not end, even by SIGKILL.
     """
-    for daemon in state.daemons:
-        daemon.send(signal.SIGKILL)
+    kill(state.daemons)
     _kill(lambda: orphans.of_cluster(state.id))
 
 

@@ -130,6 +130,11 @@ class LoopbackCluster:
         return self._state is not None and self._state.usable()
 
     @property
+    def shape(self) -> tuple[int, int, bool]:
+        """DataNodes, memcached servers, and whether it has YARN."""
+        return self._n_datanodes, self._n_memcached, self._yarn
+
+    @property
     def namenode(self) -> str:
         """The address of HDFS: ``hdfs://127.0.0.1:port``."""
         return f"hdfs://127.0.0.1:{self._up.ports['namenode']}"

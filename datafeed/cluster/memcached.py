@@ -2,13 +2,15 @@
 
 import os
 import pwd
+import secrets
 import shutil
 import socket
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from datafeed.cluster import orphans
 from datafeed.cluster.ports import free_ports
-from datafeed.cluster.process import Daemon, end, wait_until
+from datafeed.cluster.process import Daemon, ProcessId, kill, wait_until
 from datafeed.errors import ClusterError
 
 _ATTEMPTS = 3
@@ -52,33 +54,29 @@ class MemcachedServer:
             evict: leave out ``-M``, so that a full server silently drops old values.
             options: further options of memcached.
             name: what messages call it.
-            env: variables added to this process's own.
+            env: variables added to this process's own; default: marks that let the next cluster on
+                this machine end the server, if we are killed before we can.
             timeout_s: seconds within which it must answer.
 
         Raises:
             ClusterError: there is no memcached, or it ended or did not answer in time.
         """
+        if env is None:
+            env = orphans.marks(f"{name}-{secrets.token_hex(8)}", ProcessId.of(os.getpid()))
         common = [*_program(), "-m", str(memory_mb), *([] if evict else ["-M"]), *options]
         for _ in range(_ATTEMPTS):
             address, listen = _endpoint(port, unix_socket)
             daemon = Daemon.start(name, [*common, *listen], log, env)
-            if (
-                wait_until(
-                    lambda d=daemon, a=address: server_pid(a) == d.pid or not d.alive(),  # type: ignore[misc]
-                    timeout_s,
-                    poll_s=0.01,
-                )
-                and daemon.alive()
-            ):
+            if _answers(daemon, address, timeout_s):
                 return cls(daemon, address)
-            end([daemon])
+            kill([daemon])
             if port is not None or "in use" not in daemon.tail():
                 break  # else somebody was faster: try another port
         raise ClusterError(f"{name} at {address} did not start: {daemon.tail()} ({log})")
 
     def stop(self) -> None:
-        """End the server; twice is fine."""
-        end([self.daemon])
+        """Kill the server; twice is fine."""
+        kill([self.daemon])
 
     def __enter__(self) -> "MemcachedServer":
         return self
@@ -104,13 +102,17 @@ def server_pid(address: str, timeout_s: float = 1.0) -> int | None:
 
 
 def _connect(address: str, timeout_s: float) -> socket.socket:
-    if address.startswith("unix:"):
-        connection = socket.socket(socket.AF_UNIX)
+    if not address.startswith("unix:"):
+        host, port = address.rsplit(":", 1)
+        return socket.create_connection((host, int(port)), timeout_s)
+    connection = socket.socket(socket.AF_UNIX)
+    try:
         connection.settimeout(timeout_s)
         connection.connect(address.removeprefix("unix:"))
-        return connection
-    host, port = address.rsplit(":", 1)
-    return socket.create_connection((host, int(port)), timeout_s)
+    except OSError:
+        connection.close()
+        raise
+    return connection
 
 
 def _program() -> list[str]:
@@ -126,3 +128,12 @@ def _endpoint(port: int | None, unix_socket: Path | None) -> tuple[str, list[str
         return f"unix:{unix_socket}", ["-s", str(unix_socket)]
     port = port or free_ports(1)[0]
     return f"127.0.0.1:{port}", ["-l", "127.0.0.1", "-p", str(port)]
+
+
+def _answers(daemon: Daemon, address: str, timeout_s: float) -> bool:
+    """Wait until this very server answers; on a port that was taken, another may."""
+
+    def decided() -> bool:
+        return server_pid(address) == daemon.pid or not daemon.alive()
+
+    return wait_until(decided, timeout_s, poll_s=0.01) and daemon.alive()
