@@ -50,7 +50,8 @@ class Manifest:
     @cached_property
     def max_piece_bytes(self) -> list[int]:
         """Bytes of the longest of each piece over all chunks."""
-        return [max(lengths) for lengths in zip(*(p.max_piece_bytes for p in self.parts))]
+        rows = [part.max_piece_bytes for part in self.parts]
+        return [max(lengths) for lengths in zip(*rows, strict=True)]
 
     @property
     def n_samples(self) -> int:

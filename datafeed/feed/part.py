@@ -14,8 +14,8 @@ Chunks are written whole and in order, so that the pieces of one chunk lie next 
 The same samples give the same bytes, whoever writes them (no times, no unordered maps).
 """
 
+from contextlib import suppress
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import h5py
@@ -28,7 +28,7 @@ from datafeed.feed.index import IndexPlace, OriginPlace, PartEntry
 from datafeed.feed.manifest import Manifest
 from datafeed.feed.schema import Array, Field, Schema
 
-__all__ = ["PartWriter", "write_virtual"]
+__all__ = ["PartWriter", "hdf5_version", "write_virtual"]
 
 _ALIGNMENT = 4096
 
@@ -155,19 +155,15 @@ class PartWriter:
         )
 
     def abandon(self) -> None:
-        """Close and delete the file."""
-        self._file.close()
+        """Close and delete the file; on a full disk libhdf5 cannot close it in order."""
+        with suppress(OSError, RuntimeError):
+            self._file.close()
         self._path.unlink(missing_ok=True)
 
     def __enter__(self) -> "PartWriter":
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        tb: TracebackType | None,
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if kind is not None:
             self.abandon()
 
@@ -204,3 +200,8 @@ def _layout(manifest: Manifest, field: Field, shape: tuple[int, ...]) -> h5py.Vi
             source = h5py.VirtualSource(part.file, field.name, rows, field.dtype)
             layout[int(start) : int(start) + part.samples] = source
     return layout
+
+
+def hdf5_version() -> str:
+    """Version of libhdf5, which decides how parts are laid out."""
+    return str(h5py.version.hdf5_version)

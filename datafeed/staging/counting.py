@@ -1,0 +1,59 @@
+"""A source that counts what a format reads, to judge how many samples a shard holds."""
+
+import io
+from typing import Any, BinaryIO, cast
+
+from datafeed.sources import Source
+
+__all__ = ["CountingSource"]
+
+
+class CountingSource:
+    """Another source whose opened files count the bytes that are asked of them.
+
+    What is counted is what the format asks for, not what a client reads ahead, so that the count
+    is the same through every client.
+    """
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+        self.n_bytes = 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._source, name)
+
+    def open(self, url: str) -> BinaryIO:
+        """Open for counted sequential reading."""
+        return cast(BinaryIO, _CountingFile(self._source.open(url), self))
+
+
+class _CountingFile(io.RawIOBase):
+    def __init__(self, file: BinaryIO, counter: CountingSource) -> None:
+        self._file, self._counter = file, counter
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return self._file.seekable()
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        return self._file.seek(offset, whence)
+
+    def tell(self) -> int:
+        return self._file.tell()
+
+    def read(self, size: int = -1) -> bytes:
+        data = self._file.read(size)
+        self._counter.n_bytes += len(data)
+        return data
+
+    def readinto(self, buffer: Any) -> int:
+        data = self._file.read(len(buffer))
+        buffer[: len(data)] = data
+        self._counter.n_bytes += len(data)
+        return len(data)
+
+    def close(self) -> None:
+        self._file.close()
+        super().close()

@@ -1,0 +1,123 @@
+"""The hadoop engine: staging tasks as the maps of one Hadoop Streaming job on YARN.
+
+The manifest holds a split number a line. Maps report by counters and status lines; results are
+the commit records in the feed's folder, so a job that dies half-way has lost nothing.
+"""
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from datafeed.errors import StagingError
+from datafeed.sources import join, local_path
+from datafeed.staging.engines.base import Job, failure
+from datafeed.staging.engines.yarn import YarnClient
+from datafeed.staging.environment import ARCHIVE_FOLDER, pack_environment
+from datafeed.staging.transform import module_file
+
+__all__ = ["HadoopEngine"]
+
+_POLL_S = 1.0
+_JVM_OPTIONS = "-Xmx200m -XX:+UseSerialGC"
+_FORMAT = "org.apache.hadoop.mapred.lib"
+
+
+@dataclass(frozen=True, kw_only=True)
+class HadoopEngine:
+    """Runs tasks on YARN; needs Java and Hadoop's jars here, and Python on the nodes."""
+
+    name = "hadoop"
+
+    python: str | None = None
+    """Interpreter on the nodes that has datafeed installed. None ships the packages of this
+    environment and runs them with the nodes' own ``python3.N`` of the same minor version."""
+    task_memory_mb: int = 1024
+    """Memory of a container, in MiB: the task's Python and its JVM (about 250 MiB) share it."""
+
+    def run(self, job: Job) -> dict[str, Any]:
+        """Run all tasks in one YARN application; it is killed if this process is interrupted."""
+        with TemporaryDirectory(prefix="datafeed-") as tmp:
+            arguments = self._arguments(job, Path(tmp))
+            with YarnClient(arguments, Path(tmp) / "client.log") as client:
+                self._wait(client, job)
+                return {"yarn_application_id": client.application_id}
+
+    def _wait(self, client: YarnClient, job: Job) -> None:
+        """Follow the job by its commit records; stop it when a task fails for good."""
+        before = n_done = job.folder.count_done()
+        while True:
+            is_over = client.wait(_POLL_S)
+            now = job.folder.count_done()
+            job.on_done(now - n_done, client.progress())
+            n_done = now
+            failures = job.folder.failures()
+            final = [facts for facts in failures if facts["is_final"]]
+            if final:
+                raise failure(final[0])
+            if is_over:
+                break
+        if n_done - before < len(job.splits):
+            raise failure(failures[-1]) if failures else self._unexplained(client)
+
+    def _unexplained(self, client: YarnClient) -> StagingError:
+        """The error of a job whose tasks could not say what killed them."""
+        text = client.diagnostics()
+        if "beyond" in text and "memory" in text:
+            cure = f"raise --task-memory-mb (now {self.task_memory_mb})"
+        elif "127" in text and self.python is None:
+            cure = f"the nodes lack {_same_python()}; install it, or name one with --python"
+        else:
+            cure = "see the job's log"
+        where = client.application_id or "the job"
+        return StagingError(f"{where} failed on YARN: {text}; {cure}; then run the same command")
+
+    def _arguments(self, job: Job, tmp: Path) -> list[str]:
+        """The command line of Hadoop Streaming; generic options come first."""
+        n_maps = min(job.workers or len(job.splits), len(job.splits))
+        manifest = join(job.folder.staging, "manifest.txt")
+        job.folder.source.write(manifest, "".join(f"{i}\n" for i in job.splits).encode())
+        settings = {
+            "mapreduce.job.name": f"datafeed stage {job.folder.url}",
+            "mapreduce.input.lineinputformat.linespermap": -(-len(job.splits) // n_maps),
+            "mapreduce.job.reduces": 0,
+            "mapreduce.map.speculative": "false",
+            "mapreduce.map.memory.mb": self.task_memory_mb,
+            "mapreduce.map.java.opts": _JVM_OPTIONS,
+            "stream.map.input.ignoreKey": "true",
+            "stream.joindelay.milli": 5000,
+            "stream.jobconf.truncate.limit": 20000,
+        }
+        generic = [f"-D{key}={value}" for key, value in settings.items()]
+        return [
+            *generic,
+            *self._shipped(job, tmp),
+            *("-inputformat", f"{_FORMAT}.NLineInputFormat", "-input", _as_url(manifest)),
+            *("-outputformat", f"{_FORMAT}.NullOutputFormat"),
+            *("-output", _as_url(join(job.folder.staging, "out"))),
+            *("-mapper", self._mapper(job)),
+        ]
+
+    def _shipped(self, job: Job, tmp: Path) -> list[str]:
+        if self.python is not None:
+            return []
+        modules = [module_file(job.plan.transform)] if job.plan.transform else []
+        archive = pack_environment(tmp, modules)
+        return ["-archives", f"{archive.as_uri()}#{ARCHIVE_FOLDER}"]
+
+    def _mapper(self, job: Job) -> str:
+        command = [self.python or _same_python(), "-m", "datafeed.staging.worker"]
+        command += ["--events", "hadoop", "--feed", job.folder.url]
+        command += ["--hdfs-client", job.plan.hdfs_client]
+        path = "" if self.python else f"env PYTHONPATH={ARCHIVE_FOLDER} "
+        return path + " ".join(command)
+
+
+def _same_python() -> str:
+    return f"python{sys.version_info.major}.{sys.version_info.minor}"
+
+
+def _as_url(path: str) -> str:
+    local = local_path(path)
+    return Path(local).as_uri() if local else path

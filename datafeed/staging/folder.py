@@ -1,0 +1,105 @@
+"""The folder of a feed while it is made.
+
+::
+
+    FEED/part-00000.h5                 a finished part, moved here whole
+    FEED/_staging/plan.json            what this run makes
+    FEED/_staging/done/part-00000.json the commit record of a part: written last, by its task
+    FEED/_staging/failed/...           what a task that failed has to say
+    FEED/_staging/tmp/...              parts being written, where FEED is no HDFS folder
+    FEED/feed.json                     written when all records are there; then _staging goes
+
+Whoever is killed at whatever instant leaves nothing that counts: a part counts with its record,
+a feed with its ``feed.json``.
+"""
+
+import json
+from typing import Any
+
+from datafeed.errors import DamagedError
+from datafeed.feed.index import PartEntry
+from datafeed.feed.manifest import FEED_FILE
+from datafeed.sources import Source, join
+
+__all__ = ["VIRTUAL_FILE", "Folder"]
+
+VIRTUAL_FILE = "feed.h5"
+_STAGING = "_staging"
+
+
+class Folder:
+    """Names and files of a feed's folder.
+
+    Args:
+        url: The feed.
+        source: The file system it stands on.
+    """
+
+    def __init__(self, url: str, source: Source) -> None:
+        self.url, self.source = url, source
+        self.staging = join(url, _STAGING)
+        self.plan = join(self.staging, "plan.json")
+        self.tmp = join(self.staging, "tmp")
+        self.feed = join(url, FEED_FILE)
+        self._done = join(self.staging, "done")
+        self._failed = join(self.staging, "failed")
+
+    def make(self) -> None:
+        """Make the folders of a run, and clear what an earlier one left half-written."""
+        self.clear_attempts()
+        for url in (self.url, self.staging, self.tmp, self._failed, self._done):
+            self.source.mkdirs(url)
+
+    def clear_attempts(self) -> None:
+        """Delete what failed or killed attempts left."""
+        for url in (self.tmp, self._failed):
+            self.source.delete(url)
+
+    def holds_other_files(self) -> list[str]:
+        """Names in the folder that no staging run of ours put there."""
+        names = [info.url.rstrip("/").rpartition("/")[2] for info in self.source.list(self.url)]
+        return [name for name in names if name not in (_STAGING, FEED_FILE)]
+
+    def commit(self, entry: PartEntry, digest: str) -> None:
+        """Write a part's commit record: from now on the part counts."""
+        record = json.dumps({"digest": digest, "entry": entry.to_json()}).encode()
+        self.source.write(join(self._done, entry.file.replace(".h5", ".json")), record)
+
+    def done(self) -> dict[str, tuple[str, PartEntry]]:
+        """Read all commit records: file name of the part to (digest of its split, entry)."""
+        records = (self._record(info.url) for info in self.source.list(self._done))
+        return {entry.file: (digest, entry) for digest, entry in records}
+
+    def forget(self, name: str) -> None:
+        """Delete a part and its record."""
+        self.source.delete(join(self._done, name.replace(".h5", ".json")))
+        self.source.delete(join(self.url, name))
+
+    def count_done(self) -> int:
+        """Count the commit records."""
+        return len(list(self.source.list(self._done)))
+
+    def _record(self, url: str) -> tuple[str, PartEntry]:
+        try:
+            record = json.loads(self.source.read(url))
+            return record["digest"], PartEntry.from_json(record["entry"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise DamagedError(
+                f"{url}: damaged commit record; delete it and run the same command again"
+            ) from error
+
+    def report_failure(self, split: int, attempt: str, failure: dict[str, Any]) -> None:
+        """Leave word of a failed task for the one who waits."""
+        url = join(self._failed, f"{split:05d}-{attempt}.json")
+        self.source.write(url, json.dumps(failure).encode())
+
+    def failures(self) -> list[dict[str, Any]]:
+        """Read what failed tasks said, in split order."""
+        found = self.source.list(self._failed)
+        return [json.loads(self.source.read(info.url)) for info in found]
+
+    def clean(self, keep: set[str]) -> None:
+        """Delete all but the feed: temporary files, records, parts that do not count."""
+        for info in list(self.source.list(self.url)):
+            if info.url.rstrip("/").rpartition("/")[2] not in keep:
+                self.source.delete(info.url)

@@ -1,0 +1,113 @@
+"""Making a plan: which shards, of which format, with which fields, in which splits."""
+
+from collections.abc import Sequence
+from itertools import islice
+
+from datafeed.errors import ConfigError, SourceError
+from datafeed.feed.chunk import pieces_of
+from datafeed.feed.schema import Sample, Schema, conform, infer_schema
+from datafeed.formats import FORMATS, Format, detect
+from datafeed.sources import Source, open_source
+from datafeed.staging.counting import CountingSource
+from datafeed.staging.plan import Plan, Shard, Split
+from datafeed.staging.sizing import cut_splits, samples_per_chunk
+from datafeed.staging.transform import digest_of, load_transform, transformed
+
+__all__ = ["make_plan"]
+
+_SCHEMA_SAMPLES = 64
+_PROBE_SAMPLES = 4096
+_PROBE_BYTES = 32 << 20
+
+
+def make_plan(
+    sources: Sequence[str],
+    to: str,
+    *,
+    format_name: str = "auto",
+    transform: str | None = None,
+    chunk: int | None = None,
+    hdfs_client: str = "auto",
+) -> Plan:
+    """List the shards, look into the first one, and cut the work into splits.
+
+    Args:
+        sources: Files, folders or globs.
+        to: URL of the feed.
+        format_name: As ``--format``.
+        transform: ``MODULE:FUNCTION``.
+        chunk: Samples of a chunk; None lets the sizes decide.
+        hdfs_client: As ``--hdfs-client``.
+
+    Raises:
+        SourceError: a source is missing or matches nothing.
+        FormatError: the first shard cannot be read.
+        ConfigError: an option cannot be used.
+    """
+    if chunk is not None and chunk < 1:
+        raise ConfigError(f"--samples-per-chunk {chunk}: give 1 or more")
+    source = open_source(sources[0], hdfs_client)
+    shards = _list_shards(sources, hdfs_client)
+    form = _format(source, shards[0].url, format_name)
+    kept = set(form.shards([shard.url for shard in shards]))
+    shards = [shard for shard in shards if shard.url in kept]
+    schema, sample_bytes, feed_bytes = _probe(source, form, shards, transform)
+    splits = cut_splits([shard.size for shard in shards])
+    return Plan(
+        to=to,
+        format=form.name,
+        transform=transform,
+        transform_digest=digest_of(transform) if transform else None,
+        schema=schema,
+        samples_per_chunk=chunk or samples_per_chunk(sample_bytes, feed_bytes),
+        splits=[Split(shards[start:end]) for start, end in splits],
+        hdfs_client=hdfs_client,
+    )
+
+
+def _list_shards(patterns: Sequence[str], client: str) -> list[Shard]:
+    shards: dict[str, Shard] = {}
+    for pattern in patterns:
+        source = open_source(pattern, client)
+        found = source.glob(pattern)
+        if not found:
+            raise SourceError(f"{pattern}: no shard matches; check the path, quote globs")
+        for info in found:
+            checksum = source.checksum(info.url)
+            shards[info.url] = Shard(info.url, info.size, info.mtime_ms, checksum)
+    return list(shards.values())
+
+
+def _format(source: Source, url: str, name: str) -> Format:
+    if name == "auto":
+        return detect(source, url)
+    if name not in FORMATS:
+        raise ConfigError(f"--format {name}: give one of auto, {', '.join(FORMATS)}")
+    return FORMATS[name]
+
+
+def _probe(
+    source: Source, form: Format, shards: Sequence[Shard], transform: str | None
+) -> tuple[Schema, int, int]:
+    """Read the head of the first shard: fields, bytes of a sample, bytes of the feed (a guess)."""
+    counter = CountingSource(source)
+    url = shards[0].url
+    samples = transformed(
+        form.samples(counter, url), load_transform(transform) if transform else None, url
+    )
+    first = list(islice(samples, _SCHEMA_SAMPLES))
+    if not first:
+        raise SourceError(f"{url}: holds no sample; leave it out, or check --transform")
+    schema = infer_schema(first, url)
+    n, n_bytes = 0, 0
+    for _, sample in [*first, *islice(samples, _PROBE_SAMPLES)]:
+        n, n_bytes = n + 1, n_bytes + _payload_bytes(schema, sample, url)
+        if n_bytes > _PROBE_BYTES:
+            break
+    total = sum(shard.size for shard in shards)
+    return schema, n_bytes // n, int(n_bytes * total / max(1, counter.n_bytes))
+
+
+def _payload_bytes(schema: Schema, sample: Sample, where: str) -> int:
+    offsets = 8 * (len(pieces_of(schema)) - len(schema))
+    return offsets + sum(array.nbytes for array in conform(schema, sample, where))

@@ -1,0 +1,226 @@
+"""``datafeed.stage``: from raw shards to a feed."""
+
+import platform
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from datafeed import __version__
+from datafeed.errors import ConfigError, DamagedError, StagingError
+from datafeed.feed.manifest import Manifest
+from datafeed.feed.part import hdf5_version, write_virtual
+from datafeed.progress import Progress
+from datafeed.sources import join, open_source
+from datafeed.staging.engines import Job, make_engine
+from datafeed.staging.folder import VIRTUAL_FILE, Folder
+from datafeed.staging.plan import Plan, differences
+from datafeed.staging.planner import make_plan
+
+__all__ = ["StageResult", "stage"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageResult:
+    """What a staging run made."""
+
+    feed_id: str
+    feed: str
+    samples: int
+    parts: int
+    bytes: int
+    """Of all parts."""
+    seconds: float
+    stage_engine: str
+    was_staged: bool
+    """The feed stood there complete already; nothing was done."""
+    facts: dict[str, Any] = field(default_factory=dict)
+    """What the engine has to tell, as ``yarn_application_id``."""
+
+
+def stage(
+    sources: str | Sequence[str],
+    to: str,
+    engine: str = "local",
+    *,
+    format: str = "auto",
+    workers: int | None = None,
+    transform: str | None = None,
+    samples_per_chunk: int | None = None,
+    hdfs_client: str = "auto",
+    progress: bool = True,
+    **engine_options: Any,
+) -> StageResult:
+    """Stage raw shards into a feed.
+
+    A run that was killed goes on where it stopped when it is called again with the same
+    arguments; a feed that stands there complete is left as it is.
+
+    Args:
+        sources: Files, folders or globs; paths, ``file://`` or ``hdfs://``.
+        to: Folder of the feed: new, or of an unfinished run.
+        engine: ``local`` or ``hadoop``.
+        format: Of the shards; ``auto`` looks into the first one.
+        workers: Tasks at a time; None lets the engine decide.
+        transform: ``MODULE:FUNCTION``, dict to dict; None drops the sample, a list fans out.
+        samples_per_chunk: None lets the sizes decide.
+        hdfs_client: ``auto``, ``native`` or ``pydoop``.
+        progress: Show progress on stderr.
+        engine_options: ``python`` and ``task_memory_mb`` of the hadoop engine.
+
+    Raises:
+        SourceError, FormatError: a shard is missing or bad; the message names it.
+        StagingError: tasks failed, or the folder holds another feed.
+        ConfigError: an option cannot be used.
+    """
+    started_s = time.monotonic()
+    runner = make_engine(engine, engine_options)
+    plan = plan_of(sources, to, format, transform, samples_per_chunk, hdfs_client)
+    folder = Folder(plan.to, open_source(plan.to, hdfs_client))
+    manifest = _standing_feed(plan, folder)
+    facts: dict[str, Any] = {}
+    if manifest is None:
+        todo = _prepare(plan, folder)
+        facts = _run(runner, plan, folder, todo, workers, progress) if todo else {}
+        manifest = _finish(plan, folder, runner.name, facts)
+        was_staged = False
+    else:
+        was_staged = True
+    return StageResult(
+        feed_id=manifest.feed_id,
+        feed=plan.to,
+        samples=manifest.n_samples,
+        parts=len(manifest.parts),
+        bytes=sum(part.bytes for part in manifest.parts),
+        seconds=round(time.monotonic() - started_s, 3),
+        stage_engine=str(manifest.made["engine"]),
+        was_staged=was_staged,
+        facts=dict(manifest.made["facts"]),
+    )
+
+
+def plan_of(
+    sources: str | Sequence[str],
+    to: str,
+    format_name: str = "auto",
+    transform: str | None = None,
+    samples_per_chunk: int | None = None,
+    hdfs_client: str = "auto",
+) -> Plan:
+    """Make the plan of a run, with whole paths, without touching the feed's folder."""
+    patterns = [sources] if isinstance(sources, str) else list(sources)
+    if not patterns:
+        raise ConfigError("no SOURCE; name shards, folders or globs")
+    return make_plan(
+        [_whole(pattern) for pattern in patterns],
+        _whole(to),
+        format_name=format_name,
+        transform=transform,
+        chunk=samples_per_chunk,
+        hdfs_client=hdfs_client,
+    )
+
+
+def _whole(path: str) -> str:
+    return path.rstrip("/") if "://" in path else str(Path(path).absolute())
+
+
+def _standing_feed(plan: Plan, folder: Folder) -> Manifest | None:
+    """The feed in the folder if it is the one that the plan makes; None if there is none."""
+    if not folder.source.exists(folder.feed):
+        return None
+    manifest = Manifest.from_bytes(folder.source.read(folder.feed), folder.url)
+    if manifest.feed_id != plan.feed_id:
+        found = differences(plan.content(), dict(manifest.made["plan"]))
+        raise StagingError(
+            f"{folder.url}: holds another feed ({'; '.join(found)}); give another --to, or "
+            "delete it first"
+        )
+    folder.source.delete(folder.staging)
+    return manifest
+
+
+def _prepare(plan: Plan, folder: Folder) -> list[int]:
+    """Make the folders, write the plan; tell which splits are still to be done."""
+    others = folder.holds_other_files()
+    done = folder.done()
+    if others and not folder.source.exists(folder.plan):
+        raise StagingError(
+            f"{folder.url}: holds other files ({others[0]}); give a new or empty folder"
+        )
+    names = {plan.part_name(i): i for i in range(len(plan.splits))}
+    kept = {
+        names[n] for n, (d, _) in done.items() if n in names and d == plan.split_digest(names[n])
+    }
+    if done and not kept:
+        _refuse_other_run(plan, folder, len(done))
+    for name in done:
+        if names.get(name) not in kept:
+            folder.forget(name)
+    folder.make()
+    folder.source.write(folder.plan, plan.to_bytes())
+    return [i for i in range(len(plan.splits)) if i not in kept]
+
+
+def _refuse_other_run(plan: Plan, folder: Folder, n_done: int) -> None:
+    other = Plan.from_bytes(folder.source.read(folder.plan), folder.plan)
+    found = differences(plan.content(), other.content())
+    raise StagingError(
+        f"{folder.url}: holds {n_done} parts of another unfinished run ({'; '.join(found)}); "
+        "give another --to, or delete it first"
+    )
+
+
+def _run(
+    engine: Any, plan: Plan, folder: Folder, todo: list[int], workers: int | None, progress: bool
+) -> dict[str, Any]:
+    with Progress(len(plan.splits), "split", f"stage ({engine.name})", progress) as bar:
+        bar.add(len(plan.splits) - len(todo))
+        job = Job(plan=plan, folder=folder, splits=todo, workers=workers, on_done=bar.add)
+        try:
+            facts: dict[str, Any] = engine.run(job)
+        finally:
+            folder.clear_attempts()
+    return facts
+
+
+def _finish(plan: Plan, folder: Folder, engine: str, facts: dict[str, Any]) -> Manifest:
+    """Write ``feed.json``, last, and clean up."""
+    done = folder.done()
+    names = [plan.part_name(i) for i in range(len(plan.splits))]
+    missing = [name for name in names if name not in done]
+    if missing:
+        raise DamagedError(
+            f"{folder.url}: {len(missing)} parts have no commit record, {missing[0]} first; run "
+            "the same command again"
+        )
+    made = {
+        "plan": plan.content(),
+        "engine": engine,
+        "facts": facts,
+        "versions": {
+            "datafeed": __version__,
+            "hdf5": hdf5_version(),
+            "python": platform.python_version(),
+        },
+    }
+    manifest = Manifest(
+        feed_id=plan.feed_id,
+        schema=plan.schema,
+        samples_per_chunk=plan.samples_per_chunk,
+        parts=[done[name][1] for name in names],
+        made=made,
+    )
+    _write_virtual(manifest, folder)
+    folder.source.write(folder.feed, manifest.to_bytes())
+    folder.clean(keep={*names, VIRTUAL_FILE, folder.feed.rpartition("/")[2]})
+    return manifest
+
+
+def _write_virtual(manifest: Manifest, folder: Folder) -> None:
+    with TemporaryDirectory(prefix="datafeed-") as tmp:
+        path = Path(tmp) / VIRTUAL_FILE
+        write_virtual(path, manifest)
+        folder.source.put(path, join(folder.url, VIRTUAL_FILE))

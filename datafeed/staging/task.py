@@ -1,0 +1,128 @@
+"""One staging task: the shards of a split become one part, the same on every engine."""
+
+import errno
+import os
+import secrets
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+from crc32c import crc32c
+
+from datafeed.errors import SourceError, StagingError
+from datafeed.feed.index import PartEntry
+from datafeed.feed.part import PartWriter
+from datafeed.feed.schema import conform
+from datafeed.formats import FORMATS
+from datafeed.sources import Source, join, local_path, open_source
+from datafeed.staging.folder import Folder
+from datafeed.staging.plan import Plan, Shard
+from datafeed.staging.transform import load_transform, transformed
+
+__all__ = ["attempt_name", "run_split"]
+
+_REPORT_EVERY = 1024
+_READ_BYTES = 4 << 20
+
+
+def attempt_name() -> str:
+    """A name no other attempt shares: host, process, 32 random bits."""
+    return f"{os.uname().nodename}-{os.getpid()}-{secrets.token_hex(4)}"
+
+
+def run_split(
+    plan: Plan, split: int, folder: Folder, attempt: str, report: Callable[[int], None]
+) -> PartEntry:
+    """Stage one split and commit its part.
+
+    Args:
+        plan: The run.
+        split: Which one.
+        folder: The feed's folder.
+        attempt: As ``attempt_name`` gives it.
+        report: Told how many samples were written since the last time; the heartbeat.
+
+    Returns:
+        The part's entry for ``feed.json``.
+
+    Raises:
+        FormatError, SourceError: a shard is bad, missing or changed since the plan.
+        StagingError: the part cannot be written.
+    """
+    with _scratch(folder, plan.part_name(split), attempt) as path:
+        entry = _seal(_write(plan, split, path, report), plan.part_name(split), path)
+        if local_path(folder.url):
+            folder.source.rename(str(path), join(folder.url, entry.file))
+        else:
+            folder.source.put(path, join(folder.url, entry.file))
+    folder.commit(entry, plan.split_digest(split))
+    return entry
+
+
+@contextmanager
+def _scratch(folder: Folder, name: str, attempt: str) -> Iterator[Path]:
+    """A path to write a part at: beside the feed where that is local, else a temporary one."""
+    local = local_path(folder.tmp)
+    with tempfile.TemporaryDirectory(prefix="datafeed-", dir=local) as own:
+        yield Path(own) / f"{name}.{attempt}"
+
+
+def _write(plan: Plan, split: int, path: Path, report: Callable[[int], None]) -> PartEntry:
+    shards = plan.splits[split].shards
+    urls = [shard.url for shard in shards]
+    try:
+        with PartWriter(path, plan.schema, plan.samples_per_chunk, urls) as writer:
+            for i, shard in enumerate(shards):
+                _write_shard(plan, shard, i, writer, report)
+            return writer.close()
+    except OSError as error:
+        raise StagingError(_no_room(urls[0], path, error)) from error
+
+
+def _no_room(url: str, path: Path, error: OSError) -> str:
+    is_full = error.errno in (errno.ENOSPC, errno.EDQUOT) or "No space left" in str(error)
+    cause = "no room left" if is_full else str(error).splitlines()[0]
+    return (
+        f"{url}: its part cannot be written to {path.parent.parent}: {cause}; make room and run "
+        "the same command again"
+    )
+
+
+def _write_shard(
+    plan: Plan, shard: Shard, i: int, writer: PartWriter, report: Callable[[int], None]
+) -> None:
+    source = open_source(shard.url, plan.hdfs_client)
+    try:
+        _check_unchanged(source, shard)
+        transform = load_transform(plan.transform) if plan.transform else None
+        samples = FORMATS[plan.format].samples(source, shard.url)
+        n = 0
+        for key, sample in transformed(samples, transform, shard.url):
+            writer.append(conform(plan.schema, sample, f"{shard.url}: sample {key!r}"), key, i)
+            n += 1
+            if n % _REPORT_EVERY == 0:
+                report(_REPORT_EVERY)
+        report(n % _REPORT_EVERY)
+    finally:
+        source.close()
+
+
+def _check_unchanged(source: Source, shard: Shard) -> None:
+    now = source.stat(shard.url)
+    if (now.size, now.mtime_ms) != (shard.size, shard.mtime_ms):
+        raise SourceError(
+            f"{shard.url}: changed since the plan was made ({shard.size} bytes then, {now.size} "
+            "now, or another time); stage into a new folder once it stays as it is"
+        )
+
+
+def _seal(entry: PartEntry, name: str, path: Path) -> PartEntry:
+    """Make the file durable; add its name, size and checksum to the entry."""
+    crc, size = 0, 0
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+        while data := file.read(_READ_BYTES):
+            crc, size = crc32c(data, crc), size + len(data)
+    return replace(entry, file=name, bytes=size, crc32c=f"{crc:08x}")

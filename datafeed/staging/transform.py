@@ -1,0 +1,76 @@
+"""The user's function over samples, given as ``MODULE:FUNCTION``."""
+
+import hashlib
+import sys
+from collections.abc import Callable, Iterator
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from datafeed.errors import ConfigError, FormatError
+from datafeed.feed.schema import Sample
+
+__all__ = ["Transform", "digest_of", "load_transform", "module_file", "transformed"]
+
+Transform = Callable[[Sample], Any]
+
+
+def load_transform(name: str) -> Transform:
+    """Import a transform; the working folder counts as a place for modules.
+
+    Raises:
+        ConfigError: there is no such module or function.
+    """
+    module_name, _, function_name = name.partition(":")
+    try:
+        function = getattr(_module(module_name), function_name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ConfigError(
+            f"--transform {name}: {error}; give MODULE:FUNCTION, importable from here"
+        ) from error
+    if not callable(function):
+        raise ConfigError(f"--transform {name}: {function_name} is no function")
+    return function  # type: ignore[no-any-return]
+
+
+def _module(name: str) -> Any:
+    if "" not in sys.path and str(Path.cwd()) not in sys.path:
+        sys.path.insert(0, str(Path.cwd()))
+    return import_module(name)
+
+
+def module_file(name: str) -> Path:
+    """The file of a transform's module, which remote tasks are sent."""
+    return Path(str(_module(name.partition(":")[0]).__file__))
+
+
+def digest_of(name: str) -> str:
+    """SHA-256 of the module's file."""
+    return hashlib.sha256(module_file(name).read_bytes()).hexdigest()
+
+
+def transformed(
+    samples: Iterator[tuple[str, Sample]], transform: Transform | None, shard: str
+) -> Iterator[tuple[str, Sample]]:
+    """Apply a transform: a dict goes on, None drops the sample, a list of dicts fans out.
+
+    Raises:
+        FormatError: the function raised or gave something else; names shard and sample.
+    """
+    if transform is None:
+        yield from samples
+        return
+    for key, sample in samples:
+        try:
+            result = transform(sample)
+        except Exception as error:
+            raise FormatError(f"{shard}: sample {key!r}: transform raised {error!r}") from error
+        for i, one in enumerate(_as_list(result, f"{shard}: sample {key!r}")):
+            yield (f"{key}/{i}" if isinstance(result, list) else key), one
+
+
+def _as_list(result: Any, where: str) -> list[Sample]:
+    results = result if isinstance(result, list) else [] if result is None else [result]
+    if not all(isinstance(one, dict) for one in results):
+        raise FormatError(f"{where}: transform gave {type(result).__name__}; give a dict or None")
+    return results

@@ -1,0 +1,30 @@
+"""Sizes of splits and chunks."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from datafeed.feed.block import PAYLOAD_BYTES
+from datafeed.staging.sizing import cut_splits, samples_per_chunk
+
+MIB = 1 << 20
+
+
+@given(st.lists(st.integers(0, 64 * MIB), min_size=1, max_size=60))
+def test_splits_cover_the_shards_in_order(sizes: list[int]) -> None:
+    splits = cut_splits(sizes)
+    assert [i for start, end in splits for i in range(start, end)] == list(range(len(sizes)))
+    target = min(256 * MIB, max(4 * MIB, sum(sizes) // 16))
+    for start, end in splits:
+        assert end - start == 1 or sum(sizes[start:end]) <= target
+
+
+@given(st.integers(1, 4 * MIB), st.integers(1, 1 << 45))
+def test_chunks_waste_little_of_their_blocks(sample_bytes: int, feed_bytes: int) -> None:
+    n = samples_per_chunk(sample_bytes, feed_bytes)
+    assert n >= 1
+    if feed_bytes >= 1 << 30 and sample_bytes <= 16 << 10:
+        blocks = -(-n * sample_bytes // PAYLOAD_BYTES)
+        assert n * sample_bytes > 0.98 * blocks * PAYLOAD_BYTES
+        assert MIB - 64 <= blocks * PAYLOAD_BYTES <= 2 * MIB
+    if n > 1 and feed_bytes < 16 * MIB:
+        assert feed_bytes / (n * sample_bytes) >= 32  # enough chunks to shuffle
