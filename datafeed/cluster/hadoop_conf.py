@@ -63,8 +63,8 @@ YARN = {
     "yarn.nodemanager.log-dirs": "{dir}/yarn/logs",
     "yarn.node-attribute.fs-store.root-dir": "file://{dir}/yarn/attributes",  # default: in /tmp
     "yarn.log-aggregation-enable": "false",
-    # Room for an ApplicationMaster and two maps; memory alone decides what runs.
-    "yarn.nodemanager.resource.memory-mb": "2048",
+    # Room for two jobs of two maps each; memory alone decides what runs.
+    "yarn.nodemanager.resource.memory-mb": "6144",
     "yarn.nodemanager.resource.cpu-vcores": "8",
     "yarn.scheduler.minimum-allocation-mb": "256",
     "yarn.nodemanager.vmem-check-enabled": "false",  # a JVM maps far more than it uses
