@@ -1,0 +1,82 @@
+"""Buffers laid end to end: cut into ranges, and worked off by sends and receives that fall short.
+
+Nothing here copies payload bytes or allocates by their number.
+"""
+
+import os
+from collections.abc import Iterable, Sequence
+
+__all__ = ["IOV_MAX", "Run", "cut", "junk"]
+
+IOV_MAX = os.sysconf("SC_IOV_MAX")
+"""Buffers that one call of the kernel takes (1,024 on Linux)."""
+
+_JUNK = memoryview(bytearray(64 << 10))  # threads may write here at the same time
+
+
+def cut(views: Iterable[memoryview], start: int, stop: int) -> list[memoryview]:
+    """Slice a range out of buffers as if they were one.
+
+    Args:
+        views: Buffers of format ``B``.
+        start, stop: First byte and end of the range.
+
+    Returns:
+        Views of the same memory, none of them empty.
+    """
+    found: list[memoryview] = []
+    for view in views:
+        if start < view.nbytes and stop > 0:
+            found.append(view[max(0, start) : stop])
+        start -= view.nbytes
+        stop -= view.nbytes
+    return [view for view in found if view.nbytes]
+
+
+def junk(n_bytes: int) -> list[memoryview]:
+    """Give room for bytes that nobody wants."""
+    whole, rest = divmod(n_bytes, _JUNK.nbytes)
+    return [*[_JUNK] * whole, _JUNK[:rest]]
+
+
+class Run:
+    """Buffers to be sent or filled from the front.
+
+    Args:
+        buffers: In order; empty ones are passed over.
+    """
+
+    def __init__(self, buffers: Sequence[memoryview] = ()) -> None:
+        self._buffers = [buffer for buffer in buffers if buffer.nbytes]
+        self._first = 0
+        self.n_left = sum(buffer.nbytes for buffer in self._buffers)
+        """Bytes not worked off yet."""
+
+    def head(self, n_buffers: int = IOV_MAX) -> list[memoryview]:
+        """List the next buffers, as many as one call may take."""
+        return self._buffers[self._first : self._first + n_buffers]
+
+    def fits(self, n_buffers: int) -> bool:
+        """Whether ``head(n_buffers)`` is all that is left."""
+        return len(self._buffers) - self._first <= n_buffers
+
+    def advance(self, n_bytes: int) -> None:
+        """Drop what a call has sent or filled."""
+        self.n_left -= n_bytes
+        while n_bytes and n_bytes >= self._buffers[self._first].nbytes:
+            n_bytes -= self._buffers[self._first].nbytes
+            self._first += 1
+        if n_bytes:
+            self._buffers[self._first] = self._buffers[self._first][n_bytes:]
+
+    def fill(self, data: memoryview) -> int:
+        """Copy bytes that came early to the front.
+
+        Returns:
+            How many there was room for.
+        """
+        n_bytes = min(data.nbytes, self.n_left)
+        for view in cut(self.head(len(self._buffers)), 0, n_bytes):
+            view[:], data = data[: view.nbytes], data[view.nbytes :]
+        self.advance(n_bytes)
+        return n_bytes

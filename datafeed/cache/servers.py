@@ -1,0 +1,39 @@
+"""The option SERVERS: names of memcached servers."""
+
+import re
+from collections.abc import Sequence
+
+from datafeed.errors import ConfigError
+
+__all__ = ["parse_servers"]
+
+_HOST_PORT = re.compile(r"(?:\[[^\s\[\]/,]+\]|[^\s:\[\]/,]+):([0-9]{1,5})")
+
+
+def parse_servers(servers: str | Sequence[str]) -> list[str]:
+    """Read the option SERVERS.
+
+    Args:
+        servers: ``host:port,host:port`` or ``unix:/path``, or a list of such names.
+
+    Returns:
+        The names as written, without spaces around them.
+
+    Raises:
+        ConfigError: there is none, one is malformed, or one stands there twice.
+    """
+    names = servers.split(",") if isinstance(servers, str) else list(servers)
+    names = [name.strip() for name in names]
+    for name in names:
+        if not _is_server(name):
+            raise ConfigError(f"cache server {name!r}: write host:port or unix:/path")
+    if not names or len(set(names)) != len(names):
+        raise ConfigError(f"cache servers {servers!r}: name each server once, at least one")
+    return names
+
+
+def _is_server(name: str) -> bool:
+    if name.startswith("unix:/"):
+        return "," not in name
+    match = _HOST_PORT.fullmatch(name)
+    return match is not None and 0 < int(match[1]) < 65536

@@ -1,0 +1,61 @@
+"""Tiers one behind the other: what one does not deliver, the next one does."""
+
+import time
+from collections.abc import Sequence
+
+from datafeed.cache.tier import ChunkRequest, Tier
+from datafeed.errors import StallError
+
+__all__ = ["TierStack"]
+
+
+class TierStack:
+    """Fetches chunks from the first tier that has them. Threads may share it.
+
+    Args:
+        tiers: Fastest first, the truth last.
+    """
+
+    def __init__(self, tiers: Sequence[Tier]) -> None:
+        self._tiers = list(tiers)
+
+    def fetch(self, requests: Sequence[ChunkRequest], timeout_s: float) -> None:
+        """Fetch chunks straight into their views, checked.
+
+        Args:
+            requests: Chunks, most urgent first.
+            timeout_s: Seconds for the whole call. Each tier gets at most half of what is left,
+                the last one all of it.
+
+        Raises:
+            StallError: no tier delivered a chunk in time.
+            FeedError: what the last tier says of the first chunk that it could not deliver.
+        """
+        deadline = time.monotonic() + timeout_s
+        missing: Sequence[tuple[ChunkRequest, Exception | None]]
+        missing = [(request, None) for request in requests]
+        for tier in self._tiers:
+            left_s = max(0.0, deadline - time.monotonic())
+            share_s = left_s if tier is self._tiers[-1] else left_s / 2
+            missing = tier.fetch([request for request, _ in missing], share_s)
+            if not missing:
+                return
+        self._raise(*missing[0], timeout_s)
+
+    def _raise(self, request: ChunkRequest, error: Exception | None, timeout_s: float) -> None:
+        if error is not None:
+            raise error
+        names = ", ".join(tier.name for tier in self._tiers)
+        raise StallError(
+            f"chunk {request.chunk}: no tier ({names}) delivered it within {timeout_s:g} s; "
+            "see that the feed's file system answers, or give more time"
+        )
+
+    def stats(self) -> dict[str, dict[str, int]]:
+        """Give each tier's counters by its name."""
+        return {tier.name: tier.counters.as_dict() for tier in self._tiers}
+
+    def close(self) -> None:
+        """Close all tiers; twice is fine."""
+        for tier in self._tiers:
+            tier.close()

@@ -1,0 +1,21 @@
+"""The option SERVERS."""
+
+import pytest
+
+from datafeed.cache.servers import parse_servers
+from datafeed.errors import ConfigError
+
+
+def test_names_are_kept_as_written() -> None:
+    assert parse_servers("a:1, b.example:11211") == ["a:1", "b.example:11211"]
+    assert parse_servers("unix:/tmp/m.sock") == ["unix:/tmp/m.sock"]
+    assert parse_servers(["[::1]:11211", "10.0.0.1:65535"]) == ["[::1]:11211", "10.0.0.1:65535"]
+
+
+@pytest.mark.parametrize(
+    "servers",
+    ["", [], "a", "a:", ":1", "a:0", "a:65536", "a:1,", "a:1,a:1", "a b:1", "unix:m", "a:x", "::1"],
+)
+def test_malformed_ones_are_refused(servers: str) -> None:
+    with pytest.raises(ConfigError, match="cache server"):
+        parse_servers(servers)
