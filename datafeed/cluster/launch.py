@@ -56,10 +56,12 @@ class Launch:
         self._write_conf()
         # While one core formats the NameNode, the other starts what does not need it.
         form = self._start_java("format", java_daemons.NAMENODE, arguments=["-format", "-force"])
+        self._keep(form)
         if self._state.yarn:
             self._keep(self._start_java("resourcemanager", java_daemons.RESOURCEMANAGER))
         self._start_memcached(n_memcached, memcached_mb)
-        self._wait("the format of HDFS", form.succeeded, helper=form)
+        self._wait("the format of HDFS", form.succeeded)
+        self._state.daemons.remove(form)
         self._keep(self._start_java("namenode", java_daemons.NAMENODE))
         for n in range(1, self._state.n_datanodes + 1):
             settings = self._datanode(n)
@@ -100,7 +102,11 @@ class Launch:
         command = java_daemons.command(
             main, self._conf, tmp, settings=settings, arguments=arguments
         )
-        env = {**self._marks(), "HADOOP_CONF_DIR": str(self._conf)}
+        env = {
+            **self._marks(),
+            "HADOOP_CONF_DIR": str(self._conf),
+            "JAVA_HOME": str(hadoop_home.java_home()),  # containers start $JAVA_HOME/bin/java
+        }
         return Daemon.start(name, command, self._log(name), env)
 
     def _start_memcached(self, n_servers: int, memory_mb: int) -> None:
@@ -127,11 +133,9 @@ class Launch:
     def _yarn_ready(self) -> bool:
         return readiness.n_live_nodemanagers(self._state.ports["resourcemanager_http"]) == 1
 
-    def _wait(self, what: str, ready: Callable[[], bool], helper: Daemon | None = None) -> None:
-        watched = [*self._state.daemons, *([helper] if helper else [])]
-
+    def _wait(self, what: str, ready: Callable[[], bool]) -> None:
         def ended() -> list[Daemon]:
-            return [d for d in watched if not d.alive()]
+            return [d for d in self._state.daemons if not d.alive()]
 
         self._say(f"waiting for {what}")
         wait_until(lambda: ready() or bool(ended()), self._deadline - time.monotonic(), poll_s=0.1)
@@ -140,7 +144,7 @@ class Launch:
         for daemon in ended():
             raise _why(daemon)
         raise ClusterError(
-            f"{what} was not there after {self._timeout_s:.0f} s; see {self._state.dir / 'logs'}"
+            f"{what} was not there after {self._timeout_s:g} s; see {self._state.dir / 'logs'}"
         )
 
 

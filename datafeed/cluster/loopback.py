@@ -116,14 +116,14 @@ class LoopbackCluster:
         Raises:
             ClusterError: another command works on the folder and does not finish.
         """
+        mine, self._state = self._state, None
         if not self.dir.exists():
             return
         with locked(self.dir):
-            state = ClusterState.read(self.dir)
+            found = ClusterState.read(self.dir)
             # Another cluster in the same folder, started after ours went, is not ours to end.
-            if state and (self._state is None or state.id == self._state.id):
-                cleanup.remove(state)
-        self._state = None
+            if found and (mine is None or found.id == mine.id):
+                cleanup.remove(mine or found)
 
     def usable(self) -> bool:
         """Tell whether it came up and every daemon still lives."""
