@@ -89,8 +89,9 @@ def converse(exchanges: Sequence[Exchange], deadline: float, idle_s: float) -> N
     """
     with selectors.DefaultSelector() as selector:
         for exchange in exchanges:
-            selector.register(exchange.sock, exchange.events, exchange)
             exchange.moved_at = time.monotonic()
+            if not exchange.done:
+                selector.register(exchange.sock, exchange.events, exchange)
         while busy := [key.data for key in selector.get_map().values()]:
             next_s = min(deadline, min(exchange.moved_at for exchange in busy) + idle_s)
             for key, _ in selector.select(max(0.0, next_s - time.monotonic())):
