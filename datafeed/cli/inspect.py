@@ -6,7 +6,6 @@ import click
 import numpy as np
 
 from datafeed.cli.options import Command, emit
-from datafeed.cli.stage import describe_field
 from datafeed.feed.feed import Feed
 from datafeed.feed.feed import open as open_feed
 
@@ -33,7 +32,7 @@ def _feed_facts(feed: Feed) -> dict[str, Any]:
         "feed": feed.url,
         "feed_id": manifest.feed_id,
         "samples": manifest.n_samples,
-        "fields": {field.name: describe_field(field) for field in manifest.schema},
+        "fields": {field.name: str(field) for field in manifest.schema},
         "samples_per_chunk": manifest.samples_per_chunk,
         "chunks": manifest.n_chunks,
         "parts": len(manifest.parts),

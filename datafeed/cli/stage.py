@@ -6,7 +6,6 @@ from typing import Any
 import click
 
 from datafeed.cli.options import Command, emit, say
-from datafeed.feed.schema import Field
 
 __all__ = ["command"]
 
@@ -86,17 +85,9 @@ def _plan_facts(plan: Any) -> dict[str, Any]:
     return {
         "feed_id": plan.feed_id,
         "format": plan.format,
-        "fields": {field.name: describe_field(field) for field in plan.schema},
+        "fields": {field.name: str(field) for field in plan.schema},
         "samples_per_chunk": plan.samples_per_chunk,
         "shards": len(shards),
         "bytes": sum(shard.size for shard in shards),
         "parts": len(plan.splits),
     }
-
-
-def describe_field(field: Field) -> str:
-    """A field in a few words: ``uint8[28, 28]``, ``int64``, ``str``, ``float32[*, 3]``."""
-    if field.kind in ("str", "bytes"):
-        return field.kind
-    axes = ["*"] * field.is_ragged + [str(n) for n in field.shape]
-    return field.dtype + (f"[{', '.join(axes)}]" if axes else "")

@@ -1,14 +1,17 @@
 """``datafeed verify``: is a feed what it was when it was made?"""
 
+from dataclasses import asdict
 from typing import Any
 
 import click
 
 from datafeed.cli.options import Command, emit, say
 from datafeed.errors import DamagedError
+from datafeed.feed.feed import Feed
 from datafeed.feed.feed import open as open_feed
-from datafeed.feed.verify import Damage, verify_parts, verify_sources
+from datafeed.feed.verify import Damage, verify_parts
 from datafeed.progress import Progress
+from datafeed.staging.verify import verify_sources
 
 __all__ = ["command"]
 
@@ -40,8 +43,14 @@ def command(
         raise DamagedError(f"{feed_url}: {len(damages)} damaged, {damages[0].file} first; {_CURE}")
 
 
-_CURE = "delete damaged parts and feed.json and stage again, or warm the cache anew"
+_CURE = "stage anew into a new folder, copy damaged parts from elsewhere, or warm the cache again"
 
 
-def _verify_cache(feed: Any, servers: str, facts: dict[str, Any]) -> list[Damage]:
-    raise AssertionError
+def _verify_cache(feed: Feed, servers: str, facts: dict[str, Any]) -> list[Damage]:
+    """Check the cache; what is missing there is no damage, what is wrong is."""
+    from datafeed.cache.verify import verify_cache
+
+    report = verify_cache(feed, servers)
+    facts["cache"] = asdict(report)
+    n_bad = report.corrupt + report.unreachable
+    return [Damage(servers, problem) for problem in report.problems] if n_bad else []

@@ -53,6 +53,13 @@ class Field:
         """Bytes of one sample, or of one step along the first axis of a ragged field."""
         return int(np.dtype(self.dtype).itemsize * np.prod(self.shape, dtype=np.int64))
 
+    def __str__(self) -> str:
+        """In a few words: ``uint8[28, 28]``, ``int64``, ``str``, ``float32[*, 3]``."""
+        if self.kind in ("str", "bytes"):
+            return self.kind
+        axes = ["*"] * self.is_ragged + [str(n) for n in self.shape]
+        return self.dtype + (f"[{', '.join(axes)}]" if axes else "")
+
     def to_json(self) -> dict[str, Any]:
         """Give the entry of ``feed.json``."""
         return {
@@ -143,8 +150,8 @@ def _check_array(field: Field, array: Array, where: str) -> None:
     if str(array.dtype) != field.dtype or shape != field.shape or array.ndim < field.is_ragged:
         raise FormatError(
             f"{where}: field {field.name!r} is {array.dtype}{list(array.shape)}, the feed holds "
-            f"{field.dtype}{['*'] * field.is_ragged + list(field.shape)}; give --transform to "
-            "make all samples alike, or stage such shards into a feed of their own"
+            f"{field}; give --transform to make all samples alike, or stage such shards into a "
+            "feed of their own"
         )
 
 

@@ -1,18 +1,17 @@
-"""Checking a feed: every checksum, every index, and on request the sources it was made from."""
+"""Checking a feed: every checksum and every index."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
 
 from crc32c import crc32c
 
 from datafeed.errors import FeedError
 from datafeed.feed.chunk import crc_of
 from datafeed.feed.feed import Feed
-from datafeed.feed.index import PartEntry
-from datafeed.sources import basename, join, open_source
+from datafeed.feed.index import PartEntry, PartIndex
+from datafeed.sources import join
 
-__all__ = ["Damage", "verify_parts", "verify_sources"]
+__all__ = ["Damage", "verify_parts"]
 
 _READ_BYTES = 4 << 20
 
@@ -69,34 +68,13 @@ def _bad_chunks(feed: Feed, part: int, url: str) -> str:
     """Which chunks of a damaged part are bad."""
     index = feed.index(part)
     n_chunks = feed.manifest.parts[part].index.n_chunks
-    bad = [chunk for chunk in range(n_chunks) if _chunk_crc(feed, url, index, chunk) is False]
+    bad = [chunk for chunk in range(n_chunks) if not _chunk_is_sound(feed, url, index, chunk)]
     return f"damaged chunks: {bad}" if bad else "its chunks are sound, the damage lies beside them"
 
 
-def _chunk_crc(feed: Feed, url: str, index: Any, chunk: int) -> bool:
+def _chunk_is_sound(feed: Feed, url: str, index: PartIndex, chunk: int) -> bool:
     views: list[memoryview] = []
     for extent in index.extents(chunk):
         views.append(memoryview(bytearray(extent.n_bytes)))
         feed.source.pread_into(url, extent.offset, views[-1])
     return crc_of(views) == index.crc(chunk)
-
-
-def verify_sources(feed: Feed, hdfs_client: str = "auto") -> list[Damage]:
-    """Check that the shards stand where they were, with the size and time they had."""
-    found: list[Damage] = []
-    for split in feed.manifest.made["plan"]["splits"]:
-        found += [
-            Damage(shard["url"], cause) for shard in split for cause in _changes(shard, hdfs_client)
-        ]
-    return found
-
-
-def _changes(shard: dict[str, Any], hdfs_client: str) -> Sequence[str]:
-    try:
-        source = open_source(shard["url"], hdfs_client)
-        now = source.stat(shard["url"])
-    except FeedError as error:
-        return [str(error)]
-    if (now.size, now.mtime_ms) != (shard["size"], shard["mtime_ms"]):
-        return [f"{basename(shard['url'])} has changed since it was staged"]
-    return []

@@ -9,8 +9,9 @@ from typing import Any
 from datafeed.errors import DamagedError
 from datafeed.feed.manifest import FORMAT_VERSION
 from datafeed.feed.schema import Field, Schema
+from datafeed.sources import FileInfo, local_path
 
-__all__ = ["Plan", "Shard", "Split", "differences"]
+__all__ = ["Plan", "Shard", "Split", "differences", "mtime_of"]
 
 
 @dataclass(frozen=True)
@@ -110,6 +111,11 @@ def _digest(content: dict[str, Any]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
+def mtime_of(info: FileInfo) -> int:
+    """When a shard was written, in ms; of HDFS the whole seconds that all clients know."""
+    return info.mtime_ms if local_path(info.url) else info.mtime_ms // 1000 * 1000
+
+
 def differences(ours: dict[str, Any], theirs: dict[str, Any]) -> list[str]:
     """Tell in words how the contents of two plans differ, for an error message."""
     found = []
@@ -137,5 +143,5 @@ def _shard_differences(ours: dict[str, Any], theirs: dict[str, Any]) -> list[str
 
 def _short(value: Any) -> str:
     if isinstance(value, list):
-        return "[" + ", ".join(f"{f['name']} {f['dtype']}{f['shape']}" for f in value) + "]"
+        return ", ".join(f"{entry['name']} {Field.from_json(entry)}" for entry in value)
     return str(value)[:40]

@@ -9,7 +9,7 @@ from datafeed.feed.schema import Sample, Schema, conform, infer_schema
 from datafeed.formats import FORMATS, Format, detect
 from datafeed.sources import Source, open_source
 from datafeed.staging.counting import CountingSource
-from datafeed.staging.plan import Plan, Shard, Split
+from datafeed.staging.plan import Plan, Shard, Split, mtime_of
 from datafeed.staging.sizing import cut_splits, samples_per_chunk
 from datafeed.staging.transform import digest_of, load_transform, transformed
 
@@ -74,7 +74,7 @@ def _list_shards(patterns: Sequence[str], client: str) -> list[Shard]:
             raise SourceError(f"{pattern}: no shard matches; check the path, quote globs")
         for info in found:
             checksum = source.checksum(info.url)
-            shards[info.url] = Shard(info.url, info.size, info.mtime_ms, checksum)
+            shards[info.url] = Shard(info.url, info.size, mtime_of(info), checksum)
     return list(shards.values())
 
 

@@ -18,7 +18,7 @@ from datafeed.feed.schema import conform
 from datafeed.formats import FORMATS
 from datafeed.sources import Source, join, local_path, open_source
 from datafeed.staging.folder import Folder
-from datafeed.staging.plan import Plan, Shard
+from datafeed.staging.plan import Plan, Shard, mtime_of
 from datafeed.staging.transform import load_transform, transformed
 
 __all__ = ["attempt_name", "run_split"]
@@ -111,7 +111,7 @@ def _write_shard(
 
 def _check_unchanged(source: Source, shard: Shard) -> None:
     now = source.stat(shard.url)
-    if (now.size, now.mtime_ms) != (shard.size, shard.mtime_ms):
+    if (now.size, mtime_of(now)) != (shard.size, shard.mtime_ms):
         raise SourceError(
             f"{shard.url}: changed since the plan was made ({shard.size} bytes then, {now.size} "
             "now, or another time); stage into a new folder once it stays as it is"

@@ -19,10 +19,10 @@ def image_of(i: int) -> "np.ndarray[tuple[int, ...], np.dtype[np.uint8]]":
     return ((np.arange(64) * 3 + i * 11) % 256).astype(np.uint8).reshape(8, 8)
 
 
-def png_of(i: int) -> bytes:
-    """Its PNG."""
+def png_of(i: int, size: int = 8) -> bytes:
+    """Its PNG, enlarged to another size if asked."""
     file = io.BytesIO()
-    Image.fromarray(image_of(i)).save(file, "png")
+    Image.fromarray(image_of(i)).resize((size, size)).save(file, "png")
     return file.getvalue()
 
 

@@ -25,6 +25,6 @@ def test_chunks_waste_little_of_their_blocks(sample_bytes: int, feed_bytes: int)
     if feed_bytes >= 1 << 30 and sample_bytes <= 16 << 10:
         blocks = -(-n * sample_bytes // PAYLOAD_BYTES)
         assert n * sample_bytes > 0.98 * blocks * PAYLOAD_BYTES
-        assert MIB - 64 <= blocks * PAYLOAD_BYTES <= 2 * MIB
+        assert blocks in (2, 3, 4)
     if n > 1 and feed_bytes < 16 * MIB:
         assert feed_bytes / (n * sample_bytes) >= 32  # enough chunks to shuffle

@@ -13,6 +13,7 @@ from typing import Any
 from datafeed.errors import StagingError
 from datafeed.sources import join, local_path
 from datafeed.staging.engines.base import Job, failure
+from datafeed.staging.engines.task_logs import telling_line
 from datafeed.staging.engines.yarn import YarnClient
 from datafeed.staging.environment import ARCHIVE_FOLDER, pack_environment
 from datafeed.staging.transform import module_file
@@ -63,15 +64,19 @@ class HadoopEngine:
 
     def _unexplained(self, client: YarnClient) -> StagingError:
         """The error of a job whose tasks could not say what killed them."""
-        text = client.diagnostics()
+        text, log = client.diagnostics(), client.task_log()
         if "beyond" in text and "memory" in text:
             cure = f"raise --task-memory-mb (now {self.task_memory_mb})"
-        elif "127" in text and self.python is None:
-            cure = f"the nodes lack {_same_python()}; install it, or name one with --python"
+        elif "failed with code" in text or "Cannot run program" in text:
+            cure = f"see that {self.python or _same_python()} runs on the nodes"
+            cure += " and has datafeed installed" if self.python else ", or name one with --python"
         else:
             cure = "see the job's log"
+        last = f" (a task's stderr: {telling_line(log)})" if log else ""
         where = client.application_id or "the job"
-        return StagingError(f"{where} failed on YARN: {text}; {cure}; then run the same command")
+        error = StagingError(f"{where} failed on YARN: {text}{last}; {cure}")
+        error.__cause__ = RuntimeError(f"in the task:\n{log}")
+        return error
 
     def _arguments(self, job: Job, tmp: Path) -> list[str]:
         """The command line of Hadoop Streaming; generic options come first."""

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from datafeed.cluster.hadoop_home import classpath, java
 from datafeed.errors import StagingError
+from datafeed.staging.engines.task_logs import last_words
 
 __all__ = ["YarnClient"]
 
@@ -18,7 +19,9 @@ _OPENS = [
 ]
 _END_S = 10.0
 _KILL_S = 60.0
-_TOLD = re.compile(r"(?:Error|Diagnostics|Container|Exception|failed|Exit code)", re.IGNORECASE)
+_TOLD = re.compile(r"Error|Diagnostics|Container|Exception|Caused by|failed due|Exit code|Cannot")
+_SKIPPED = re.compile(r"StreamJob|Streaming Command Failed|^at |Failed map tasks|WARN|Ignoring")
+_CHATTER = re.compile(r"^\d{4}-\d\d-\d\d \S+ [A-Z]+ \S+: ")
 
 
 class YarnClient:
@@ -66,8 +69,13 @@ class YarnClient:
     def diagnostics(self) -> str:
         """The client's last words on what went wrong, on one line."""
         lines = [line.strip() for line in self._text().splitlines() if _TOLD.search(line)]
+        lines = [_CHATTER.sub("", line) for line in lines if not _SKIPPED.search(line)]
         text = " | ".join(dict.fromkeys(lines[-6:])) or "no word from the job client"
-        return re.sub(r"\s+", " ", text)[:1500]
+        return re.sub(r"\s+", " ", text)[:1000]
+
+    def task_log(self) -> str:
+        """The end of what a failed task wrote on stderr; empty if it cannot be had."""
+        return last_words(self._text())
 
     def _text(self) -> str:
         return self._log.read_text(errors="replace")
@@ -79,9 +87,13 @@ class YarnClient:
         """End the client, and the job if it still runs."""
         if self._process.poll() is not None:
             return
-        application = self.application_id
-        if application:
-            self._kill(application)
+        try:
+            if self.application_id:
+                self._kill(self.application_id)
+        finally:
+            self._end()
+
+    def _end(self) -> None:
         self._process.terminate()
         try:
             self._process.wait(_END_S)
@@ -90,7 +102,7 @@ class YarnClient:
             self._process.wait(_END_S)
 
     def _kill(self, application: str) -> None:
-        command = [*self._java, _KILL, "-kill", application]
+        command = [*self._java, _KILL, "application", "-kill", application]
         try:
             subprocess.run(
                 command, stdin=subprocess.DEVNULL, capture_output=True, timeout=_KILL_S, check=True
