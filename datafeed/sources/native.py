@@ -1,0 +1,93 @@
+"""HDFS by hdfs-native: a wheel, no Java; the only module that imports it.
+
+Its own deadlines are set so that a DataNode that hangs is left for another replica in time; its
+panics ("Cannot read past end of the file") are kept away by knowing the file's length.
+"""
+
+import hdfs_native
+
+from datafeed.sources.base import FileInfo
+from datafeed.sources.namenode import NameNodes
+
+__all__ = ["NativeDriver"]
+
+_REPLICAS_TO_TRY = 3
+
+
+class NativeDriver:
+    """A Driver over ``hdfs_native.Client``."""
+
+    _client: hdfs_native.Client
+
+    def start(self) -> None:
+        """Nothing to load."""
+
+    def connect(self, namenodes: NameNodes, timeout_s: float) -> None:
+        """Make a client; it connects when it is asked something."""
+        limit_ms = max(1, int(timeout_s * 1000 / _REPLICAS_TO_TRY))
+        settings = {"dfs.client.socket-timeout": str(limit_ms)}
+        self._client = hdfs_native.Client(f"hdfs://{namenodes.authority}", settings)
+
+    def info(self, path: str) -> FileInfo:
+        """Describe a file or folder."""
+        return _info(self._client.get_file_info(path))
+
+    def entries(self, path: str) -> list[FileInfo]:
+        """List a folder."""
+        return [_info(status) for status in self._client.list_status(path)]
+
+    def open(self, path: str) -> "_NativeHandle":
+        """Open for reading."""
+        return _NativeHandle(self._client.read(path))
+
+    def create(self, path: str) -> "_NativeWriter":
+        """Make a file and its folders."""
+        return _NativeWriter(self._client.create(path, hdfs_native.WriteOptions(overwrite=True)))
+
+    def rename(self, source: str, target: str) -> None:
+        """Move a file, replacing the target in one step."""
+        self._client.rename(source, target, overwrite=True)
+
+    def delete(self, path: str) -> None:
+        """Delete a file or a whole folder; says False where nothing stands."""
+        self._client.delete(path, recursive=True)
+
+    def mkdirs(self, path: str) -> None:
+        """Make a folder and its parents."""
+        self._client.mkdirs(path, create_parent=True)
+
+    def close(self) -> None:
+        """Nothing to do: the connection goes with the client."""
+
+
+class _NativeHandle:
+    def __init__(self, reader: hdfs_native.FileReader) -> None:
+        self._reader = reader
+        self.size = len(reader)
+
+    def read_at(self, offset: int, n_bytes: int) -> bytes:
+        return bytes(self._reader.read_range(offset, n_bytes))
+
+    def close(self) -> None:
+        self._reader.close()
+
+
+class _NativeWriter:
+    def __init__(self, writer: hdfs_native.FileWriter) -> None:
+        self._writer = writer
+
+    def write(self, data: memoryview) -> None:
+        self._writer.write(data)
+
+    def close(self) -> None:
+        self._writer.hsync()  # on the disks of its DataNodes, not only in their memory
+        self._writer.close()
+
+
+def _info(status: hdfs_native.FileStatus) -> FileInfo:
+    return FileInfo(
+        url=status.path,
+        size=status.length,
+        mtime_ms=status.modification_time,
+        is_dir=status.isdir,
+    )

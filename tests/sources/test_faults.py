@@ -1,0 +1,195 @@
+"""What goes wrong on HDFS: servers that refuse or hang, users who may not, forks, panics."""
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import hdfs_native
+import pytest
+
+from datafeed.errors import ConfigError, SourceError, StallError
+from datafeed.sources import Source, SourceTimeoutError, join, open_source
+from sources.spaces import CLIENTS, HANG_GUARD_S, Space, numbered_bytes
+
+pytestmark = pytest.mark.timeout(2 * HANG_GUARD_S)
+_ISOLATED = pytest.mark.parametrize("isolated", [False, True], ids=["direct", "isolated"])
+_CLIENT = pytest.mark.parametrize("client", CLIENTS)
+
+
+@pytest.fixture
+def java(request: pytest.FixtureRequest) -> None:
+    """pydoop wants `hadoop` on PATH, which the cluster's environment has."""
+    if request.getfixturevalue("client") == "pydoop":
+        request.getfixturevalue("cluster")
+
+
+@_CLIENT
+@_ISOLATED
+@pytest.mark.usefixtures("java")
+def test_refused_address_answers(client: str, isolated: bool, refusing_server: str) -> None:
+    with closing(open_source(refusing_server, client, isolated=isolated)) as source:
+        for _ in range(2):
+            with pytest.raises(SourceError, match=r"Connection refused; check the address"):
+                source.stat(join(refusing_server, "raw/a.tar"))
+
+
+@_CLIENT
+@_ISOLATED
+@pytest.mark.usefixtures("java")
+def test_hung_namenode_ends_by_the_deadline(
+    client: str, isolated: bool, silent_server: str
+) -> None:
+    with closing(open_source(silent_server, client, isolated=isolated, timeout_s=1)) as source:
+        with pytest.raises(SourceTimeoutError, match=r"a\.tar.* 1 s; "):
+            source.stat(join(silent_server, "raw/a.tar"))
+        with pytest.raises(StallError):
+            source.exists(join(silent_server, "raw/a.tar"))
+
+
+def test_unknown_host_is_said_to_be_unknown() -> None:
+    url = "hdfs://no-such-host.invalid/raw"
+    with closing(open_source(url)) as source, pytest.raises(SourceError, match="check the address"):
+        source.stat(url)
+
+
+@contextmanager
+def _as_stranger(client: str, url: str) -> Iterator[Source]:
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("HADOOP_USER_NAME", "stranger")
+        with closing(open_source(url, client)) as source:
+            yield source
+
+
+@pytest.mark.cluster
+@_CLIENT
+def test_permission_denied(client: str, hdfs_root: str) -> None:
+    folder = join(hdfs_root, f"forbidden-{client}")
+    with closing(open_source(folder, client)) as source:
+        source.write(join(folder, "file"), b"kept")
+        with _as_stranger(client, folder) as stranger:
+            assert stranger.read(join(folder, "file")) == b"kept"
+            tries: list[Callable[[], None]] = [
+                lambda: stranger.write(join(folder, "new"), b""),
+                lambda: stranger.mkdirs(join(folder, "new")),
+                lambda: stranger.delete(folder),
+                lambda: stranger.rename(join(folder, "file"), join(folder, "moved")),
+            ]
+            for forbidden in tries:
+                with pytest.raises(SourceError, match=f"forbidden-{client}.*: not allowed; ask"):
+                    forbidden()
+        assert source.read(join(folder, "file")) == b"kept"
+
+
+def test_handle_in_another_process(reading: Space, monkeypatch: pytest.MonkeyPatch) -> None:
+    url = reading.write("forked", b"1")
+    parent = os.getpid()
+    monkeypatch.setattr("os.getpid", lambda: parent + 1)
+    tries: list[Callable[[], object]] = [
+        lambda: reading.source.stat(url),
+        lambda: reading.source.read(url),
+        lambda: reading.source.pread_into(url, 0, memoryview(bytearray(1))),
+        lambda: reading.source.checksum(url),
+        lambda: list(reading.source.list(reading.folder)),
+        lambda: reading.source.write(url, b""),
+        lambda: reading.source.delete(url),
+    ]
+    for forbidden in tries:
+        with pytest.raises(ConfigError, match=f"was made by process {parent} .*'spawn'"):
+            forbidden()
+    monkeypatch.undo()
+    assert reading.source.read(url) == b"1"
+
+
+@pytest.mark.cluster
+@_CLIENT
+@_ISOLATED
+def test_file_of_many_blocks(client: str, isolated: bool, hdfs_root: str) -> None:
+    url, data = join(hdfs_root, "many-blocks"), numbered_bytes(40 * 65536 + 7)
+    namenode = hdfs_root.rpartition("/")[0]
+    options = hdfs_native.WriteOptions(block_size=65536, overwrite=True)
+    with hdfs_native.Client(namenode).create(url[len(namenode) :], options) as file:
+        file.write(data)
+    with closing(open_source(url, client, isolated=isolated)) as source:
+        assert source.read(url) == data
+        buffer = bytearray(3 * 65536)
+        source.pread_into(url, 65530, memoryview(buffer))
+        assert buffer == data[65530 : 65530 + len(buffer)]
+
+
+@pytest.mark.cluster
+@_CLIENT
+def test_file_replaced_by_somebody_else(client: str, hdfs_root: str) -> None:
+    url, buffer = join(hdfs_root, f"replaced-{client}"), memoryview(bytearray(3))
+    with closing(open_source(url, client)) as source, closing(open_source(url)) as other:
+        other.write(url, b"old")
+        source.pread_into(url, 0, buffer)
+        assert bytes(buffer) == b"old"
+        other.write(url, b"newer")
+        assert source.read(url) == b"newer"
+
+
+@pytest.mark.cluster
+@_CLIENT
+def test_names_by_the_configuration(
+    client: str, hdfs_root: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """``hdfs:///`` is the default file system; a nameservice has a NameNode that is down."""
+    namenode, _, path = hdfs_root.rpartition("/")
+    with closing(open_source(hdfs_root)) as writer:
+        writer.write(join(hdfs_root, "by-name"), b"1")
+    settings = {
+        "fs.defaultFS": "hdfs://pair",
+        "dfs.nameservices": "pair",
+        "dfs.ha.namenodes.pair": "a,b",
+        "dfs.namenode.rpc-address.pair.a": "127.0.0.1:9",
+        "dfs.namenode.rpc-address.pair.b": namenode.removeprefix("hdfs://"),
+        "dfs.client.failover.proxy.provider.pair": (
+            "org.apache.hadoop.hdfs.server.namenode.ha.ConfiguredFailoverProxyProvider"
+        ),
+    }
+    text = "".join(
+        f"<property><name>{k}</name><value>{v}</value></property>" for k, v in settings.items()
+    )
+    for name in ("core-site.xml", "hdfs-site.xml"):
+        (tmp_path / name).write_text(f"<configuration>{text}</configuration>")
+    monkeypatch.setenv("HADOOP_CONF_DIR", str(tmp_path))
+    for root in ("hdfs://", "hdfs://pair"):
+        # In a process of its own, because a JVM reads its configuration once.
+        with closing(
+            open_source(f"{root}/", client, isolated=True, timeout_s=HANG_GUARD_S)
+        ) as source:
+            assert source.read(f"{root}/{path}/by-name") == b"1"
+            assert [info.url for info in source.glob(f"{root}/{path}/by-n*")] == [
+                f"{root}/{path}/by-name"
+            ]
+
+
+def test_pydoop_without_hadoop(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "/nowhere")
+    monkeypatch.delenv("HADOOP_HOME", raising=False)
+    url = "hdfs://127.0.0.1:9/"
+    source = open_source(url, "pydoop", isolated=True)
+    with closing(source), pytest.raises(SourceError, match="put Hadoop's `hadoop` on PATH"):
+        source.stat(url)
+
+
+def test_unknown_client_and_scheme() -> None:
+    with pytest.raises(ConfigError, match="'java' is unknown; choose one of auto, native, pydoop"):
+        open_source("hdfs://127.0.0.1:9/", "java")
+    with pytest.raises(SourceError, match="s3:// is not supported"):
+        open_source("s3://bucket/key")
+
+
+@pytest.mark.parametrize("client", ["auto", *CLIENTS])
+def test_client_that_is_not_installed(client: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("datafeed.sources.find_spec", lambda name: None)
+    with pytest.raises(SourceError, match=r"is not installed: (pip install 'datafeed|build its)"):
+        open_source("hdfs://127.0.0.1:9/", client)
+
+
+def test_auto_takes_what_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("datafeed.sources.find_spec", lambda name: name == "pydoop" or None)
+    from datafeed import sources
+
+    assert type(sources._driver("auto")).__name__ == "PydoopDriver"
