@@ -1,0 +1,121 @@
+"""The command: inspect, verify, settings, exit status."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.feed.made import make_feed
+from tests.feed.test_part import indexed
+from tests.staging.made import datafeed, write_shards
+
+
+@pytest.fixture
+def staged(tmp_path: Path) -> Path:
+    write_shards(tmp_path / "raw", 2, 30)
+    done = datafeed("stage", tmp_path / "raw", "--to", tmp_path / "feed")
+    assert done.returncode == 0, done.stderr
+    return tmp_path / "feed"
+
+
+def flip(path: Path, offset: int) -> None:
+    data = bytearray(path.read_bytes())
+    data[offset] ^= 1
+    path.write_bytes(data)
+
+
+def test_inspect_tells_what_is_in_a_feed(staged: Path) -> None:
+    facts = json.loads(datafeed("inspect", staged, "--json").stdout)
+    assert facts["samples"] == 60
+    assert facts["fields"] == {"image": "uint8[8, 8]", "label": "int64"}
+    assert facts["shards"] == 2
+    assert len(facts["feed_id"]) == 32
+
+
+def test_inspect_tells_where_a_sample_came_from(staged: Path) -> None:
+    facts = json.loads(datafeed("inspect", staged, "--sample", 45, "--json").stdout)
+    assert facts["shard"] == str(staged.parent / "raw" / "shard-001.tar")
+    assert facts["key"] == "000045"
+    assert facts["fields"]["label"] == 5
+
+
+def test_inspect_of_a_sample_that_is_not_there(staged: Path) -> None:
+    done = datafeed("inspect", staged, "--sample", 60)
+    assert done.returncode == 2
+    assert "positions go from 0 to 59" in done.stderr
+
+
+def test_inspect_of_no_feed(tmp_path: Path) -> None:
+    done = datafeed("inspect", tmp_path)
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert str(tmp_path) in line
+
+
+def test_verify_of_a_sound_feed(staged: Path) -> None:
+    done = datafeed("verify", staged, "--source", "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["damaged"] == []
+
+
+def test_verify_names_each_damaged_part_and_chunk(tmp_path: Path) -> None:
+    manifest = make_feed(tmp_path, [25, 25, 25])
+    _, index = indexed(tmp_path, manifest, 0)
+    flip(tmp_path / "part-00000.h5", index.extents(1)[0].offset)
+    flip(tmp_path / "part-00002.h5", manifest.parts[2].index.chunks_offset)
+    done = datafeed("verify", tmp_path, "--json")
+    assert done.returncode == 1
+    damaged = json.loads(done.stdout)["damaged"]
+    assert [line.split(":")[0] for line in damaged] == ["part-00000.h5", "part-00002.h5"]
+    assert "damaged chunks: [1]" in damaged[0]
+    assert "index is damaged" in damaged[1]
+
+
+def test_verify_names_a_missing_and_a_cut_part(tmp_path: Path) -> None:
+    make_feed(tmp_path, [25, 25])
+    (tmp_path / "part-00000.h5").unlink()
+    cut = (tmp_path / "part-00001.h5").read_bytes()[:-1]
+    (tmp_path / "part-00001.h5").write_bytes(cut)
+    damaged = json.loads(datafeed("verify", tmp_path, "--json").stdout)["damaged"]
+    assert "part-00000.h5" in damaged[0]
+    assert f"part-00001.h5: has {len(cut)} bytes, not {len(cut) + 1}" in damaged[1]
+
+
+def test_verify_tells_of_changed_and_missing_sources(staged: Path) -> None:
+    (staged.parent / "raw" / "shard-000.tar").unlink()
+    with (staged.parent / "raw" / "shard-001.tar").open("ab") as file:
+        file.write(b"more")
+    damaged = json.loads(datafeed("verify", staged, "--source", "--json").stdout)["damaged"]
+    assert "shard-000.tar" in damaged[0]
+    assert "shard-001.tar: has changed since it was staged" in damaged[1]
+
+
+def test_settings_come_from_argument_then_environment_then_file(tmp_path: Path) -> None:
+    write_shards(tmp_path / "raw", 1, 5)
+    (tmp_path / "settings.ini").write_text("[datafeed]\nsamples-per-chunk = 3\n")
+    arguments = ["stage", tmp_path / "raw", "--to", tmp_path / "feed", "--dry-run", "--json"]
+    arguments += ["--config", tmp_path / "settings.ini"]
+
+    def chunk(*more: object, env: dict[str, str] | None = None) -> int:
+        done = datafeed(*arguments, *more, env=env)
+        assert done.returncode == 0, done.stderr
+        return int(json.loads(done.stdout)["samples_per_chunk"])
+
+    env = {"DATAFEED_SAMPLES_PER_CHUNK": "4"}
+    assert chunk() == 3
+    assert chunk(env=env) == 4
+    assert chunk("--samples-per-chunk", 5, env=env) == 5
+
+
+def test_an_unknown_setting_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "settings.ini").write_text("[datafeed]\nsample-per-chunk = 3\n")
+    done = datafeed("inspect", tmp_path, "--config", tmp_path / "settings.ini")
+    assert done.returncode == 2
+    assert "unknown option 'sample_per_chunk'" in done.stderr
+
+
+def test_verbose_adds_the_traceback(staged: Path) -> None:
+    shutil.rmtree(staged)
+    assert "Traceback" not in datafeed("inspect", staged).stderr
+    assert "Traceback" in datafeed("inspect", staged, "--verbose").stderr
