@@ -14,7 +14,7 @@ from datafeed.cache.pool import ServerPool
 from datafeed.cache.room import say_room
 from datafeed.cache.stack import TierStack
 from datafeed.cache.tier import ChunkRequest
-from datafeed.errors import CacheError
+from datafeed.errors import CacheError, ConfigError
 from datafeed.progress import Progress
 
 __all__ = ["WarmResult", "warm"]
@@ -63,7 +63,10 @@ def warm(
     Raises:
         CacheError: a server may evict, is down or hangs.
         SourceError, DamagedError: a part cannot be read or is damaged.
+        ConfigError: there is no worker, or servers are malformed.
     """
+    if workers < 1:
+        raise ConfigError(f"workers={workers}: give one or more")
     pool, parts = ServerPool(servers), PartTier(feed)
     try:
         pool.refuse_eviction(allow=allow_eviction, need_all=True)

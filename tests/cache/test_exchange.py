@@ -66,11 +66,10 @@ def test_neither_side_waits_for_ever_when_both_send_much(pairs: list[Pair]) -> N
 
 
 def test_one_that_stalls_does_not_hold_up_the_others(pairs: list[Pair]) -> None:
-    answers: list[tuple[bytes, float]] = []
-    started = time.monotonic()
+    answers: list[str] = []
 
     def take(command: Command, reply: Reply) -> None:
-        answers.append((command.tag, time.monotonic() - started))
+        answers.append(command.tag)
 
     exchanges = [
         Exchange(client, [meta.get(b"key", [memoryview(bytearray(2))], tag)], take)
@@ -79,10 +78,10 @@ def test_one_that_stalls_does_not_hold_up_the_others(pairs: list[Pair]) -> None:
     pairs[0][0].sendall(b"VA 2\r\nx")
     for server, _ in pairs[1:]:
         server.sendall(b"VA 2\r\nok\r\n")
-    converse(exchanges, started + 60, 0.2)
+    converse(exchanges, time.monotonic() + 60, 0.2)
     assert isinstance(exchanges[0].error, TimeoutError)
     assert [exchange.error for exchange in exchanges[1:]] == [None, None]
-    assert sorted(tag for tag, _ in answers) == ["b", "c"]
+    assert sorted(answers) == ["b", "c"]
 
 
 def test_a_reply_that_never_ends_meets_the_deadline(pairs: list[Pair]) -> None:

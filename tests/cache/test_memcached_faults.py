@@ -13,6 +13,7 @@ import pytest
 from datafeed.cache import health
 from datafeed.cache.memcached import MemcachedTier
 from datafeed.cache.parts import PartTier
+from datafeed.cache.pool import ServerPool
 from datafeed.cache.stack import TierStack
 from datafeed.cache.warm import warm
 from datafeed.cluster.memcached import MemcachedServer
@@ -62,21 +63,21 @@ def counts(stack: TierStack) -> dict[str, int]:
     return {name: n for name, n in found.items() if n and name != "bytes"}
 
 
-def share_of(feed: Feed, server: MemcachedServer) -> int:
+def stat_of(address: str, name: str) -> int:
+    """A number that a server keeps."""
+    with closing(ServerPool(address)) as pool:
+        return int(pool.stats(0)[name])
+
+
+def share_of(server: MemcachedServer) -> int:
     """Chunks that a server holds."""
-    with closing(socket.create_connection(server.address.split(":"), 5)) as connection:
-        connection.sendall(b"stats\r\n")
-        text = b""
-        while not text.endswith(b"END\r\n"):
-            text += connection.recv(4096)
-    [line] = [line for line in text.split(b"\r\n") if line.startswith(b"STAT curr_items ")]
-    return int(line.split()[-1])
+    return stat_of(server.address, "curr_items")
 
 
 def test_a_killed_server_is_down_and_its_chunks_come_from_the_parts(
     feed: Feed, servers: list[MemcachedServer]
 ) -> None:
-    share = share_of(feed, servers[1])
+    share = share_of(servers[1])
     assert 0 < share < N_CHUNKS
     with stack_of(feed, servers) as stack:
         fetch(stack, feed)
@@ -91,7 +92,7 @@ def test_a_killed_server_is_down_and_its_chunks_come_from_the_parts(
 def test_a_server_dead_from_the_start_is_no_error(
     feed: Feed, servers: list[MemcachedServer]
 ) -> None:
-    share = share_of(feed, servers[2])
+    share = share_of(servers[2])
     servers[2].stop()
     with stack_of(feed, servers) as stack:
         fetch(stack, feed)
@@ -102,7 +103,7 @@ def test_a_server_that_hangs_times_out_once_and_is_left_out(
     feed: Feed, servers: list[MemcachedServer], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(health, "FIRST_WAIT_S", 30.0)
-    share = share_of(feed, servers[0])
+    share = share_of(servers[0])
     with stack_of(feed, servers) as stack:
         fetch(stack, feed)
         servers[0].daemon.send(signal.SIGSTOP)
@@ -119,7 +120,7 @@ def test_a_server_that_hangs_times_out_once_and_is_left_out(
 def test_a_server_that_hangs_from_the_start_times_out(
     feed: Feed, servers: list[MemcachedServer]
 ) -> None:
-    share = share_of(feed, servers[0])
+    share = share_of(servers[0])
     servers[0].daemon.send(signal.SIGSTOP)
     with stack_of(feed, servers) as stack:
         fetch(stack, feed)
@@ -129,7 +130,7 @@ def test_a_server_that_hangs_from_the_start_times_out(
 def test_a_server_started_again_empty_is_used_again(
     feed: Feed, servers: list[MemcachedServer], memcached_server: Start
 ) -> None:
-    share = share_of(feed, servers[1])
+    share = share_of(servers[1])
     addresses = [server.address for server in servers]
     with stack_of(feed, servers) as stack:
         fetch(stack, feed)
@@ -231,24 +232,14 @@ def test_chunks_on_a_server_left_out_are_not_received_in_vain(
         with closing(MemcachedTier(addresses, feed.manifest)) as tier:
             servers[1].stop()
             fetch_all(tier, feed)
-            before = commands(addresses[0])
+            before = stat_of(addresses[0], "cmd_get")
             assert fetch_all(tier, feed) == {}
-            assert commands(addresses[0]) == before
-
-
-def commands(address: str) -> int:
-    """Gets that a server has answered."""
-    with closing(socket.create_connection(address.split(":"), 5)) as connection:
-        connection.sendall(b"stats\r\n")
-        text = b""
-        while not text.endswith(b"END\r\n"):
-            text += connection.recv(4096)
-    [line] = [line for line in text.split(b"\r\n") if line.startswith(b"STAT cmd_get ")]
-    return int(line.split()[-1])
+            assert stat_of(addresses[0], "cmd_get") == before
 
 
 def test_threads_share_a_tier(feed: Feed, servers: list[MemcachedServer]) -> None:
-    wanted, wrong = truth(feed), []
+    wanted = truth(feed)
+    wrong: list[int] = []
     with stack_of(feed, servers) as stack:
 
         def work() -> None:
@@ -268,7 +259,7 @@ def test_threads_share_a_tier(feed: Feed, servers: list[MemcachedServer]) -> Non
 
 def test_a_batch_meets_its_deadline(feed: Feed, servers: list[MemcachedServer]) -> None:
     addresses = [server.address for server in servers]
-    share = share_of(feed, servers[0])
+    share = share_of(servers[0])
     with closing(MemcachedTier(addresses, feed.manifest, idle_s=60)) as tier:
         fetch_all(tier, feed)
         servers[0].daemon.send(signal.SIGSTOP)

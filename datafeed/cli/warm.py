@@ -1,0 +1,33 @@
+"""``datafeed warm``: put a feed into memcached."""
+
+from dataclasses import asdict
+
+import click
+
+from datafeed.cache.warm import warm
+from datafeed.cli.options import Command, emit
+from datafeed.feed.feed import open as open_feed
+
+__all__ = ["command"]
+
+
+@click.command("warm", cls=Command)
+@click.argument("feed_url", metavar="FEED")
+@click.option("--cache", required=True, metavar="SERVERS", help="host:port,... or unix:/path.")
+@click.option("--workers", default=2, show_default=True, help="Threads that read and store.")
+@click.option("--allow-eviction", is_flag=True, help="Take servers that run without -M.")
+@click.option("--replace", is_flag=True, help="Store again what is there already.")
+@click.option("--hdfs-client", default="auto", show_default=True, help="native or pydoop.")
+def command(
+    feed_url: str,
+    cache: str,
+    workers: int,
+    allow_eviction: bool,
+    replace: bool,
+    hdfs_client: str,
+    as_json: bool,
+) -> None:
+    """Store the chunks of a feed in memcached; run again, it stores what is missing."""
+    with open_feed(feed_url, hdfs_client=hdfs_client) as feed:
+        options = {"allow_eviction": allow_eviction, "replace": replace}
+        emit(asdict(warm(feed, cache, workers, **options)), as_json)

@@ -1,0 +1,189 @@
+"""Warming real servers."""
+
+import json
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from datafeed.cache.memcached import MemcachedTier
+from datafeed.cache.parts import PartTier
+from datafeed.cache.stack import TierStack
+from datafeed.cache.verify import verify_cache
+from datafeed.cache.warm import warm
+from datafeed.cli.main import group
+from datafeed.cluster.memcached import MemcachedServer
+from datafeed.errors import CacheError, ConfigError, DamagedError
+from datafeed.feed.block import PAYLOAD_BYTES
+from datafeed.feed.feed import Feed
+from tests.cache.made_feeds import (
+    EXACT,
+    RAGGED,
+    WIDE,
+    fetch_all,
+    made_feed,
+    payload_of,
+    requests_of,
+    truth,
+)
+
+Start = Callable[..., MemcachedServer]
+
+
+@pytest.fixture
+def feed(tmp_path: Path) -> Iterator[Feed]:
+    """10 chunks of 2 blocks each: 10 MiB."""
+    with made_feed(tmp_path / "feed", EXACT, [13, 7], 2) as made:
+        yield made
+
+
+def test_what_it_did_is_counted(feed: Feed, memcached_server: Start) -> None:
+    servers = [memcached_server().address for _ in range(3)]
+    result = warm(feed, servers, workers=3, progress=False)
+    n_chunks, n_blocks = 11, 20  # 7 chunks in the first part, 4 in the second
+    assert (result.chunks, result.blocks, result.stored) == (n_chunks, n_blocks, n_blocks)
+    assert (result.already_there, result.did_not_fit) == (0, 0)
+    assert result.bytes == n_blocks * PAYLOAD_BYTES
+    assert not [t for t in threading.enumerate() if t.name.startswith("datafeed-warm")]
+
+
+def test_a_second_time_stores_only_what_is_gone(feed: Feed, memcached_server: Start) -> None:
+    servers = [memcached_server() for _ in range(2)]
+    addresses = [server.address for server in servers]
+    warm(feed, addresses, progress=False)
+    again = warm(feed, addresses, progress=False)
+    assert (again.already_there, again.stored, again.bytes) == (20, 0, 0)
+    servers[1].stop()
+    memcached_server(port=int(addresses[1].split(":")[1]))
+    third = warm(feed, addresses, progress=False)
+    assert 0 < third.stored == 20 - third.already_there < 20
+    with closing(MemcachedTier(addresses, feed.manifest)) as tier:
+        assert fetch_all(tier, feed) == truth(feed)
+
+
+def test_replacing_mends_damage(feed: Feed, memcached_server: Start) -> None:
+    from pymemcache.client.base import Client
+
+    from datafeed.feed.block import Blocks
+
+    address = memcached_server().address
+    warm(feed, address, progress=False)
+    with closing(Client(address)) as client:
+        key = Blocks(feed.manifest.feed_id).key(3, 1)
+        value = bytearray(client.get(key))
+        value[7] ^= 4
+        client.set(key, bytes(value), noreply=False)
+    report = verify_cache(feed, address, progress=False)
+    assert (report.present, report.missing, report.corrupt) == (19, 0, 1)
+    assert "block 1 of chunk 3" in report.problems[0]
+    assert warm(feed, address, replace=True, progress=False).stored == 20
+    assert verify_cache(feed, address, progress=False).problems == []
+
+
+def test_what_does_not_fit_is_counted_said_and_read_from_the_parts(
+    feed: Feed, memcached_server: Start, caplog: pytest.LogCaptureFixture
+) -> None:
+    servers = [memcached_server(memory_mb=4).address for _ in range(2)]
+    result = warm(feed, servers, progress=False)
+    assert result.did_not_fit > 0
+    assert result.stored > 0
+    assert result.stored + result.did_not_fit == result.blocks == 20
+    assert f"{servers[0]} has " in caplog.text
+    assert "will be read from the parts" in caplog.text
+    again = warm(feed, servers, progress=False)
+    assert again.already_there == result.stored
+    tiers = MemcachedTier(servers, feed.manifest), PartTier(feed)
+    with closing(TierStack(tiers)) as stack:
+        requests = requests_of(feed)
+        stack.fetch(requests, 10)
+        assert {r.chunk: payload_of(r) for r in requests} == truth(feed)
+        assert tiers[0].counters.misses == tiers[1].counters.hits > 0
+        assert tiers[0].counters.hits > 0
+
+
+def test_room_for_all_is_not_warned_of(
+    feed: Feed, memcached_server: Start, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert warm(feed, memcached_server(memory_mb=16).address, progress=False).did_not_fit == 0
+    assert caplog.text == ""
+
+
+def test_ragged_and_huge_samples_are_found_whole(tmp_path: Path, memcached_server: Start) -> None:
+    servers = [memcached_server().address for _ in range(2)]
+    for name, schema, per_chunk in (("ragged", RAGGED, 4), ("wide", WIDE, 1)):
+        with made_feed(tmp_path / name, schema, [6, 3], per_chunk) as feed:
+            warm(feed, servers, progress=False)
+            report = verify_cache(feed, servers, progress=False)
+            assert (report.missing, report.corrupt, report.problems) == (0, 0, [])
+            assert report.present >= feed.manifest.n_chunks
+
+
+def test_a_damaged_part_is_not_stored(tmp_path: Path, feed: Feed, memcached_server: Start) -> None:
+    extent = feed.index(1).extents(0)[0]
+    with (tmp_path / "feed" / "part-00001.h5").open("r+b") as file:
+        file.seek(extent.offset + 99)
+        byte = file.read(1)[0]
+        file.seek(extent.offset + 99)
+        file.write(bytes([byte ^ 1]))
+    address = memcached_server().address
+    with pytest.raises(DamagedError, match=r"part-00001\.h5: chunk 0"):
+        warm(feed, address, progress=False)
+    assert verify_cache(feed, address, progress=False).corrupt == 0
+
+
+def test_verify_tells_missing_and_unreachable_apart(feed: Feed, memcached_server: Start) -> None:
+    servers = [memcached_server() for _ in range(2)]
+    addresses = [server.address for server in servers]
+    warm(feed, addresses, progress=False)
+    servers[0].stop()
+    servers[1].stop()
+    memcached_server(port=int(addresses[1].split(":")[1]))
+    report = verify_cache(feed, addresses, progress=False)
+    assert (report.present, report.corrupt) == (0, 0)
+    assert report.missing + report.unreachable == 20
+    assert report.missing * report.unreachable > 0
+    assert any(f"{addresses[1]}: {report.missing} blocks" in p for p in report.problems)
+    assert any(f"{addresses[0]} is down" in p for p in report.problems)
+    assert len(report.problems) == 2
+
+
+def test_verify_sees_blocks_of_an_older_staging(
+    tmp_path: Path, feed: Feed, memcached_server: Start
+) -> None:
+    address = memcached_server().address
+    warm(feed, address, progress=False)
+    with made_feed(tmp_path / "newer", EXACT, [12, 8], 2) as newer:
+        assert newer.manifest.feed_id == feed.manifest.feed_id
+        report = verify_cache(newer, address, progress=False)
+        assert report.corrupt > 0
+        assert "is not the feed's" in report.problems[0]
+
+
+def test_the_command(feed: Feed, memcached_server: Start) -> None:
+    servers = ",".join(memcached_server().address for _ in range(2))
+    run = CliRunner().invoke
+    result = run(group, ["warm", feed.url, "--cache", servers, "--workers", "1", "--json"])
+    assert result.exit_code == 0, result.output
+    counted = json.loads(result.stdout)
+    assert (counted["blocks"], counted["stored"], counted["did_not_fit"]) == (20, 20, 0)
+    result = run(group, ["warm", feed.url, "--cache", servers])
+    assert "already there: 20" in result.stdout
+    result = run(group, ["warm", feed.url, "--cache", "nowhere"])
+    assert result.exit_code == 2
+    assert "host:port" in result.stderr
+    evicting = memcached_server(evict=True).address
+    result = run(group, ["warm", feed.url, "--cache", evicting])
+    assert result.exit_code == 1
+    assert f"{evicting} evicts" in result.stderr
+    result = run(group, ["warm", feed.url, "--cache", evicting, "--allow-eviction", "--json"])
+    assert json.loads(result.stdout)["stored"] == 20
+
+
+def test_bad_arguments_are_refused(feed: Feed) -> None:
+    with pytest.raises(ConfigError, match="workers"):
+        warm(feed, "a:1", workers=0)
+    with pytest.raises(CacheError, match=r"127\.0\.0\.1:1 is down"):
+        warm(feed, "127.0.0.1:1", progress=False)
