@@ -28,7 +28,9 @@ class Watchdog:
     def waiting(self, what: str) -> Iterator[None]:
         """Watch the body of a ``with``; what: which wait, for the message."""
         if self._thread is None:
-            self._thread = threading.Thread(target=self._watch, name="watchdog", daemon=True)
+            self._thread = threading.Thread(
+                target=self._watch, name=f"watchdog of {self._who}", daemon=True
+            )
             self._thread.start()
         self._wait = (time.monotonic(), what)
         try:

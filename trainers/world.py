@@ -15,7 +15,16 @@ import numpy.typing as npt
 from datafeed.errors import TrainerError
 from trainers.watchdog import Watchdog
 
-__all__ = ["MpiWorld", "SoloWorld", "World", "as_world", "connect", "gather_numbers", "n_cores"]
+__all__ = [
+    "MpiWorld",
+    "SoloWorld",
+    "World",
+    "as_world",
+    "connect",
+    "gather_numbers",
+    "local_rank",
+    "n_cores",
+]
 
 Buffer = npt.NDArray[Any]
 
@@ -196,3 +205,9 @@ def n_cores(world: World) -> int:
     cores = sorted(os.sched_getaffinity(0))
     mine = f"{socket.gethostname()}:{cores}".encode()
     return max(1, len(cores) // world.gather(mine).count(mine))
+
+
+def local_rank(world: World) -> int:
+    """Count the ranks of this host that come before this one. Collective."""
+    host = socket.gethostname().encode()
+    return world.gather(host)[: world.rank].count(host)

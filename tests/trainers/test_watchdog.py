@@ -1,0 +1,70 @@
+"""Waits with a deadline, on one process and between ranks of mpirun."""
+
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from trainers.watchdog import Watchdog
+
+
+def threads() -> list[str]:
+    return [thread.name for thread in threading.enumerate()]
+
+
+def test_a_wait_that_takes_too_long_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    expired = threading.Event()
+    watchdog = Watchdog("rank 3", 0.05, expired.set)
+    with watchdog.waiting("a sum"):
+        assert expired.wait(30)
+    watchdog.close()
+    watchdog.close()
+    error = capsys.readouterr().err
+    assert error.startswith("PeerLost: rank 3 waited 0.05 s in a sum: another rank died or hangs")
+    assert error.count("\n") == 1
+
+
+def test_short_waits_are_let_be_and_close_ends_the_thread() -> None:
+    expired = threading.Event()
+    watchdog = Watchdog("rank 5", 30.0, expired.set)
+    for _ in range(1000):
+        with watchdog.waiting("a sum"):
+            pass
+    assert threads().count("watchdog of rank 5") == 1
+    watchdog.close()
+    assert "watchdog of rank 5" not in threads()
+    assert not expired.is_set()
+
+
+def test_an_unused_watchdog_starts_no_thread() -> None:
+    watchdog = Watchdog("rank 6", 30.0, lambda: None)
+    assert "watchdog of rank 6" not in threads()
+    watchdog.close()
+
+
+ABSENT = """
+import sys, time
+from trainers.world import connect
+world = connect(timeout_s=1.0)
+if world.rank == 1:
+    sys.stdin.read()  # never enters the collective
+world.gather(b"")
+"""
+
+
+def test_a_rank_that_never_comes_ends_the_run() -> None:
+    mpirun = Path(sys.executable).parent / "mpirun"
+    done = subprocess.run(
+        [
+            *(mpirun, "--allow-run-as-root", "--oversubscribe", "--stdin", "1", "-n", "2"),
+            *(sys.executable, "-c", ABSENT),
+        ],
+        stdin=subprocess.PIPE,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode != 0
+    assert "PeerLost: rank 0 waited 1 s in a gathering of all ranks" in done.stderr
