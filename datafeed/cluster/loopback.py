@@ -1,6 +1,7 @@
 """HDFS, YARN and memcached on this machine alone: real daemons, free ports, one folder."""
 
 import os
+import re
 import secrets
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +16,8 @@ from datafeed.errors import ClusterError, ConfigError
 MAX_DATANODES = 3
 
 _ATTEMPTS = 3  # with other ports each
+# Hadoop's settings are lists with commas, URIs, class paths with colons and shell scripts at once.
+_PLAIN = re.compile(r"[\w/.+=@~-]+")
 
 
 class LoopbackCluster:
@@ -54,7 +57,7 @@ class LoopbackCluster:
             say: gets a line of progress now and then.
 
         Raises:
-            ConfigError: a number is out of range.
+            ConfigError: a number is out of range, or Hadoop could not use the folder.
         """
         if not 1 <= n_datanodes <= MAX_DATANODES:
             raise ConfigError(
@@ -63,6 +66,11 @@ class LoopbackCluster:
         if n_memcached < 0:
             raise ConfigError(f"{n_memcached} memcached servers: give 0 or more")
         self.dir = Path(dir).absolute()
+        if not _PLAIN.fullmatch(str(self.dir)):
+            raise ConfigError(
+                f"'{self.dir}': Hadoop's settings cannot name such a folder; "
+                "give one of letters, digits, and /._-+=@~"
+            )
         self._n_datanodes = n_datanodes
         self._n_memcached = n_memcached
         self._yarn = yarn

@@ -125,7 +125,8 @@ def _program() -> list[str]:
 
 def _endpoint(port: int | None, unix_socket: Path | None) -> tuple[str, list[str]]:
     if unix_socket is not None:
-        return f"unix:{unix_socket}", ["-s", str(unix_socket)]
+        path = str(unix_socket.absolute())
+        return f"unix:{path}", ["-s", path]
     port = port or free_ports(1)[0]
     return f"127.0.0.1:{port}", ["-l", "127.0.0.1", "-p", str(port)]
 

@@ -37,10 +37,11 @@ def ownerless() -> list[ProcessId]:
 
 
 def _marked() -> Iterator[tuple[ProcessId, dict[str, str]]]:
-    mine = os.getuid()
+    mine, here = os.getuid(), os.readlink("/proc/self/ns/pid")
     for folder in Path("/proc").glob("[0-9]*"):
         try:
-            if folder.stat().st_uid != mine:
+            # A container's processes are seen from its host, but their owner's pid means another.
+            if folder.stat().st_uid != mine or os.readlink(folder / "ns" / "pid") != here:
                 continue
             process = ProcessId.of(int(folder.name))
             env = _environment(folder)

@@ -60,6 +60,8 @@ class Daemon:
     ) -> "Daemon":
         """Start `command` in a session of its own: neither Ctrl-C nor our end reaches it.
 
+        Its working directory is that of its log: it may leave core files, and holds no other open.
+
         Args:
             name: what messages call it.
             command: program and arguments.
@@ -75,6 +77,7 @@ class Daemon:
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=subprocess.STDOUT,
+                cwd=log.parent,
                 env={**os.environ, **(env or {})},
                 start_new_session=True,
             )

@@ -71,6 +71,12 @@ def test_numbers_out_of_range(tmp_path: Path, n_datanodes: int, n_memcached: int
         LoopbackCluster(tmp_path, n_datanodes, n_memcached)
 
 
+@pytest.mark.parametrize("name", ["a b", "a,b", "a:b", "a'b"])
+def test_folder_that_hadoop_could_not_use(tmp_path: Path, name: str) -> None:
+    with pytest.raises(ConfigError, match="cannot name such a folder"):
+        LoopbackCluster(tmp_path / name)
+
+
 def test_before_up_there_is_nothing_to_ask(tmp_path: Path) -> None:
     cluster = LoopbackCluster(tmp_path / "cluster")
     cluster.down()

@@ -48,12 +48,12 @@ def test_a_process_that_waits_to_be_reaped_is_not_alive() -> None:
     child.wait()
 
 
-def test_daemon_has_a_session_and_environment_of_its_own(tmp_path: Path) -> None:
-    show = "import os; print(os.getsid(0) == os.getpid(), os.environ['COLOUR'])"
+def test_daemon_has_a_session_environment_and_folder_of_its_own(tmp_path: Path) -> None:
+    show = "import os; print(os.getsid(0) == os.getpid(), os.environ['COLOUR'], os.getcwd())"
     daemon = start(tmp_path, [sys.executable, "-c", show])
     assert wait_until(lambda: not daemon.alive(), 10)
     assert daemon.succeeded()
-    assert daemon.tail() == "True blue"
+    assert daemon.tail() == f"True blue {tmp_path}"
 
 
 def test_tail_leaves_out_stack_frames(tmp_path: Path) -> None:
