@@ -1,0 +1,93 @@
+"""The threads of a loader: one plans, a few fetch, one gathers."""
+
+from collections.abc import Callable, Iterator
+from threading import Thread, current_thread
+from time import monotonic
+from typing import Protocol
+
+from datafeed.loading.batch import n_bytes_of
+from datafeed.loading.gather import Arrays
+from datafeed.loading.handover import Handover, Ready
+from datafeed.loading.schedule import Plan, Step
+from datafeed.loading.transforms import Transforms
+
+__all__ = ["Pipeline", "Source"]
+
+_END_S = 5.0
+
+
+class Source(Protocol):
+    """Where the samples of a batch come from."""
+
+    def gather(self, step: Step, handover: Handover) -> Arrays | None:
+        """Give the samples of a step; None when there is no more use for them."""
+
+    def close(self) -> None:
+        """Let go of threads; twice is fine."""
+
+
+class Pipeline:
+    """Makes batches ahead of the user, one epoch after the other, until it is closed.
+
+    Args:
+        plans: What to do, in order.
+        source: Gathers batches.
+        transforms: Finishes them.
+        fetch: The work of a fetch thread.
+        n_fetchers: Fetch threads.
+        handover: What they all share.
+    """
+
+    def __init__(
+        self,
+        plans: Iterator[Plan],
+        source: Source,
+        transforms: Transforms,
+        fetch: Callable[[Handover], None],
+        n_fetchers: int,
+        handover: Handover,
+    ) -> None:
+        self.handover = handover
+
+        def plan() -> None:
+            while handover.add(next(plans)):
+                pass
+
+        def gather() -> None:
+            while step := handover.next_step():
+                arrays = source.gather(step, handover)
+                if arrays is not None:
+                    n_bytes = n_bytes_of(arrays)
+                    handover.put(Ready(step, transforms.start(arrays, step), n_bytes))
+
+        works = {"plan": plan, "gather": gather}
+        works |= {f"fetch-{i}": lambda: fetch(handover) for i in range(n_fetchers)}
+        # Daemons, so that a tier that hangs cannot keep the interpreter from its end.
+        self._threads = [
+            Thread(target=_guarded, args=(work, handover), name=f"datafeed-{name}", daemon=True)
+            for name, work in works.items()
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def close(self) -> bool:
+        """End the threads; twice is fine.
+
+        Returns:
+            Whether they all ended within 5 s. One that hangs in a tier may still write to its
+            slots.
+        """
+        self.handover.close()
+        deadline = monotonic() + _END_S
+        for thread in self._threads:
+            if thread is not current_thread():
+                thread.join(max(0.0, deadline - monotonic()))
+        return not any(thread.is_alive() for thread in self._threads)
+
+
+def _guarded(work: Callable[[], None], handover: Handover) -> None:
+    """Do a thread's work; what it raises is raised where the user waits."""
+    try:
+        work()
+    except BaseException as error:
+        handover.fail(error)

@@ -1,0 +1,74 @@
+"""Small local feeds with closed-form samples: every delivered sample proves its identity."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+import datafeed
+from datafeed.feed.feed import Feed
+from datafeed.feed.manifest import FEED_FILE, Manifest
+from datafeed.feed.part import PartWriter
+from datafeed.feed.schema import Field, Schema, conform
+
+PLAIN: Schema = (
+    Field(name="image", dtype="uint8", shape=(4, 4)),
+    Field(name="id", dtype="int64"),
+)
+RICH: Schema = (
+    *PLAIN,
+    Field(name="tokens", dtype="int32", shape=(2,), kind="ragged"),
+    Field(name="text", dtype="uint8", kind="str"),
+    Field(name="blob", dtype="uint8", kind="bytes"),
+)
+
+
+def sample_of(i: int) -> dict[str, Any]:
+    """All fields of sample i."""
+    return {
+        "image": ((np.arange(16) * 5 + i * 7) % 251).astype(np.uint8).reshape(4, 4),
+        "id": np.int64(i),
+        "tokens": (np.arange(2 * (i % 5)) + i).astype(np.int32).reshape(-1, 2),
+        "text": f"Größe {i} " * (i % 4),
+        "blob": bytes([i % 256]) * (i % 3),
+    }
+
+
+def write_feed(
+    folder: Path, part_samples: Sequence[int], samples_per_chunk: int, schema: Schema = PLAIN
+) -> Feed:
+    """Write a feed of so many samples and open it."""
+    folder.mkdir(parents=True)
+    entries, i = [], 0
+    for number, n in enumerate(part_samples):
+        path = folder / f"part-{number:05d}.h5"
+        with PartWriter(path, schema, samples_per_chunk, [f"file:///shard-{number}.tar"]) as part:
+            for _ in range(n):
+                sample = {field.name: sample_of(i)[field.name] for field in schema}
+                part.append(conform(schema, sample, "made"), f"key-{i}", 0)
+                i += 1
+            entries.append(part.close())
+    manifest = Manifest(
+        feed_id=f"{folder.name:0>32}",
+        schema=schema,
+        samples_per_chunk=samples_per_chunk,
+        parts=entries,
+    )
+    (folder / FEED_FILE).write_bytes(manifest.to_bytes())
+    return datafeed.open(str(folder))
+
+
+def check_batch(batch: dict[str, Any], positions: np.ndarray) -> None:
+    """Assert that a batch holds exactly these samples, in this order."""
+    assert batch["id"].tolist() == positions.tolist()
+    assert batch["image"].dtype == torch.uint8
+    expected = [sample_of(i) for i in positions.tolist()]
+    images = np.stack([s["image"] for s in expected]) if expected else np.zeros((0, 4, 4))
+    assert np.array_equal(batch["image"].numpy(), images)
+    for name in ("text", "blob"):
+        if name in batch:
+            assert batch[name] == [s[name] for s in expected]
+    for tensor, sample in zip(batch.get("tokens", []), expected, strict="tokens" in batch):
+        assert np.array_equal(tensor.numpy(), sample["tokens"])
