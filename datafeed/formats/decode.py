@@ -1,0 +1,116 @@
+"""The members of one sample to its fields, by their extensions."""
+
+import io
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from datafeed.errors import FormatError
+from datafeed.feed.schema import Array, Sample
+
+__all__ = ["decode"]
+
+_INTEGER = re.compile(rb"\s*([+-]?[0-9]+)\s*")
+
+
+def decode(members: Sequence[tuple[str, bytes]], where: str) -> Sample:
+    """Make a sample of its members.
+
+    ``png``, ``jpg``, ``jpeg`` give ``image``: uint8 of shape (H, W) or (H, W, 3), or uint16 (H, W)
+    of a 16-bit PNG. ``cls`` gives ``label``, an int64. ``txt`` gives ``text``. ``npy`` gives
+    ``npy``. ``json`` gives a field for each key of its object: numbers as int64, float64 or bool,
+    lists of numbers as arrays, strings as they are, anything else as its JSON text. Another
+    extension gives bytes. A middle part names the field: ``000.left.png`` gives ``left``, and of
+    ``000.meta.json`` the key ``size`` gives ``meta.size``.
+
+    Args:
+        members: (extension, content) pairs.
+        where: Shard and key, for error messages.
+
+    Raises:
+        FormatError: a member does not decode, or two give the same field.
+    """
+    sample: Sample = {}
+    origin: dict[str, str] = {}
+    for extension, data in members:
+        for name, value in _fields(extension, data, where):
+            if name in sample:
+                raise FormatError(
+                    f"{where}: {origin[name]!r} and {extension!r} both give the field {name!r}; "
+                    "name one as KEY.NAME.EXT"
+                )
+            sample[name], origin[name] = value, extension
+    return sample
+
+
+def _fields(extension: str, data: bytes, where: str) -> list[tuple[str, Any]]:
+    middle, _, kind = extension.rpartition(".")
+    default_name, decoder = _DECODERS.get(kind.lower(), (kind, bytes))
+    try:
+        value = decoder(data)
+    except (ValueError, OverflowError, EOFError, RecursionError) as error:
+        raise FormatError(
+            f"{where}: {extension!r} does not decode: {error}; replace or leave out the sample"
+        ) from error
+    if isinstance(value, Mapping):
+        return [(f"{middle}.{key}" if middle else key, item) for key, item in value.items()]
+    return [(middle or default_name, value)]
+
+
+def _image(data: bytes) -> Array:
+    from datafeed.formats.images import decode_image
+
+    return decode_image(data)
+
+
+def _class(data: bytes) -> np.int64:
+    match = _INTEGER.fullmatch(data)
+    if match is None:
+        raise ValueError(f"{data[:20]!r} is no integer")
+    return np.int64(int(match[1]))
+
+
+def _text(data: bytes) -> str:
+    return data.decode()
+
+
+def _array(data: bytes) -> Array:
+    array: Array = np.lib.format.read_array(io.BytesIO(data), allow_pickle=False)
+    return array
+
+
+def _json(data: bytes) -> Any:
+    value = json.loads(data)
+    if isinstance(value, dict):
+        return {key: _from_json(item) for key, item in value.items()}
+    return _from_json(value)
+
+
+def _from_json(value: Any) -> Any:
+    if isinstance(value, str):
+        return value
+    if isinstance(value, bool):
+        return np.bool_(value)
+    if isinstance(value, int):
+        return np.int64(value)
+    if isinstance(value, float):
+        return np.float64(value)
+    if isinstance(value, list) and all(type(item) in (int, float) for item in value):
+        is_whole = bool(value) and all(type(item) is int for item in value)
+        return np.array(value, np.int64 if is_whole else np.float64)
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
+_DECODERS: dict[str, tuple[str, Callable[[bytes], Any]]] = {
+    "cls": ("label", _class),
+    "jpeg": ("image", _image),
+    "jpg": ("image", _image),
+    "json": ("json", _json),
+    "npy": ("npy", _array),
+    "png": ("image", _image),
+    "txt": ("text", _text),
+}
+"""Extension to the field's name and the function that makes its value."""
