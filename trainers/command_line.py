@@ -28,6 +28,7 @@ _OPTIONS: dict[str, dict[str, Any]] = {
     "--device": {"type": click.Choice(["cpu", "cuda"])},
     "--precision": {"type": click.Choice(["fp32", "bf16"])},
     "--sample-log": {"type": _FOLDER, "help": "Folder for lists of each rank's samples."},
+    "--streams": {"type": int, "help": "Streams of the order, at least one for each rank."},
     "--memory-bytes": {"type": int, "help": "Memory of each rank's loader."},
 }
 

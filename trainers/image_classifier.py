@@ -138,6 +138,7 @@ def _loader(feed: datafeed.Feed, world: World, options: TrainOptions, is_test: b
         shuffle=not is_test,
         seed=options.seed,
         comm=world.comm,
+        streams=options.streams,
         memory_bytes=options.memory_bytes,
         pin_memory=options.device == "cuda",
         with_index=True,

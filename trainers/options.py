@@ -47,12 +47,14 @@ class TrainOptions:
     """``fp32``, or ``bf16`` for the layers' arithmetic; parameters stay in float32."""
     sample_log: Path | None = None
     """Folder for lists of the samples that each rank trained on."""
+    streams: int | None = None
+    """Streams of the order, at least one for each rank; None: as many as suit the feed."""
     memory_bytes: int = 512 << 20
     """Memory of each rank's loader."""
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "global_batch", "lr", "memory_bytes"):
-            if getattr(self, name) <= 0:
+        for name in ("epochs", "global_batch", "lr", "streams", "memory_bytes"):
+            if getattr(self, name) is not None and getattr(self, name) <= 0:
                 raise ConfigError(f"{_flag(name)} {getattr(self, name)}: give a number above 0")
         if self.checkpoint_every < 0:
             raise ConfigError("--checkpoint-every: give a number of steps, 0 for none")
