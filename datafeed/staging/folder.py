@@ -5,6 +5,7 @@
     FEED/part-00000.h5                 a finished part, moved here whole
     FEED/_staging/plan.json            what this run makes
     FEED/_staging/done/part-00000.json the commit record of a part: written last, by its task
+    FEED/_staging/application          the YARN application that runs the tasks
     FEED/_staging/failed/...           what a task that failed has to say
     FEED/_staging/tmp/...              parts being written, where FEED is no HDFS folder
     FEED/feed.json                     written when all records are there; then _staging goes
@@ -19,7 +20,7 @@ from typing import Any
 from datafeed.errors import DamagedError
 from datafeed.feed.index import PartEntry
 from datafeed.feed.manifest import FEED_FILE
-from datafeed.sources import Source, join
+from datafeed.sources import Source, basename, join
 
 __all__ = ["VIRTUAL_FILE", "Folder"]
 
@@ -43,6 +44,7 @@ class Folder:
         self.feed = join(url, FEED_FILE)
         self._done = join(self.staging, "done")
         self._failed = join(self.staging, "failed")
+        self._application = join(self.staging, "application")
 
     def make(self) -> None:
         """Make the folders of a run, and clear what an earlier one left half-written."""
@@ -57,7 +59,7 @@ class Folder:
 
     def holds_other_files(self) -> list[str]:
         """Names in the folder that no staging run of ours put there."""
-        names = [info.url.rstrip("/").rpartition("/")[2] for info in self.source.list(self.url)]
+        names = [basename(info.url) for info in self.source.list(self.url)]
         return [name for name in names if name not in (_STAGING, FEED_FILE)]
 
     def commit(self, entry: PartEntry, digest: str) -> None:
@@ -75,9 +77,24 @@ class Folder:
         self.source.delete(join(self._done, name.replace(".h5", ".json")))
         self.source.delete(join(self.url, name))
 
-    def count_done(self) -> int:
-        """Count the commit records."""
-        return len(list(self.source.list(self._done)))
+    def done_names(self) -> set[str]:
+        """File names of the parts that have a commit record."""
+        urls = (info.url for info in self.source.list(self._done))
+        return {basename(url).replace(".json", ".h5") for url in urls}
+
+    def note_application(self, name: str) -> None:
+        """Leave word of a job that runs elsewhere, for a run that finds this one killed."""
+        self.source.write(self._application, name.encode())
+
+    def noted_application(self) -> str | None:
+        """The job that an earlier run left word of, if it did not end it itself."""
+        if not self.source.exists(self._application):
+            return None
+        return self.source.read(self._application).decode()
+
+    def forget_application(self) -> None:
+        """The job is over."""
+        self.source.delete(self._application)
 
     def _record(self, url: str) -> tuple[str, PartEntry]:
         try:
@@ -101,5 +118,5 @@ class Folder:
     def clean(self, keep: set[str]) -> None:
         """Delete all but the feed: temporary files, records, parts that do not count."""
         for info in list(self.source.list(self.url)):
-            if info.url.rstrip("/").rpartition("/")[2] not in keep:
+            if basename(info.url) not in keep:
                 self.source.delete(info.url)

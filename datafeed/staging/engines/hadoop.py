@@ -40,26 +40,34 @@ class HadoopEngine:
     def run(self, job: Job) -> dict[str, Any]:
         """Run all tasks in one YARN application; it is killed if this process is interrupted."""
         with TemporaryDirectory(prefix="datafeed-") as tmp:
-            arguments = self._arguments(job, Path(tmp))
-            with YarnClient(arguments, Path(tmp) / "client.log") as client:
+            client = YarnClient(Path(tmp))
+            earlier = job.folder.noted_application()
+            if earlier:
+                client.kill(earlier)
+            with client.submit(self._arguments(job, Path(tmp))):
                 self._wait(client, job)
-                return {"yarn_application_id": client.application_id}
+            job.folder.forget_application()
+            return {"yarn_application_id": client.application_id}
 
     def _wait(self, client: YarnClient, job: Job) -> None:
         """Follow the job by its commit records; stop it when a task fails for good."""
-        before = n_done = job.folder.count_done()
+        wanted = {job.plan.part_name(split) for split in job.splits}
+        n_done, is_noted = 0, False
         while True:
             is_over = client.wait(_POLL_S)
-            now = job.folder.count_done()
-            job.on_done(now - n_done, client.progress())
-            n_done = now
+            if client.application_id and not is_noted:
+                job.folder.note_application(client.application_id)
+                is_noted = True
+            n_now = len(wanted & job.folder.done_names())
+            job.on_done(n_now - n_done, client.progress())
+            n_done = n_now
             failures = job.folder.failures()
             final = [facts for facts in failures if facts["is_final"]]
             if final:
                 raise failure(final[0])
             if is_over:
                 break
-        if n_done - before < len(job.splits):
+        if n_done < len(wanted):
             raise failure(failures[-1]) if failures else self._unexplained(client)
 
     def _unexplained(self, client: YarnClient) -> StagingError:

@@ -2,6 +2,8 @@
 
 import re
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from datafeed.cluster.hadoop_home import classpath, java
@@ -25,20 +27,25 @@ _CHATTER = re.compile(r"^\d{4}-\d\d-\d\d \S+ [A-Z]+ \S+: ")
 
 
 class YarnClient:
-    """A running Streaming job.
+    """Submits one Streaming job and follows it.
 
     Args:
-        arguments: The command line of Hadoop Streaming.
-        log: File for what the client says.
+        folder: For its log, and for what Hadoop leaves lying about when it is killed.
 
     Raises:
-        StagingError: there is no Java or no Hadoop here.
+        ClusterError: there is no Java or no Hadoop here.
     """
 
-    def __init__(self, arguments: list[str], log: Path) -> None:
-        self._log = log
-        self._java = [java(), "-Xmx256m", *_OPENS, "-cp", classpath()]
-        with log.open("wb") as output:
+    def __init__(self, folder: Path) -> None:
+        self._log = folder / "client.log"
+        self._java = [java(), "-Xmx256m", f"-Djava.io.tmpdir={folder}", *_OPENS]
+        self._java += ["-cp", classpath()]
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @contextmanager
+    def submit(self, arguments: list[str]) -> Iterator[None]:
+        """Run a job with this command line of Hadoop Streaming; it ends with the context."""
+        with self._log.open("wb") as output:
             self._process = subprocess.Popen(
                 [*self._java, _STREAMING, *arguments],
                 stdin=subprocess.DEVNULL,
@@ -46,9 +53,14 @@ class YarnClient:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
+        try:
+            yield
+        finally:
+            self._stop(self._process)
 
     def wait(self, seconds: float) -> bool:
         """Wait a while; tells whether the job is over."""
+        assert self._process is not None
         try:
             self._process.wait(seconds)
         except subprocess.TimeoutExpired:
@@ -80,28 +92,27 @@ class YarnClient:
     def _text(self) -> str:
         return self._log.read_text(errors="replace")
 
-    def __enter__(self) -> "YarnClient":
-        return self
-
-    def __exit__(self, *_: object) -> None:
+    def _stop(self, process: "subprocess.Popen[bytes]") -> None:
         """End the client, and the job if it still runs."""
-        if self._process.poll() is not None:
+        if process.poll() is not None:
             return
         try:
             if self.application_id:
-                self._kill(self.application_id)
+                self.kill(self.application_id)
         finally:
-            self._end()
+            process.terminate()
+            try:
+                process.wait(_END_S)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait(_END_S)
 
-    def _end(self) -> None:
-        self._process.terminate()
-        try:
-            self._process.wait(_END_S)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait(_END_S)
+    def kill(self, application: str) -> None:
+        """Kill an application; one that is over already is fine.
 
-    def _kill(self, application: str) -> None:
+        Raises:
+            StagingError: YARN does not do it.
+        """
         command = [*self._java, _KILL, "application", "-kill", application]
         try:
             subprocess.run(
