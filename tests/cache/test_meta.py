@@ -137,6 +137,11 @@ def test_anything_else_is_a_protocol_error(command: Command, stream: bytes) -> N
         receive_all([command], [stream])
 
 
+def test_a_value_must_end_where_its_header_says() -> None:
+    with pytest.raises(ProtocolError, match="does not end"):
+        receive_all([get(3), get(3)], [b"VA 3\r\nabcdeEN\r\n"])
+
+
 def test_a_line_without_end_is_a_protocol_error() -> None:
     with pytest.raises(ProtocolError, match="line of more than"):
         receive_all([get(3)], [b"SERVER_ERROR " + b"x" * 1000] * 3)

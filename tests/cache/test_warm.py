@@ -11,6 +11,7 @@ from click.testing import CliRunner
 
 from datafeed.cache.memcached import MemcachedTier
 from datafeed.cache.parts import PartTier
+from datafeed.cache.pool import ServerPool
 from datafeed.cache.stack import TierStack
 from datafeed.cache.verify import verify_cache
 from datafeed.cache.warm import warm
@@ -86,12 +87,12 @@ def test_replacing_mends_damage(feed: Feed, memcached_server: Start) -> None:
 def test_what_does_not_fit_is_counted_said_and_read_from_the_parts(
     feed: Feed, memcached_server: Start, caplog: pytest.LogCaptureFixture
 ) -> None:
-    servers = [memcached_server(memory_mb=4).address for _ in range(2)]
+    servers = memcached_server(memory_mb=4).address
     result = warm(feed, servers, progress=False)
     assert result.did_not_fit > 0
     assert result.stored > 0
     assert result.stored + result.did_not_fit == result.blocks == 20
-    assert f"{servers[0]} has " in caplog.text
+    assert f"{servers} has " in caplog.text
     assert "will be read from the parts" in caplog.text
     again = warm(feed, servers, progress=False)
     assert again.already_there == result.stored
@@ -104,11 +105,26 @@ def test_what_does_not_fit_is_counted_said_and_read_from_the_parts(
         assert tiers[0].counters.hits > 0
 
 
-def test_room_for_all_is_not_warned_of(
-    feed: Feed, memcached_server: Start, caplog: pytest.LogCaptureFixture
+def test_room_is_what_is_left(
+    tmp_path: Path, feed: Feed, memcached_server: Start, caplog: pytest.LogCaptureFixture
 ) -> None:
-    assert warm(feed, memcached_server(memory_mb=16).address, progress=False).did_not_fit == 0
+    address = memcached_server(memory_mb=16).address
+    assert warm(feed, address, progress=False).did_not_fit == 0
+    assert warm(feed, address, progress=False).already_there == 20
     assert caplog.text == ""
+    with made_feed(tmp_path / "second", WIDE, [6], 1) as second:
+        assert warm(second, address, progress=False).did_not_fit > 0
+    assert f"{address} has " in caplog.text
+
+
+def test_once_a_server_is_full_no_more_is_sent(tmp_path: Path, memcached_server: Start) -> None:
+    address = memcached_server(memory_mb=4).address
+    with made_feed(tmp_path / "long", EXACT, [60], 2) as feed:
+        result = warm(feed, address, workers=1, progress=False)
+        assert result.stored + result.did_not_fit == result.blocks == 60
+        with closing(ServerPool(address)) as pool:
+            n_sent = int(pool.stats(0)["bytes_read"]) / PAYLOAD_BYTES
+        assert n_sent < 20  # one batch, of 16
 
 
 def test_ragged_and_huge_samples_are_found_whole(tmp_path: Path, memcached_server: Start) -> None:

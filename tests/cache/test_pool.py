@@ -1,0 +1,59 @@
+"""Connections kept for the next call."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing
+
+import pytest
+
+from datafeed.cache import meta
+from datafeed.cache.faults import ProtocolError, ServerFault, ServerTimeout
+from datafeed.cache.meta import Command, Reply
+from datafeed.cache.pool import ServerPool
+from datafeed.cluster.memcached import MemcachedServer
+
+Start = Callable[..., MemcachedServer]
+
+
+@pytest.fixture
+def pool(memcached_server: Start) -> Iterator[ServerPool]:
+    """One server."""
+    with closing(ServerPool(memcached_server().address)) as opened:
+        yield opened
+
+
+def ask(pool: ServerPool, commands: list[Command], timeout_s: float = 10) -> list[ServerFault]:
+    """Send the server a batch; gives its fault, if any."""
+
+    def ignore(command: Command, reply: Reply) -> None:
+        """Take no notice."""
+
+    return list(pool.converse({0: commands}, ignore, time.monotonic() + timeout_s).values())
+
+
+def n_connections(pool: ServerPool) -> int:
+    """Connections that were ever made to the server, but for this one."""
+    return int(pool.stats(0)["total_connections"]) - 1
+
+
+def test_a_connection_in_step_is_used_again(pool: ServerPool) -> None:
+    before = n_connections(pool)
+    for _ in range(5):
+        assert ask(pool, [meta.size(b"key")]) == []
+    assert n_connections(pool) - before == 2
+
+
+def test_a_connection_out_of_step_is_not(pool: ServerPool) -> None:
+    wild = Command("size", [memoryview(b"nonsense\r\n")])
+    [fault] = ask(pool, [wild, meta.size(b"key")])
+    assert isinstance(fault, ProtocolError)
+    assert pool.names[0] in str(fault)
+    assert pool._free == [[]]
+
+
+def test_a_connection_whose_replies_were_not_awaited_is_not(pool: ServerPool) -> None:
+    assert ask(pool, [meta.size(b"key")]) == []
+    deaf = Command("size", [memoryview(b"mg key s q\r\n")])  # quiet: a miss has no reply
+    [fault] = ask(pool, [deaf], timeout_s=0.1)
+    assert isinstance(fault, ServerTimeout)
+    assert pool._free == [[]]
