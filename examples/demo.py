@@ -7,6 +7,7 @@ Everything runs on loopback and is gone afterwards.
 
 import io
 import json
+import os
 import subprocess
 import sys
 import tarfile
@@ -61,7 +62,7 @@ def run(
     cluster: LoopbackCluster, work: Path, steps: "Steps", epochs: int, ranks: int
 ) -> dict[str, Any]:
     """The path itself, on a running cluster."""
-    env = cluster.env()
+    env = {**os.environ, **cluster.env()}
     servers = ",".join(cluster.memcached)
     raw, feeds = join(cluster.namenode, "raw"), join(cluster.namenode, "feeds")
     with steps.timed("shards into HDFS"):

@@ -1,4 +1,4 @@
-"""A source that counts what a format reads, to judge how many samples a shard holds."""
+"""A source that notes how far a format has read, to judge how many samples a shard holds."""
 
 import io
 from typing import Any, BinaryIO, cast
@@ -9,21 +9,22 @@ __all__ = ["CountingSource"]
 
 
 class CountingSource:
-    """Another source whose opened files count the bytes that are asked of them.
+    """Another source whose opened files note how far they were read.
 
-    What is counted is what the format asks for, not what a client reads ahead, so that the count
-    is the same through every client.
+    What counts is where the format stands, not what a client reads ahead, so that the note is the
+    same through every client; and what a format skips counts as well.
     """
 
     def __init__(self, source: Source) -> None:
         self._source = source
         self.n_bytes = 0
+        """How far the furthest read file was read."""
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._source, name)
 
     def open(self, url: str) -> BinaryIO:
-        """Open for counted sequential reading."""
+        """Open for sequential reading."""
         return cast(BinaryIO, _CountingFile(self._source.open(url), self))
 
 
@@ -45,13 +46,12 @@ class _CountingFile(io.RawIOBase):
 
     def read(self, size: int = -1) -> bytes:
         data = self._file.read(size)
-        self._counter.n_bytes += len(data)
+        self._counter.n_bytes = max(self._counter.n_bytes, self._file.tell())
         return data
 
     def readinto(self, buffer: Any) -> int:
-        data = self._file.read(len(buffer))
+        data = self.read(len(buffer))
         buffer[: len(data)] = data
-        self._counter.n_bytes += len(data)
         return len(data)
 
     def close(self) -> None:

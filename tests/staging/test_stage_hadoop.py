@@ -108,7 +108,7 @@ def test_an_interpreter_without_datafeed_is_told_with_the_tasks_stderr(
     bare = tmp_path / "bare-python"
     bare.write_text(f"#!/bin/sh\nshift 2\nexec {sys.executable} -S -m datafeed.nowhere\n")
     bare.chmod(0o755)
-    with pytest.raises(StagingError, match="No module named .*datafeed"):
+    with pytest.raises(StagingError, match=r"No module named .*datafeed"):
         df.stage(join(home, "raw"), join(home, "feed"), "hadoop", python=str(bare))
 
 
