@@ -85,7 +85,7 @@ def test_cut_jpeg() -> None:
     noise = np.random.default_rng(0).integers(0, 255, (64, 64), dtype=np.uint8)
     data = _encoded(Image.fromarray(noise), "JPEG")
     for n_bytes in (100, len(data) // 2, len(data) - 20):
-        with pytest.raises(ValueError, match="[Tt]runcated"):
+        with pytest.raises(ValueError, match=r"[Tt]runcated"):
             decode_image(data[:n_bytes])
 
 

@@ -1,6 +1,7 @@
 """What goes wrong on HDFS: servers that refuse or hang, users who may not, forks, panics."""
 
 import os
+import signal
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -8,6 +9,7 @@ from pathlib import Path
 import hdfs_native
 import pytest
 
+from datafeed.cluster import LoopbackCluster
 from datafeed.errors import ConfigError, SourceError, StallError
 from datafeed.sources import Source, SourceTimeoutError, join, open_source
 from sources.spaces import CLIENTS, HANG_GUARD_S, Space, numbered_bytes
@@ -31,7 +33,7 @@ def test_refused_address_answers(client: str, isolated: bool, refusing_server: s
     with closing(open_source(refusing_server, client, isolated=isolated)) as source:
         for _ in range(2):
             with pytest.raises(SourceError, match=r"Connection refused; check the address"):
-                source.stat(join(refusing_server, "raw/a.tar"))
+                source.exists(join(refusing_server, "raw/a.tar"))  # pydoop's own says "no"
 
 
 @_CLIENT
@@ -51,6 +53,37 @@ def test_unknown_host_is_said_to_be_unknown() -> None:
     url = "hdfs://no-such-host.invalid/raw"
     with closing(open_source(url)) as source, pytest.raises(SourceError, match="check the address"):
         source.stat(url)
+
+
+@contextmanager
+def _stopped(pids: list[int]) -> Iterator[None]:
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        for pid in pids:
+            os.kill(pid, signal.SIGCONT)
+
+
+@pytest.mark.cluster
+@_CLIENT
+@_ISOLATED
+def test_hung_datanodes_end_by_the_deadline(
+    client: str, isolated: bool, cluster: LoopbackCluster, hdfs_root: str
+) -> None:
+    """hdfs-native alone would wait 60 s for each, libhdfs too."""
+    url, data = join(hdfs_root, "hung"), numbered_bytes(1000)
+    with closing(open_source(url)) as writer:
+        writer.write(url, data)
+    datanodes = [pid for name, pid in cluster.daemons.items() if name.startswith("datanode")]
+    assert datanodes
+    with closing(open_source(url, client, isolated=isolated, timeout_s=4)) as source:
+        source.stat(url)
+        with _stopped(datanodes), pytest.raises(SourceError, match=r"hung: .*answer"):
+            source.pread_into(url, 0, memoryview(bytearray(1000)))
+    with closing(open_source(url, client, isolated=isolated)) as source:
+        assert source.read(url) == data
 
 
 @contextmanager

@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-import textwrap
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -105,10 +104,13 @@ def test_it_does_not_write(source: IsolatedSource, tmp_path: Path) -> None:
 
 
 def test_helper_started_by_a_thread_outlives_the_thread(tmp_path: Path) -> None:
+    """The kernel's "kill me with my parent" means the thread that started a process."""
     with closing(IsolatedSource(str(tmp_path), "auto", HANG_GUARD_S)) as source:
         thread = threading.Thread(target=source.exists, args=(str(tmp_path),))
         thread.start()
+        task = Path(f"/proc/self/task/{thread.native_id}")
         thread.join()
+        _wait_until(lambda: not task.exists())
         pid = _pid(source)
         assert source.exists(str(tmp_path))
         assert _pid(source) == pid
@@ -128,28 +130,26 @@ def test_failure_inside_the_helper_is_one_line(source: IsolatedSource, tmp_path:
 
 
 _PARENT = """
-    import sys
-    from datafeed.sources.isolated import IsolatedSource
-    source = IsolatedSource(sys.argv[1], "auto", 60)
-    {start}
-    print(source._helper._process.pid, flush=True)
-    {hang}
-    sys.stdin.read()
+import sys
+from datafeed.sources.isolated import IsolatedSource
+source = IsolatedSource(sys.argv[1], "auto", 60)
+{start}
+print(source._helper._process.pid, flush=True)
+{end}
 """
 _THREAD = (
     "import threading; t = threading.Thread(target=source.exists, args=('/',)); t.start(); t.join()"
 )
 
 
-def _parent(url: str, start: str, hang: str) -> "subprocess.Popen[bytes]":
-    program = textwrap.dedent(_PARENT).format(start=start, hang=hang)
-    command = [sys.executable, "-c", program, url]
+def _parent(url: str, start: str, end: str = "sys.stdin.read()") -> "subprocess.Popen[bytes]":
+    command = [sys.executable, "-c", _PARENT.format(start=start, end=end), url]
     return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
 
 
 @pytest.mark.parametrize("start", ["source.exists('/')", _THREAD], ids=["main", "thread"])
 def test_helper_dies_with_its_killed_parent(tmp_path: Path, start: str) -> None:
-    with _parent(str(tmp_path), start, "") as parent:
+    with _parent(str(tmp_path), start) as parent:
         assert parent.stdout is not None
         helper = int(parent.stdout.readline())
         assert _is_alive(helper)
@@ -157,15 +157,18 @@ def test_helper_dies_with_its_killed_parent(tmp_path: Path, start: str) -> None:
     _wait_until(lambda: not _is_alive(helper))
 
 
-def test_helper_in_a_call_that_hangs_dies_with_its_parent(silent_server: str) -> None:
-    start = f"""
+_HANG = """
+def hang():
     from datafeed.sources.frames import send
     source._running_helper()
-    send(source._helper._sock, {{"op": "stat", "url": "{silent_server}/a"}})
-    """
-    with _parent(
-        silent_server, textwrap.dedent(start).replace("\n", "; ").strip("; "), ""
-    ) as parent:
+    send(source._helper._sock, {"op": "stat", "url": sys.argv[1] + "/a"})
+"""
+_HANG_IN_THREAD = "import threading; t = threading.Thread(target=hang); t.start(); t.join()"
+
+
+@pytest.mark.parametrize("start", ["hang()", _HANG_IN_THREAD], ids=["main", "thread"])
+def test_helper_in_a_call_that_hangs_dies_with_its_parent(silent_server: str, start: str) -> None:
+    with _parent(silent_server, _HANG + start) as parent:
         assert parent.stdout is not None
         helper = int(parent.stdout.readline())
         parent.kill()
