@@ -156,6 +156,15 @@ def test_a_corrupt_block_is_named(feed: Feed, servers: list[str]) -> None:
         assert "block 1 of chunk 2 on cache server 127.0.0.1:" in str(error)
 
 
+def test_a_chunk_counts_under_its_gravest_reason(feed: Feed, servers: list[str]) -> None:
+    warm(feed, servers, progress=False)
+    store(servers, feed, 2, 0, None)
+    store(servers, feed, 2, 1, bytes(100))
+    with closing(MemcachedTier(servers, feed.manifest)) as tier:
+        fetch_all(tier, feed)
+        assert (tier.counters.hits, tier.counters.corrupt, tier.counters.misses) == (4, 1, 0)
+
+
 def test_a_miss_in_the_middle_of_a_batch_shifts_nothing(
     feed: Feed, memcached_server: Start
 ) -> None:

@@ -6,8 +6,8 @@ from contextlib import closing
 
 import pytest
 
-from datafeed.cache import meta
-from datafeed.cache.faults import ProtocolError, ServerFault, ServerTimeout
+from datafeed.cache import health, meta
+from datafeed.cache.faults import ProtocolError, ServerDown, ServerFault, ServerTimeout
 from datafeed.cache.meta import Command, Reply
 from datafeed.cache.pool import ServerPool
 from datafeed.cluster.memcached import MemcachedServer
@@ -41,6 +41,20 @@ def test_a_connection_in_step_is_used_again(pool: ServerPool) -> None:
     for _ in range(5):
         assert ask(pool, [meta.size(b"key")]) == []
     assert n_connections(pool) - before == 2
+
+
+def test_a_server_that_failed_is_left_out_for_a_while(
+    pool: ServerPool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(health, "FIRST_WAIT_S", 60.0)
+    assert pool.left_out() == {}
+    ask(pool, [Command("size", [memoryview(b"nonsense\r\n")])])
+    before = n_connections(pool)
+    [fault] = ask(pool, [meta.size(b"key")])
+    assert isinstance(fault, ServerDown)
+    assert "failed a moment ago" in str(fault)
+    assert str(pool.left_out()[0]) == str(fault)
+    assert n_connections(pool) - before == 1
 
 
 def test_a_connection_out_of_step_is_not(pool: ServerPool) -> None:

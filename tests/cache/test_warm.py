@@ -5,6 +5,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner
@@ -125,6 +126,22 @@ def test_once_a_server_is_full_no_more_is_sent(tmp_path: Path, memcached_server:
         with closing(ServerPool(address)) as pool:
             n_sent = int(pool.stats(0)["bytes_read"]) / PAYLOAD_BYTES
         assert n_sent < 20  # one batch, of 16
+
+
+def test_a_server_killed_meanwhile_is_named(
+    feed: Feed, memcached_server: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    servers = [memcached_server() for _ in range(2)]
+    real = PartTier.fetch
+
+    def killing(*arguments: Any) -> Any:  # between the look for what is missing and the storing
+        servers[1].stop()
+        return real(*arguments)
+
+    monkeypatch.setattr(PartTier, "fetch", killing)
+    with pytest.raises(CacheError, match=f"{servers[1].address} .*warm again"):
+        warm(feed, [server.address for server in servers], progress=False)
+    assert not [t for t in threading.enumerate() if t.name.startswith("datafeed-warm")]
 
 
 def test_ragged_and_huge_samples_are_found_whole(tmp_path: Path, memcached_server: Start) -> None:
