@@ -50,7 +50,7 @@ def test_a_newer_feed_is_refused(tmp_path: Path) -> None:
     make_feed(tmp_path, [3])
     document = json.loads((tmp_path / "feed.json").read_bytes())
     document["version"] = 2
-    with pytest.raises(FormatError, match="f: feed of version 2.*install a newer datafeed"):
+    with pytest.raises(FormatError, match=r"f: feed of version 2.*install a newer datafeed"):
         Manifest.from_bytes(json.dumps(document).encode(), "f")
 
 

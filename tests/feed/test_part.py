@@ -92,7 +92,7 @@ def test_a_damaged_index_is_refused(tmp_path: Path) -> None:
     data = bytearray(path.read_bytes())
     data[manifest.parts[0].index.chunks_offset] ^= 1
     path.write_bytes(data)
-    with pytest.raises(DamagedError, match="part-00000.h5: its index is damaged"):
+    with pytest.raises(DamagedError, match=r"part-00000\.h5: its index is damaged"):
         indexed(tmp_path, manifest, 0)
 
 

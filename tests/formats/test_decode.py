@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from datafeed.errors import FormatError
 from datafeed.formats.decode import decode
-from formats.shards import png
+from tests.formats.shards import png
 
 _INT64 = st.integers(-(2**63), 2**63 - 1)
 _FLOATS = st.floats(allow_nan=False)

@@ -13,7 +13,7 @@ from datafeed import formats
 from datafeed.errors import ConfigError, FormatError
 from datafeed.formats import FORMATS, detect, get
 from datafeed.sources import open_source
-from formats.shards import gnu_tar, idx_bytes, tar_bytes
+from tests.formats.shards import gnu_tar, idx_bytes, tar_bytes
 
 _IDX = idx_bytes(np.zeros((3, 40, 40), np.uint8))
 _TAR = tar_bytes([("a.bin", np.random.default_rng(0).bytes(5000))])

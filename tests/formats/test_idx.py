@@ -11,7 +11,7 @@ from datafeed.errors import FormatError
 from datafeed.feed.schema import Array
 from datafeed.formats import IdxFormat
 from datafeed.sources import open_source
-from formats.shards import idx_bytes, read
+from tests.formats.shards import idx_bytes, read
 
 IDX = IdxFormat()
 FASHION = Path("/usr/share/datasets/fashion-mnist")

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from datafeed.formats.images import decode_image
-from formats.shards import png
+from tests.formats.shards import png
 
 _GREY = np.arange(256, dtype=np.uint8).reshape(8, 32)
 

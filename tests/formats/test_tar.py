@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from datafeed.errors import FormatError, SourceError
 from datafeed.formats import TarFormat
 from datafeed.sources import MissingFileError, open_source
-from formats.shards import Member, gnu_tar, numbered, png, read, read_bytes, tar_bytes
+from tests.formats.shards import Member, gnu_tar, numbered, png, read, read_bytes, tar_bytes
 
 TAR = TarFormat()
 

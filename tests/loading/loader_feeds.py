@@ -1,5 +1,6 @@
 """Small local feeds with closed-form samples: every delivered sample proves its identity."""
 
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -58,6 +59,11 @@ def write_feed(
     )
     (folder / FEED_FILE).write_bytes(manifest.to_bytes())
     return datafeed.open(str(folder))
+
+
+def loader_threads() -> list[str]:
+    """Names of the loaders' threads that live."""
+    return [t.name for t in threading.enumerate() if t.name.startswith("datafeed-")]
 
 
 def check_batch(batch: dict[str, Any], positions: np.ndarray) -> None:

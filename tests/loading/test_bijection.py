@@ -27,7 +27,7 @@ def test_is_a_bijection_and_has_an_inverse(size: int, key: int) -> None:
 @quick
 @given(st.lists(st.integers(1, 2**62), min_size=1, max_size=20), st.integers(0, 2**64 - 1))
 def test_huge_domains_of_different_sizes_at_once(sizes: list[int], key: int) -> None:
-    keys = mix64(np.arange(len(sizes)) + np.uint64(key))
+    keys = mix64(np.arange(len(sizes), dtype=np.uint64) + np.uint64(key))
     values = np.array([size - 1 for size in sizes])
     places = permute(values, sizes, keys)
     assert (places >= 0).all()

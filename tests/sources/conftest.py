@@ -9,7 +9,7 @@ import pytest
 
 from datafeed.sources import join, open_source
 from datafeed.sources.isolated import IsolatedSource
-from sources.spaces import HANG_GUARD_S, READABLE, WRITABLE, Space, numbered_bytes
+from tests.sources.spaces import HANG_GUARD_S, READABLE, WRITABLE, Space, numbered_bytes
 
 
 @pytest.fixture(scope="module", params=READABLE)

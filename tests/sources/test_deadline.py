@@ -5,7 +5,7 @@ import threading
 import pytest
 
 from datafeed.sources.deadline import Calls
-from sources.spaces import HANG_GUARD_S
+from tests.sources.spaces import HANG_GUARD_S
 
 
 def _threads(name: str) -> list[threading.Thread]:

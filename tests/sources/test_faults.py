@@ -12,7 +12,7 @@ import pytest
 from datafeed.cluster import LoopbackCluster
 from datafeed.errors import ConfigError, SourceError, StallError
 from datafeed.sources import Source, SourceTimeoutError, join, open_source
-from sources.spaces import CLIENTS, HANG_GUARD_S, Space, numbered_bytes
+from tests.sources.spaces import CLIENTS, HANG_GUARD_S, Space, numbered_bytes
 
 pytestmark = pytest.mark.timeout(2 * HANG_GUARD_S)
 _ISOLATED = pytest.mark.parametrize("isolated", [False, True], ids=["direct", "isolated"])

@@ -12,7 +12,7 @@ from datafeed.errors import SourceError
 from datafeed.sources import FileInfo, SourceTimeoutError
 from datafeed.sources.hdfs import HdfsSource
 from datafeed.sources.namenode import NameNodes
-from sources.spaces import HANG_GUARD_S
+from tests.sources.spaces import HANG_GUARD_S
 
 
 class PanicException(BaseException):

@@ -15,7 +15,7 @@ import pytest
 from datafeed.errors import SourceError
 from datafeed.sources import SourceTimeoutError, join
 from datafeed.sources.isolated import IsolatedSource
-from sources.spaces import HANG_GUARD_S
+from tests.sources.spaces import HANG_GUARD_S
 
 pytestmark = pytest.mark.timeout(2 * HANG_GUARD_S)
 

@@ -6,7 +6,7 @@ import pytest
 
 from datafeed.errors import SourceError
 from datafeed.sources import MissingFileError, join, open_source
-from sources.spaces import Space, numbered_bytes
+from tests.sources.spaces import Space, numbered_bytes
 
 _BIG_BYTES = 9 * (1 << 20) + 5
 _ODD_NAMES = ["with space", "50%41", "a#b?c", "plus+", "ü", "comma,s", "f {1}", "run[1].tar"]

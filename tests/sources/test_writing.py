@@ -6,7 +6,7 @@ import pytest
 
 from datafeed.errors import SourceError
 from datafeed.sources import MissingFileError, is_temporary
-from sources.spaces import Space
+from tests.sources.spaces import Space
 
 
 def _names(space: Space, folder: str) -> list[str]:

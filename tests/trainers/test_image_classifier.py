@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
-from image_feeds import MPIRUN, N_CLASSES, TRAINER, mpirun, train, write_images
 
 from datafeed.cli.warm import command as warm
 from datafeed.cluster import MemcachedServer
+from tests.trainers.image_feeds import MPIRUN, N_CLASSES, TRAINER, mpirun, train, write_images
 from trainers.image_classifier import command
 
 FAST = ("--global-batch=16", "--epochs=2", "--lr=0.05")

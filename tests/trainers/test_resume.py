@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 import torch
-from image_feeds import mpirun, train, write_images
 
+from tests.trainers.image_feeds import mpirun, train, write_images
 from trainers import checkpoint
 
 pytestmark = [pytest.mark.mpi, pytest.mark.slow]

@@ -1,0 +1,91 @@
+"""Tiers that fail: the error is raised where the user waits, and nothing hangs."""
+
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from datafeed import DataLoader, Feed, Order
+from datafeed.cache.tier import ChunkRequest
+from datafeed.errors import DamagedError, SourceError, StallError
+from tests.loading.loader_feeds import check_batch, write_feed
+
+PARTS = [60, 60]
+
+
+@pytest.fixture
+def feed(tmp_path: Path) -> Iterator[Feed]:
+    with write_feed(tmp_path / "f", PARTS, 6) as opened:
+        yield opened
+
+
+def loader_of(feed: Feed, **options: Any) -> DataLoader:
+    return DataLoader(feed, **{"batch_size": 8, "streams": 2, "timeout_s": 10.0, **options})
+
+
+def test_a_flipped_bit_is_raised_and_never_delivered(feed: Feed) -> None:
+    part = Path(feed.url) / feed.manifest.parts[1].file
+    data = bytearray(part.read_bytes())
+    data[feed.index(1).extents(3)[0].offset + 2] ^= 1
+    part.write_bytes(data)
+    order = Order(PARTS, 6, 8, streams=2)
+    with loader_of(feed) as loader:
+        for _ in range(2):
+            seen: list[Any] = []
+            with pytest.raises(DamagedError, match="chunk 3 "):
+                seen.extend(loader)
+            for step, batch in enumerate(seen):
+                check_batch(batch, order.batch(0, step))
+
+
+def test_a_missing_part_is_named(feed: Feed) -> None:
+    part = Path(feed.url) / feed.manifest.parts[0].file
+    part.unlink()
+    with loader_of(feed) as loader, pytest.raises(SourceError, match=part.name):
+        list(loader)
+
+
+class Hanging:
+    """A tier stack that hangs at one chunk, until it is let go."""
+
+    def __init__(self, feed: Feed, chunk: int) -> None:
+        self._stack = feed.open_stack()
+        self._chunk = chunk
+        self.let_go = threading.Event()
+
+    def fetch(self, requests: Sequence[ChunkRequest], timeout_s: float) -> None:
+        if any(request.chunk == self._chunk for request in requests):
+            self.let_go.wait(60)
+        self._stack.fetch(requests, timeout_s)
+
+    def stats(self) -> dict[str, Any]:
+        return self._stack.stats()
+
+    def close(self) -> None:
+        self._stack.close()
+
+
+def test_a_tier_that_hangs_becomes_a_stall_that_names_the_chunk(
+    feed: Feed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stack = Hanging(feed, chunk=int(Order(PARTS, 6, 8, streams=2).batch(0, 0)[0]) // 6)
+    monkeypatch.setattr(feed, "open_stack", lambda: stack)
+    monkeypatch.setattr("datafeed.loading.pipeline._END_S", 0.2)
+    loader = loader_of(feed, timeout_s=0.5)
+    began_s = time.monotonic()
+    with pytest.raises(StallError, match=r"chunk \d+ \(of \d+ in flight\)"):
+        list(loader)
+    assert time.monotonic() - began_s < 30
+    # The thread that hangs may write into the arena when it wakes; a new run has its own.
+    stack._chunk = -1
+    batches = iter(loader)
+    first = next(batches)
+    stack.let_go.set()
+    order = Order(PARTS, 6, 8, streams=2)
+    check_batch(first, order.batch(0, 0))
+    for step, batch in enumerate(batches):
+        check_batch(batch, order.batch(0, step + 1))
+    loader.close()
