@@ -83,9 +83,9 @@ def test_replies_split_at_every_byte() -> None:
     assert receive_all(commands(), [STREAM[i : i + 1] for i in range(len(STREAM))]) == ANSWERS
 
 
-@pytest.mark.parametrize("at", range(1, len(STREAM)))
-def test_replies_split_in_two(at: int) -> None:
-    assert receive_all(commands(), [STREAM[:at], STREAM[at:]]) == ANSWERS
+def test_replies_split_in_two_anywhere() -> None:
+    for at in range(1, len(STREAM)):
+        assert receive_all(commands(), [STREAM[:at], STREAM[at:]]) == ANSWERS, at
 
 
 @given(st.lists(st.integers(1, len(STREAM) - 1), unique=True, max_size=20))
