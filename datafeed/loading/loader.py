@@ -89,19 +89,24 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         if self._reader is None:
             return super().__iter__()
         self._check_process()
-        self._iteration += 1
+        self._iteration = iteration = self._iteration + 1
+        if self._is_spent():
+            self._set_place(self._epoch + 1, 0)
         self._step = self._start
         if self._start >= self._order.steps:
             self._set_place(self._epoch + 1, 0)
             return iter(())
-        return self._epoch_of(self._reader, self._reader.start(self._epoch, self._start))
+        pipeline = self._reader.start(self._epoch, self._start)
+        return self._epoch_of(self._reader, pipeline, self._start, iteration)
 
-    def _epoch_of(self, reader: Reader, pipeline: Pipeline) -> Iterator[Any]:
-        iteration = self._iteration
+    def _epoch_of(
+        self, reader: Reader, pipeline: Pipeline, start: int, iteration: int
+    ) -> Iterator[Any]:
         is_whole = False
         try:
-            for _ in range(self._start, self._order.steps):
+            for _ in range(start, self._order.steps):
                 self._check_process()
+                reader.check_open()
                 if iteration != self._iteration:
                     raise ConfigError(
                         "this iteration ended when its loader began another one or was sent to "
@@ -120,9 +125,13 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
     def set_epoch(self, epoch: int) -> None:
         """Let the next iteration run this epoch; a step loaded for the same epoch stays."""
         self._feed_reader()
-        if epoch != self._epoch:
+        if epoch != self._epoch or self._is_spent():
             self._iteration += 1
             self._set_place(epoch, 0)
+
+    def _is_spent(self) -> bool:
+        """Whether the last iteration gave all its batches, though it was not asked for more."""
+        return self._start < self._order.steps == self._step
 
     def _set_place(self, epoch: int, step: int) -> None:
         self._epoch, self._start, self._step = epoch, step, step

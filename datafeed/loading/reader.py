@@ -7,6 +7,7 @@ although they hold all of this.
 import concurrent.futures
 import time
 from collections.abc import Iterator
+from threading import RLock
 from typing import Any
 
 import torch
@@ -34,7 +35,9 @@ __all__ = ["Reader"]
 
 _DEPTH = 3
 _N_FETCHERS = 2
-# Samples planned ahead, at most: 6 MiB of numbers.
+# Samples planned at a time, and ahead of the batches: 6 MiB of numbers at most. Planning takes
+# about 0.5 us a sample, so that a longer stretch would hold up the batches behind it.
+_MAX_STRETCH = 1 << 16
 _MAX_PLANNED = 1 << 18
 
 
@@ -60,10 +63,10 @@ class Reader:
         self.counts = LoaderCounts()
         self._pipeline: Pipeline | None = None
         self._next = (-1, -1)
-        self.is_closed = False
+        self._is_closed = False
+        self._lock = RLock()  # one thread may close while another begins
         self._copies = _copies(options.device)
         self._is_pinned = _may_pin(options.pin_memory or self._copies is not None)
-        self._stack: TierStack = feed.open_stack()
         self._arena = self._make_arena()
         self._source = self._make_source()
         self._transforms = Transforms(
@@ -75,6 +78,7 @@ class Reader:
             options.n_threads,
             self._place,
         )
+        self._stack: TierStack = feed.open_stack()  # last: what raises above leaves nothing open
 
     def _make_arena(self) -> Arena | None:
         """An arena, unless the order jumps about in a feed that is larger than it."""
@@ -110,26 +114,31 @@ class Reader:
         Returns:
             The pipeline, to be asked for that batch next.
         """
-        if self.is_closed:
+        with self._lock:
+            self.check_open()
+            pipeline = self._pipeline
+            if pipeline is None or pipeline.handover.is_closed or self._next != (epoch, step):
+                self.stop()
+                pipeline = self._pipeline = self._begin(epoch, step)
+                self._next = (epoch, step)
+            return pipeline
+
+    def check_open(self) -> None:
+        """Raise ConfigError once it is closed."""
+        if self._is_closed:
             raise ConfigError("this loader is closed; make a new one")
-        pipeline = self._pipeline
-        if pipeline is None or pipeline.handover.is_closed or self._next != (epoch, step):
-            self.stop()
-            pipeline = self._pipeline = self._begin(epoch, step)
-            self._next = (epoch, step)
-        return pipeline
 
     def _begin(self, epoch: int, step: int) -> Pipeline:
-        max_samples = _MAX_PLANNED
+        room = _MAX_PLANNED
         if self._arena is not None:
-            max_samples = min(max_samples, self._arena.n_slots * self._arena.n_rows)
+            room = min(room, self._arena.n_slots * self._arena.n_rows)
         return Pipeline(
-            self._plans(epoch, step, max_samples),
+            self._plans(epoch, step, min(room, _MAX_STRETCH)),
             self._source,
             self._transforms,
             self._fetch,
             _N_FETCHERS if self._arena is not None else 0,
-            Handover(max_samples, _DEPTH),
+            Handover(room, _DEPTH),
         )
 
     def _plans(self, epoch: int, step: int, max_samples: int) -> Iterator[Plan]:
@@ -191,15 +200,16 @@ class Reader:
 
     def stop(self) -> None:
         """End the threads, but keep the memory and what is in it; twice is fine."""
-        pipeline, self._pipeline = self._pipeline, None
-        if pipeline is not None and not pipeline.close() and self._arena is not None:
-            # A thread hangs in a tier and may still write: leave the memory to it.
-            self._arena = self._make_arena()
-            self._source = self._make_source()
+        with self._lock:
+            pipeline, self._pipeline = self._pipeline, None
+            if pipeline is not None and not pipeline.close() and self._arena is not None:
+                # A thread hangs in a tier and may still write: leave the memory to it.
+                self._arena = self._make_arena()
+                self._source = self._make_source()
 
     def close(self) -> None:
         """End everything; twice is fine."""
-        self.is_closed = True
+        self._is_closed = True
         self.stop()
         self._transforms.close()
         self._source.close()

@@ -8,7 +8,7 @@ import numpy as np
 from datafeed.feed.manifest import Manifest
 from datafeed.loading.layout import I64Array
 from datafeed.loading.order import Order
-from datafeed.loading.slots import Load, Slots
+from datafeed.loading.slots import Distinct, Load, Slots
 
 __all__ = ["Plan", "Step", "Take", "planned", "unplanned"]
 
@@ -108,49 +108,57 @@ def planned(
         slots: The arena's slots.
         n_rows: Samples of a slot.
     """
-    stretches = _stretches(order, rank, world_size, epoch, step, max_samples)
-    stretch, behind = next(stretches), next(stretches)
-    while True:
-        yield from _Planner(manifest, slots, n_rows, stretch, behind).plans()
-        if behind.epoch != stretch.epoch:
+    runs = (
+        _Planner(manifest, slots, n_rows, stretch)
+        for stretch in _stretches(order, rank, world_size, epoch, step, max_samples)
+    )
+    now = next(runs)
+    for behind in runs:
+        yield from now.plans(behind.chunks)
+        if behind.epoch != now.epoch:
             slots.start_epoch()
-        stretch, behind = behind, next(stretches)
+        now = behind
 
 
 class _Planner:
     """Cuts one stretch into runs whose chunks fit into the slots together."""
 
-    def __init__(
-        self, manifest: Manifest, slots: Slots, n_rows: int, stretch: _Stretch, behind: _Stretch
-    ) -> None:
+    def __init__(self, manifest: Manifest, slots: Slots, n_rows: int, stretch: _Stretch) -> None:
         self._slots, self._n_rows = slots, n_rows
-        self._chunks, self._rows = manifest.locate(stretch.positions)
-        self._ahead = np.append(self._chunks, manifest.locate(behind.positions)[0])
+        self.epoch = stretch.epoch
+        self.chunks, self._rows = manifest.locate(stretch.positions)
         self._ends = stretch.starts[1:]
         self._steps = list(stretch.steps())
         # Samples to look at: a few times the last run, so that short runs stay cheap.
-        self._reach = len(self._chunks)
+        self._reach = len(self.chunks)
         self._least_reach = 4 * int(np.diff(stretch.starts).max(initial=1))
 
-    def plans(self) -> Iterator[Plan]:
+    def plans(self, behind: I64Array) -> Iterator[Plan]:
+        """Plan all of the stretch; ``behind`` are the chunks of the samples after it."""
+        ahead = np.append(self.chunks, behind)
         start, i = 0, 0
         while i < len(self._steps):
-            stop = start + self._slots.fitting(self._chunks[start : start + self._reach])
+            run = Distinct(self.chunks[start : start + self._reach])
+            stop = start + self._slots.fitting(run)
             done = int(np.searchsorted(self._ends, stop, side="right"))
             if done > i:
                 stop = int(self._ends[done - 1])
-            loads = self._plan_run(start, stop, i, done)
+            run = run.cut(stop - start)
+            loads = self._plan_run(run, start, i, done, ahead[stop : stop + 2 * self._reach])
             yield Plan(loads, self._steps[i:done], stop - start)
             self._reach = max(4 * (stop - start), self._least_reach)
             start, i = stop, done
 
-    def _plan_run(self, start: int, stop: int, i: int, done: int) -> list[Load]:
+    def _plan_run(
+        self, run: Distinct, start: int, i: int, done: int, ahead: I64Array
+    ) -> list[Load]:
         """Assign slots to the samples of steps i to done, or of a piece of step i alone."""
-        cuts = np.append(start, self._ends[i:done] if done > i else stop)
-        behind = self._ahead[stop : stop + 2 * max(self._reach, stop - start)]
-        assigned = self._slots.assign(self._chunks[start:stop], cuts[1:] - start, behind)
-        rows = assigned.slots * self._n_rows + self._rows[start:stop]
-        for n, need in enumerate(assigned.needs.tolist()):
-            take = Take(rows[cuts[n] - start : cuts[n + 1] - start], need)
-            self._steps[i + n].takes.append(take)
+        n = len(run.chunks)
+        ends = self._ends[i:done] - start if done > i else np.array([n])
+        assigned = self._slots.assign(run, ends, ahead)
+        rows = assigned.slots * self._n_rows + self._rows[start : start + n]
+        for step, need, take in zip(
+            self._steps[i:], assigned.needs.tolist(), np.split(rows, ends[:-1]), strict=False
+        ):
+            step.takes.append(Take(take, need))
         return assigned.loads

@@ -11,10 +11,29 @@ import numpy as np
 
 from datafeed.loading.layout import I64Array
 
-__all__ = ["Assignment", "Load", "Slots"]
+__all__ = ["Assignment", "Distinct", "Load", "Slots"]
 
 # Chunks thrown out in this epoch that are remembered, to count those fetched again.
 _N_REMEMBERED = 65_536
+
+
+class Distinct:
+    """The distinct chunks of a run of samples: their ordinals, where each comes first, and which
+    one each sample has.
+
+    Args:
+        chunks: Chunk of each sample.
+    """
+
+    def __init__(self, chunks: I64Array) -> None:
+        self.chunks = chunks
+        self.ids, self.firsts, self.inverse = np.unique(
+            chunks, return_index=True, return_inverse=True
+        )
+
+    def cut(self, n: int) -> "Distinct":
+        """Give those of the first n samples."""
+        return self if n == len(self.chunks) else Distinct(self.chunks[:n])
 
 
 @dataclass(frozen=True)
@@ -61,36 +80,35 @@ class Slots:
         self._thrown_out.clear()
         self._epoch_start = self.n_takes
 
-    def fitting(self, chunks: I64Array) -> int:
-        """Count the first samples whose chunks fit into the slots together."""
-        firsts = np.unique(chunks, return_index=True)[1]
+    def fitting(self, run: Distinct) -> int:
+        """Count the first samples of a run whose chunks fit into the slots together."""
         n = len(self._chunks)
-        return len(chunks) if len(firsts) <= n else int(np.partition(firsts, n)[n])
+        return len(run.chunks) if len(run.ids) <= n else int(np.partition(run.firsts, n)[n])
 
-    def assign(self, chunks: I64Array, ends: I64Array, ahead: I64Array) -> Assignment:
+    def assign(self, run: Distinct, ends: I64Array, ahead: I64Array) -> Assignment:
         """Plan a run of takes whose chunks fit into the slots together.
 
         Args:
-            chunks: Chunk of each sample.
+            run: The samples.
             ends: Where each take ends among them.
             ahead: Chunks of the samples behind, as far as known. What they need last, or not at
                 all, is thrown out first (Belady, "A study of replacement algorithms", 1966).
         """
-        ids, firsts, inverse = np.unique(chunks, return_index=True, return_inverse=True)
         take_of_sample = np.repeat(np.arange(len(ends)), np.diff(ends, prepend=0))
-        last_takes = np.zeros(len(ids), np.int64)
-        last_takes[inverse] = take_of_sample  # of equal indices the last one stays
-        slots = self._find(ids)
+        last_takes = np.zeros(len(run.ids), np.int64)
+        last_takes[run.inverse] = take_of_sample  # of equal indices the last one stays
+        slots = self._find(run.ids)
         absent = np.flatnonzero(slots < 0)
-        absent = absent[np.argsort(firsts[absent])]
-        slots[absent] = self._throw_out(len(absent), slots[slots >= 0], ahead)
-        loads = self._load(ids[absent], slots[absent])
-        first_takes = take_of_sample[firsts[absent]]
+        absent = absent[np.argsort(run.firsts[absent])]
+        if len(absent):
+            slots[absent] = self._throw_out(len(absent), slots[slots >= 0], ahead)
+        loads = self._load(run.ids[absent], slots[absent])
+        first_takes = take_of_sample[run.firsts[absent]]
         needs = self.n_loads + np.searchsorted(first_takes, np.arange(len(ends)), side="right")
         self._busy_until[slots] = self.n_takes + last_takes + 1
         self.n_loads += len(loads)
         self.n_takes += len(ends)
-        return Assignment(slots[inverse], loads, needs)
+        return Assignment(slots[run.inverse], loads, needs)
 
     def _find(self, ids: I64Array) -> I64Array:
         """Slots of chunks, -1 for those in none."""

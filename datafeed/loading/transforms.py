@@ -123,8 +123,8 @@ class Transforms:
     def collated(self, samples: list[Any], step: Step) -> Any:
         """Make a batch of transformed samples; an empty one looks like a batch of sample 0."""
         if samples:
-            return self._finish(default_collate(samples), step)
-        model = default_collate([self._transformed(self._feed[0], step.epoch, 0)])
+            return self._finish(_collate(samples), step)
+        model = _collate([self._transformed(self._feed[0], step.epoch, 0)])
         return self._finish(_emptied(model), step)
 
     def close(self) -> None:
@@ -168,6 +168,16 @@ class _Work:
 
 def _generator(key: int, number: int) -> np.random.Generator:
     return np.random.Generator(np.random.Philox(key=np.array([key, number], np.uint64)))
+
+
+def _collate(samples: list[Any]) -> Any:
+    try:
+        return default_collate(samples)
+    except (TypeError, RuntimeError, ValueError) as error:
+        raise FeedError(
+            f"results of sample_transform cannot be stacked: {error}; let it give arrays, tensors "
+            "or numbers of one shape and type"
+        ) from error
 
 
 def _emptied(batch: Any) -> Any:

@@ -79,6 +79,18 @@ def test_epochs_follow_each_other_and_can_be_chosen(feed: Feed) -> None:
         assert loader.state_dict()["epoch"] == 9
 
 
+def test_an_epoch_of_exactly_its_steps_is_whole(feed: Feed) -> None:
+    """Loops that count steps never see the end of the iteration."""
+    order = order_of()
+    with loader_of(feed) as loader:
+        for epoch in range(3):
+            batches = iter(loader)
+            for step in range(len(loader)):
+                check_batch(next(batches), order.batch(epoch, step))
+        loader.set_epoch(2)
+        check_batch(next(iter(loader)), order.batch(2, 0))
+
+
 def test_drop_last_leaves_the_rest_out(feed: Feed) -> None:
     with loader_of(feed, drop_last=True) as loader:
         sizes = [len(batch["id"]) for batch in loader]
