@@ -31,6 +31,9 @@ from datafeed.feed.schema import Array, Field, Schema
 __all__ = ["PartWriter", "hdf5_version", "write_virtual"]
 
 _ALIGNMENT = 4096
+# Aligning whatever its size keeps libhdf5 from gathering small chunks (the labels
+# of a few large images) at the front of the file, away from the rest of their chunk.
+_ALIGNED_FROM_BYTES = 1
 
 
 class PartWriter:
@@ -52,7 +55,7 @@ class PartWriter:
             path,
             "x",
             libver=("v110", "v110"),
-            alignment_threshold=_ALIGNMENT,
+            alignment_threshold=_ALIGNED_FROM_BYTES,
             alignment_interval=_ALIGNMENT,
         )
         self._pieces = pieces_of(schema)
