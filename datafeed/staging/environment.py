@@ -17,7 +17,7 @@ __all__ = ["ARCHIVE_FOLDER", "pack_environment"]
 
 ARCHIVE_FOLDER = "datafeed_environment"
 _NEEDED = ("numpy", "h5py", "crc32c", "tqdm", "click")
-_USEFUL = ("hdfs-native", "fsspec", "pillow", "typing_extensions", "packaging")
+_USEFUL = ("hdfs-native", "pydoop", "fsspec", "pillow", "typing_extensions", "packaging")
 
 
 def pack_environment(folder: Path, modules: list[Path]) -> Path:

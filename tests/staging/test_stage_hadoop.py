@@ -80,6 +80,18 @@ def test_equal_bytes_from_both_engines_with_the_shipped_environment(
         assert feed.origin(17) == (join(home, "raw", "shard-001.tar"), "000017")
 
 
+def test_both_hdfs_clients_make_the_same_feed(hdfs: Source, home: str, tmp_path: Path) -> None:
+    put(hdfs, write_big_shards(tmp_path / "raw", 2), join(home, "raw"))
+    made = {}
+    for client in ("native", "pydoop"):
+        made[client] = df.stage(join(home, "raw"), join(home, client), hdfs_client=client)
+    assert made["native"].feed_id == made["pydoop"].feed_id
+    for name in ("part-00000.h5", "part-00001.h5"):
+        assert hdfs.read(join(home, "native", name)) == hdfs.read(join(home, "pydoop", name))
+    with df.open(join(home, "native"), hdfs_client="pydoop") as feed:
+        assert int(feed[13]["label"]) == 13
+
+
 def test_a_bad_shard_is_named_with_the_tasks_own_log(
     hdfs: Source, home: str, tmp_path: Path
 ) -> None:
