@@ -54,12 +54,19 @@ class Hanging:
     def __init__(self, feed: Feed, chunk: int) -> None:
         self._stack = feed.open_stack()
         self._chunk = chunk
-        self.let_go = threading.Event()
+        self.let_go, self.is_done = threading.Event(), threading.Event()
 
     def fetch(self, requests: Sequence[ChunkRequest], timeout_s: float) -> None:
-        if any(request.chunk == self._chunk for request in requests):
+        hangs = any(request.chunk == self._chunk for request in requests)
+        if hangs:
             self.let_go.wait(60)
         self._stack.fetch(requests, timeout_s)
+        if hangs:
+            self.is_done.set()
+
+    def heal(self) -> None:
+        """Hang no more, but for the thread that does already."""
+        self._chunk = -1
 
     def stats(self) -> dict[str, Any]:
         return self._stack.stats()
@@ -79,13 +86,17 @@ def test_a_tier_that_hangs_becomes_a_stall_that_names_the_chunk(
     with pytest.raises(StallError, match=r"chunk \d+ \(of \d+ in flight\)"):
         list(loader)
     assert time.monotonic() - began_s < 30
-    # The thread that hangs may write into the arena when it wakes; a new run has its own.
-    stack._chunk = -1
+    # The thread that hangs writes into the arena when it wakes; a new run must have its own.
+    stack.heal()
+    loader.set_epoch(1)  # in which the slots hold other chunks
     batches = iter(loader)
-    first = next(batches)
-    stack.let_go.set()
     order = Order(PARTS, 6, 8, streams=2)
-    check_batch(first, order.batch(0, 0))
-    for step, batch in enumerate(batches):
-        check_batch(batch, order.batch(0, step + 1))
+    check_batch(next(batches), order.batch(1, 0))
+    deadline = time.monotonic() + 10
+    while loader.stats()["resident"] < 20 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    stack.let_go.set()
+    assert stack.is_done.wait(10)
+    for step, batch in enumerate(batches, start=1):
+        check_batch(batch, order.batch(1, step))
     loader.close()
