@@ -49,8 +49,8 @@ class Driver(Protocol):
     def open(self, path: str) -> Handle:
         """Open for reading."""
 
-    def create(self, path: str) -> Writer:
-        """Make a file and its folders."""
+    def create(self, path: str, size: int) -> Writer:
+        """Make a file of so many bytes, and its folders."""
 
     def rename(self, source: str, target: str) -> None:
         """Move a file, replacing the target."""

@@ -12,7 +12,7 @@ from typing import BinaryIO, TypeVar
 from datafeed.errors import SourceError
 from datafeed.sources.base import FileInfo, MissingFileError, OwnedByProcess, SourceTimeoutError
 from datafeed.sources.deadline import Calls
-from datafeed.sources.driver import Driver, Handle
+from datafeed.sources.driver import Driver, Handle, Writer
 from datafeed.sources.failures import (
     is_transient_write,
     require_local_file,
@@ -117,11 +117,11 @@ class HdfsSource(OwnedByProcess):
     def put(self, local: Path, url: str) -> None:
         """Upload a file, whole and durable, or not at all."""
         require_local_file(local)
-        self._place(url, lambda: _pieces_of_file(local))
+        self._place(url, local.stat().st_size, lambda: _pieces_of_file(local))
 
     def write(self, url: str, data: bytes) -> None:
         """Write a small file, whole and durable, or not at all."""
-        self._place(url, lambda: _pieces_of_bytes(data))
+        self._place(url, len(data), lambda: _pieces_of_bytes(data))
 
     def rename(self, source_url: str, target_url: str) -> None:
         """Move a file, replacing the target."""
@@ -177,11 +177,12 @@ class HdfsSource(OwnedByProcess):
 
     # Writing
 
-    def _place(self, url: str, pieces: Callable[[], Iterator[memoryview]]) -> None:
+    def _place(self, url: str, size: int, pieces: Callable[[], Iterator[memoryview]]) -> None:
         unfinished = self._path(temporary(url))
         for attempt in range(1, _UPLOAD_ATTEMPTS + 1):
             try:
-                self._upload(url, unfinished, pieces())
+                create = partial(self._driver.create, unfinished, size)
+                self._upload(url, self._run(url, create), pieces())
                 self._forget(url)
                 self._call(url, partial(self._driver.rename, unfinished))
                 return
@@ -192,8 +193,7 @@ class HdfsSource(OwnedByProcess):
                     raise
             time.sleep(0.2 * 2**attempt)
 
-    def _upload(self, url: str, unfinished: str, pieces: Iterator[memoryview]) -> None:
-        writer = self._run(url, partial(self._driver.create, unfinished))
+    def _upload(self, url: str, writer: Writer, pieces: Iterator[memoryview]) -> None:
         for piece in pieces:
             self._run(url, partial(writer.write, piece))
         self._run(url, writer.close)

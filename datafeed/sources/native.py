@@ -12,6 +12,10 @@ from datafeed.sources.namenode import NameNodes
 __all__ = ["NativeDriver"]
 
 _REPLICAS_TO_TRY = 3
+_MIB = 1 << 20
+_SURE_BLOCK_BYTES = 64 * _MIB
+"""Hadoop's default block has been this large or larger (128 MiB now)."""
+_MAX_BLOCK_BYTES = 1024 * _MIB
 
 
 class NativeDriver:
@@ -40,9 +44,10 @@ class NativeDriver:
         """Open for reading."""
         return _NativeHandle(self._client.read(path))
 
-    def create(self, path: str) -> "_NativeWriter":
-        """Make a file and its folders."""
-        return _NativeWriter(self._client.create(path, hdfs_native.WriteOptions(overwrite=True)))
+    def create(self, path: str, size: int) -> "_NativeWriter":
+        """Make a file and its folders; one block, up to 1 GiB (see ``_block_bytes``)."""
+        options = hdfs_native.WriteOptions(overwrite=True, block_size=_block_bytes(size))
+        return _NativeWriter(self._client.create(path, options))
 
     def rename(self, source: str, target: str) -> None:
         """Move a file, replacing the target in one step."""
@@ -82,6 +87,17 @@ class _NativeWriter:
     def close(self) -> None:
         self._writer.hsync()  # on the disks of its DataNodes, not only in their memory
         self._writer.close()
+
+
+def _block_bytes(size: int) -> int | None:
+    """Choose a block that holds a file whole; None leaves a small file to HDFS's default.
+
+    hdfs-native asks for the next block before the last one is reported, and on a busy cluster
+    gives up (NotReplicatedYetException: at 1 of about 20 blocks). One block needs no next one.
+    """
+    if size <= _SURE_BLOCK_BYTES:
+        return None
+    return min(-(-size // _MIB) * _MIB, _MAX_BLOCK_BYTES)
 
 
 def _info(status: hdfs_native.FileStatus) -> FileInfo:

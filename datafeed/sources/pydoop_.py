@@ -59,7 +59,7 @@ class PydoopDriver:
             raise IsADirectoryError(path)
         return _PydoopHandle(self._fs.open_file(path, "r"))
 
-    def create(self, path: str) -> "_PydoopWriter":
+    def create(self, path: str, size: int) -> "_PydoopWriter":
         """Make a file and its folders."""
         return _PydoopWriter(self._fs.open_file(path, "w"))
 

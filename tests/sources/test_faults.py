@@ -5,6 +5,7 @@ import signal
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import hdfs_native
 import pytest
@@ -16,6 +17,7 @@ from tests.sources.spaces import CLIENTS, HANG_GUARD_S, Space, numbered_bytes
 
 pytestmark = pytest.mark.timeout(2 * HANG_GUARD_S)
 _ISOLATED = pytest.mark.parametrize("isolated", [False, True], ids=["direct", "isolated"])
+_MANY_BLOCKS_BYTES = 10 * 65536 + 7
 _CLIENT = pytest.mark.parametrize("client", CLIENTS)
 
 
@@ -134,20 +136,44 @@ def test_handle_in_another_process(reading: Space, monkeypatch: pytest.MonkeyPat
     assert reading.source.read(url) == b"1"
 
 
+@pytest.fixture(scope="module")
+def many_blocks(hdfs_root: str) -> str:
+    """A file of 11 blocks of 64 KiB, by Hadoop's own client: hdfs-native may fail at so many."""
+    open_source(hdfs_root, "pydoop").close()  # starts the JVM with our options
+    import pydoop.hdfs  # asks `hadoop` for its jars: possible only where the cluster is up
+
+    url = urlsplit(join(hdfs_root, "many-blocks"))
+    hdfs = pydoop.hdfs.hdfs(url.hostname, url.port)
+    with hdfs.open_file(url.path, "w", blocksize=65536) as file:
+        file.write(numbered_bytes(_MANY_BLOCKS_BYTES))
+    hdfs.close()
+    return url.geturl()
+
+
 @pytest.mark.cluster
 @_CLIENT
 @_ISOLATED
-def test_file_of_many_blocks(client: str, isolated: bool, hdfs_root: str) -> None:
-    url, data = join(hdfs_root, "many-blocks"), numbered_bytes(40 * 65536 + 7)
-    namenode = hdfs_root.rpartition("/")[0]
-    options = hdfs_native.WriteOptions(block_size=65536, overwrite=True)
-    with hdfs_native.Client(namenode).create(url[len(namenode) :], options) as file:
-        file.write(data)
-    with closing(open_source(url, client, isolated=isolated)) as source:
-        assert source.read(url) == data
+def test_file_of_many_blocks(client: str, isolated: bool, many_blocks: str) -> None:
+    data = numbered_bytes(_MANY_BLOCKS_BYTES)
+    with closing(open_source(many_blocks, client, isolated=isolated)) as source:
+        assert source.read(many_blocks) == data
         buffer = bytearray(3 * 65536)
-        source.pread_into(url, 65530, memoryview(buffer))
+        source.pread_into(many_blocks, 65530, memoryview(buffer))
         assert buffer == data[65530 : 65530 + len(buffer)]
+
+
+@pytest.mark.cluster
+def test_large_upload_by_native_is_one_block(hdfs_root: str, tmp_path: Path) -> None:
+    """Larger than Hadoop's default block of 128 MiB: a hole, which takes no room here."""
+    url, n_bytes = join(hdfs_root, "large"), (129 << 20) + 1
+    with (tmp_path / "large").open("wb") as file:
+        file.truncate(n_bytes)
+    with closing(open_source(url, "native")) as source:
+        source.put(tmp_path / "large", url)
+        assert source.stat(url).size == n_bytes
+        client = hdfs_native.Client(hdfs_root.rpartition("/")[0])
+        assert client.get_file_info(urlsplit(url).path).blocksize == 130 << 20
+        source.delete(url)
 
 
 @pytest.mark.cluster

@@ -73,7 +73,7 @@ class MemoryClient:
         self.n_opens += 1
         return MemoryFile(self, path)
 
-    def create(self, path: str) -> MemoryFile:
+    def create(self, path: str, size: int) -> MemoryFile:
         self.files[path] = b""
         return MemoryFile(self, path)
 
