@@ -71,7 +71,7 @@ class _StrictTarInfo(tarfile.TarInfo):
 
 def _members(file: BinaryIO, url: str) -> Iterator[_Member]:
     with tarfile.open(fileobj=file, mode="r:", tarinfo=_StrictTarInfo, errors="strict") as tar:
-        while (info := tar.next()) is not None:
+        for info in tar:
             tar.members = []  # type: ignore[attr-defined]  # it would keep every header
             key, extension = _cut(info.name)
             if info.isdir() or not extension:
