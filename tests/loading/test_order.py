@@ -1,5 +1,7 @@
 """The order: every sample once, the same for any number of ranks, shuffled as designed."""
 
+import subprocess
+import sys
 import time
 import tracemalloc
 from dataclasses import dataclass
@@ -246,6 +248,14 @@ def test_a_huge_feed_costs_memory_for_its_parts_only(part_samples: Any) -> None:
 def test_a_wrong_argument_is_named(name: str, arguments: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match=name):
         Order(**{"part_samples": 100, "samples_per_chunk": 10, "global_batch": 8, **arguments})
+
+
+def test_an_order_needs_no_torch() -> None:
+    script = "import sys, datafeed; datafeed.Order(9, 3, 2); print('torch' in sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=60
+    )
+    assert done.stdout == "False\n", done.stderr
 
 
 def test_wrong_places_are_named() -> None:

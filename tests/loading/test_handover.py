@@ -1,0 +1,91 @@
+"""Waiting for batches: as long as anything moves, and no longer."""
+
+import threading
+import time
+from concurrent.futures import Future
+from typing import Any
+
+import numpy as np
+import pytest
+
+from datafeed.errors import ConfigError, StallError
+from datafeed.loading.handover import Handover, Ready
+from datafeed.loading.schedule import Plan, Step, Take
+from datafeed.loading.slots import Load
+
+
+def ready() -> Ready:
+    future: Future[Any] = Future()
+    future.set_result("batch")
+    return Ready(Step(0, 0, np.arange(3)), future, 3)
+
+
+def test_slow_is_no_stall_as_long_as_chunks_arrive() -> None:
+    handover = Handover(100, 2)
+    handover.add(Plan([Load(i, i, 0, False) for i in range(40)], [], 0))
+
+    def fetch() -> None:
+        for _ in range(40):
+            time.sleep(0.05)
+            handover.loaded([number for number, _ in handover.next_loads(1)])
+        handover.put(ready())
+
+    thread = threading.Thread(target=fetch)
+    thread.start()
+    assert handover.get(timeout_s=1.5).batch.result() == "batch"  # after 2 s
+    thread.join()
+
+
+def test_a_stall_names_what_is_awaited() -> None:
+    handover = Handover(100, 2)
+    with pytest.raises(StallError, match="no chunk is awaited"):
+        handover.get(0.05)
+    handover.add(Plan([Load(17, 0, 0, False), Load(9, 1, 0, False)], [], 0))
+    assert len(handover.next_loads(8)) == 2
+    with pytest.raises(StallError, match=r"chunk 9 \(of 2 in flight\)"):
+        handover.get(0.05)
+
+
+def test_what_is_ready_comes_before_the_error_behind_it() -> None:
+    handover = Handover(100, 2)
+    handover.put(ready())
+    handover.fail(ValueError("first"))
+    handover.fail(ValueError("second"))
+    assert handover.get(1).batch.result() == "batch"
+    with pytest.raises(ValueError, match="first"):
+        handover.get(1)
+
+
+def test_a_slot_is_not_overwritten_before_it_was_taken() -> None:
+    handover = Handover(100, 2)
+    loads = [Load(0, 0, 0, False), Load(1, 0, 1, False)]
+    step = Step(0, 0, np.arange(2), [Take(np.arange(1), 1), Take(np.arange(1), 2)])
+    handover.add(Plan(loads, [step], 2))
+    assert [load.chunk for _, load in handover.next_loads(8)] == [0]
+    handover.taken()
+    assert [load.chunk for _, load in handover.next_loads(8)] == [1]
+    handover.loaded([1])  # out of order: the first is still awaited
+    handover.close()
+    assert not handover.wait_loaded(1)
+
+
+def test_closing_ends_every_wait() -> None:
+    handover = Handover(0, 2)
+    ended: list[Any] = []
+    waits = [
+        lambda: handover.next_loads(1),
+        handover.next_step,
+        lambda: handover.wait_loaded(1),
+    ]
+    threads = [threading.Thread(target=lambda w=wait: ended.append(w())) for wait in waits]
+    for thread in threads:
+        thread.start()
+    handover.close()
+    handover.close()
+    for thread in threads:
+        thread.join(10)
+    assert len(ended) == 3
+    assert not any(ended)
+    assert not handover.add(Plan([], [Step(0, 0, np.arange(9))], 9))
+    with pytest.raises(ConfigError, match="closed"):
+        handover.get(1)
