@@ -121,7 +121,9 @@ def train(world: World, options: TrainOptions, n_classes: int, report: Report) -
             options=options,
             report=report,
         )
-        return trainer.run()
+        summary = trainer.run()
+        trainer.close()
+        return summary
 
 
 def _test_loader(stack: contextlib.ExitStack, world: World, options: TrainOptions) -> Any | None:

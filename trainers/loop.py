@@ -112,6 +112,15 @@ class Trainer:
         self._report.event("summary", summary)
         return summary
 
+    def close(self) -> None:
+        """Close the log and free the communicator; twice is fine. Collective.
+
+        For a run that succeeded: after an error on one rank the others never come here.
+        """
+        if self._sample_log is not None:
+            self._sample_log.close()
+        self._averager.close()
+
     def _run_epoch(self, epoch: int, first_step: int) -> dict[str, Any]:
         totals = self._train(epoch, first_step)
         if not math.isfinite(totals["loss"]):

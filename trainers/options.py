@@ -31,7 +31,7 @@ class TrainOptions:
     """Passes over the feed, in all: a resumed run does what is left of them."""
     global_batch: int = 128
     """Samples of a step over all ranks."""
-    lr: float = 0.08
+    lr: float = 0.1
     """Highest learning rate."""
     seed: int = 0
     """Of the order of samples and of the first parameters."""

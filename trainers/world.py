@@ -162,6 +162,9 @@ def connect(timeout_s: float = 600.0) -> World:
         TrainerError: several ranks were started, but mpi4py is missing or of another MPI than
             the launcher, so each would train alone.
     """
+    # Waiting ranks of Open MPI spin. Where two share a core, a small Allreduce takes 8 ms so, and
+    # 10 us if they yield; loader threads need the cores as well. Read by MPI when it is loaded.
+    os.environ.setdefault("OMPI_MCA_mpi_yield_when_idle", "1")
     n_launched = max(int(os.environ.get(name) or 1) for name in _LAUNCHED_SIZES)
     try:
         from mpi4py import MPI

@@ -2,6 +2,7 @@
 
 import json
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -49,7 +50,7 @@ def test_one_process_learns_and_tells(feed: str, held_out: str) -> None:
     assert epochs[0]["loss"] > epochs[1]["loss"]
     assert summary["event"] == "summary"
     assert (summary["samples"], summary["epochs"], summary["ranks"]) == (453, 2, 1)
-    assert summary["test_accuracy"] == epochs[1]["test_accuracy"] >= 0.95
+    assert summary["test_accuracy"] == epochs[1]["test_accuracy"] >= 0.85  # chance is 0.25
     assert 0 <= summary["data_wait_percent"] <= 100
     assert len(summary["epoch_seconds"]) == 2
     assert summary["feed_id"] == f"{1:032x}"
@@ -69,9 +70,28 @@ def test_any_number_of_ranks_trains_alike(n_ranks: int, feed: str, held_out: str
         assert one["test_loss"] == pytest.approx(other["test_loss"], rel=1e-2)
 
 
+WITHOUT_MPI4PY = """
+import runpy, sys
+sys.modules["mpi4py"] = None
+runpy.run_module("trainers.image_classifier", run_name="__main__", alter_sys=True)
+"""
+
+
+def test_one_process_needs_no_mpi4py(feed: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT_MPI4PY, "--feed", feed, *FAST, "--json"],
+        capture_output=True,
+        text=True,
+        timeout=100,
+    )
+    assert done.returncode == 0, done.stderr
+    summary = json.loads(done.stdout.splitlines()[-1])
+    assert (summary["ranks"], summary["trained_samples"]) == (1, 906)
+
+
 def test_bf16_learns_too(feed: str, held_out: str) -> None:
     result = run("--feed", feed, "--test-feed", held_out, *FAST, "--precision=bf16", "--json")
-    assert events_of(result)[-1]["test_accuracy"] >= 0.9
+    assert events_of(result)[-1]["test_accuracy"] >= 0.85
 
 
 def test_cache_hits_are_counted(
