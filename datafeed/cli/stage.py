@@ -58,25 +58,17 @@ def command(
         workers=workers,
         transform=transform,
         samples_per_chunk=samples_per_chunk,
+        warm=warm,
+        allow_eviction=allow_eviction,
         hdfs_client=hdfs_client,
         python=python,
         task_memory_mb=task_memory_mb,
     )
     facts = asdict(result)
     facts.update(facts.pop("facts"))
-    if warm:
-        facts["warm"] = _warm(result.feed, warm, hdfs_client, allow_eviction)
     if result.was_staged:
         say(f"{result.feed}: stands there complete already")
     emit(facts, as_json)
-
-
-def _warm(feed_url: str, servers: str, hdfs_client: str, allow_eviction: bool) -> dict[str, Any]:
-    import datafeed
-    from datafeed.cache.warm import warm
-
-    with datafeed.open(feed_url, hdfs_client=hdfs_client) as feed:
-        return asdict(warm(feed, servers, allow_eviction=allow_eviction))
 
 
 def _plan_facts(plan: Any) -> dict[str, Any]:

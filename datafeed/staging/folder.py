@@ -22,10 +22,12 @@ from datafeed.feed.index import PartEntry
 from datafeed.feed.manifest import FEED_FILE
 from datafeed.sources import Source, basename, join
 
-__all__ = ["VIRTUAL_FILE", "Folder"]
+__all__ = ["TIMEOUT_S", "VIRTUAL_FILE", "Folder"]
 
 VIRTUAL_FILE = "feed.h5"
 _STAGING = "_staging"
+TIMEOUT_S = 60.0
+"""For each answer of a file system: staging shares the cluster with others, and can wait."""
 
 
 class Folder:

@@ -1,12 +1,13 @@
 """Making a plan: which shards, of which format, with which fields, in which splits."""
 
 from collections.abc import Sequence
+from contextlib import closing
 from itertools import islice
 
 from datafeed.errors import ConfigError, SourceError
 from datafeed.feed.chunk import pieces_of
 from datafeed.feed.schema import Sample, Schema, conform, infer_schema
-from datafeed.formats import FORMATS, Format, detect
+from datafeed.formats import Format, detect, get
 from datafeed.sources import Source, open_source
 from datafeed.staging.counting import CountingSource
 from datafeed.staging.plan import Plan, Shard, Split, mtime_of
@@ -46,12 +47,12 @@ def make_plan(
     """
     if chunk is not None and chunk < 1:
         raise ConfigError(f"--samples-per-chunk {chunk}: give 1 or more")
-    source = open_source(sources[0], hdfs_client)
     shards = _list_shards(sources, hdfs_client)
-    form = _format(source, shards[0].url, format_name)
-    kept = set(form.shards([shard.url for shard in shards]))
-    shards = [shard for shard in shards if shard.url in kept]
-    schema, sample_bytes, feed_bytes = _probe(source, form, shards, transform)
+    with closing(open_source(shards[0].url, hdfs_client)) as source:
+        form = detect(source, shards[0].url) if format_name == "auto" else get(format_name)
+        kept = set(form.shards([shard.url for shard in shards]))
+        shards = [shard for shard in shards if shard.url in kept]
+        schema, sample_bytes, feed_bytes = _probe(source, form, shards, transform)
     splits = cut_splits([shard.size for shard in shards])
     return Plan(
         to=to,
@@ -68,22 +69,14 @@ def make_plan(
 def _list_shards(patterns: Sequence[str], client: str) -> list[Shard]:
     shards: dict[str, Shard] = {}
     for pattern in patterns:
-        source = open_source(pattern, client)
-        found = source.glob(pattern)
-        if not found:
-            raise SourceError(f"{pattern}: no shard matches; check the path, quote globs")
-        for info in found:
-            checksum = source.checksum(info.url)
-            shards[info.url] = Shard(info.url, info.size, mtime_of(info), checksum)
+        with closing(open_source(pattern, client)) as source:
+            found = source.glob(pattern)
+            if not found:
+                raise SourceError(f"{pattern}: no shard matches; check the path, quote globs")
+            for info in found:
+                checksum = source.checksum(info.url)
+                shards[info.url] = Shard(info.url, info.size, mtime_of(info), checksum)
     return list(shards.values())
-
-
-def _format(source: Source, url: str, name: str) -> Format:
-    if name == "auto":
-        return detect(source, url)
-    if name not in FORMATS:
-        raise ConfigError(f"--format {name}: give one of auto, {', '.join(FORMATS)}")
-    return FORMATS[name]
 
 
 def _probe(

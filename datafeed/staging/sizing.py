@@ -11,6 +11,7 @@ _N_SPLITS = 16
 _CHUNKS_OF_A_SMALL_FEED = 64
 _MAX_BLOCKS = 4
 _BLOCKS = 2
+_GOOD_FILL = 0.9
 
 
 def cut_splits(sizes: Sequence[int]) -> list[tuple[int, int]]:
@@ -28,7 +29,7 @@ def cut_splits(sizes: Sequence[int]) -> list[tuple[int, int]]:
     splits: list[tuple[int, int]] = []
     start, held = 0, 0
     for i, size in enumerate(sizes):
-        if held and held + size > target:
+        if i > start and held + size > target:
             splits.append((start, i))
             start, held = i, 0
         held += size
@@ -45,9 +46,10 @@ def samples_per_chunk(sample_bytes: int, feed_bytes: int) -> int:
         feed_bytes: Payload of the whole feed, estimated.
 
     Returns:
-        As many samples as come close below two to four whole blocks, about 1 to 2 MiB, so that
-        memcached's slabs hold them without waste; fewer for a small feed, which would else have
-        too few chunks to shuffle well; one for samples larger than that.
+        As many samples as come close below two whole blocks, about 1 MiB, or three or four where
+        they fit much better, so that memcached's slabs hold them with little waste; fewer for a
+        small feed, which would else have too few chunks to shuffle well; one for samples larger
+        than that.
     """
     sample_bytes = max(1, sample_bytes)
     target = feed_bytes // _CHUNKS_OF_A_SMALL_FEED
@@ -55,9 +57,10 @@ def samples_per_chunk(sample_bytes: int, feed_bytes: int) -> int:
         return max(1, target // sample_bytes)
     if target < _BLOCKS * PAYLOAD_BYTES:
         return max(1, PAYLOAD_BYTES // sample_bytes)
-    fills = {blocks: _fill(blocks, sample_bytes) for blocks in range(_BLOCKS, _MAX_BLOCKS + 1)}
-    best = max(fills, key=lambda blocks: (round(fills[blocks], 2), -blocks))
-    return max(1, best * PAYLOAD_BYTES // sample_bytes)
+    choices = range(_BLOCKS, _MAX_BLOCKS + 1)
+    good = [blocks for blocks in choices if _fill(blocks, sample_bytes) >= _GOOD_FILL]
+    blocks = good[0] if good else max(choices, key=lambda blocks: _fill(blocks, sample_bytes))
+    return max(1, blocks * PAYLOAD_BYTES // sample_bytes)
 
 
 def _fill(blocks: int, sample_bytes: int) -> float:

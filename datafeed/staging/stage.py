@@ -3,7 +3,8 @@
 import platform
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from contextlib import closing
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -14,8 +15,8 @@ from datafeed.feed.manifest import Manifest
 from datafeed.feed.part import hdf5_version, write_virtual
 from datafeed.progress import Progress
 from datafeed.sources import join, open_source
-from datafeed.staging.engines import Job, make_engine
-from datafeed.staging.folder import VIRTUAL_FILE, Folder
+from datafeed.staging.engines import Engine, Job, make_engine
+from datafeed.staging.folder import TIMEOUT_S, VIRTUAL_FILE, Folder
 from datafeed.staging.plan import Plan, differences
 from datafeed.staging.planner import make_plan
 
@@ -33,11 +34,14 @@ class StageResult:
     bytes: int
     """Of all parts."""
     seconds: float
+    """Of staging, without warming."""
     stage_engine: str
     was_staged: bool
     """The feed stood there complete already; nothing was done."""
     facts: dict[str, Any] = field(default_factory=dict)
     """What the engine has to tell, as ``yarn_application_id``."""
+    warm: dict[str, Any] | None = None
+    """What warming did, where it was asked for."""
 
 
 def stage(
@@ -49,6 +53,8 @@ def stage(
     workers: int | None = None,
     transform: str | None = None,
     samples_per_chunk: int | None = None,
+    warm: str | Sequence[str] | None = None,
+    allow_eviction: bool = False,
     hdfs_client: str = "auto",
     progress: bool = True,
     **engine_options: Any,
@@ -66,6 +72,8 @@ def stage(
         workers: Tasks at a time; None lets the engine decide.
         transform: ``MODULE:FUNCTION``, dict to dict; None drops the sample, a list fans out.
         samples_per_chunk: None lets the sizes decide.
+        warm: memcached servers to load the feed into then.
+        allow_eviction: Take servers that may evict.
         hdfs_client: ``auto``, ``native`` or ``pydoop``.
         progress: Show progress on stderr.
         engine_options: ``python`` and ``task_memory_mb`` of the hadoop engine.
@@ -73,32 +81,39 @@ def stage(
     Raises:
         SourceError, FormatError: a shard is missing or bad; the message names it.
         StagingError: tasks failed, or the folder holds another feed.
+        CacheError: a server to be warmed does not answer or may evict.
         ConfigError: an option cannot be used.
     """
     started_s = time.monotonic()
     runner = make_engine(engine, engine_options)
     plan = plan_of(sources, to, format, transform, samples_per_chunk, hdfs_client)
-    folder = Folder(plan.to, open_source(plan.to, hdfs_client))
-    manifest = _standing_feed(plan, folder)
-    facts: dict[str, Any] = {}
-    if manifest is None:
-        todo = _prepare(plan, folder)
-        facts = _run(runner, plan, folder, todo, workers, progress) if todo else {}
-        manifest = _finish(plan, folder, runner.name, facts)
-        was_staged = False
-    else:
-        was_staged = True
+    with closing(open_source(plan.to, hdfs_client, timeout_s=TIMEOUT_S)) as source:
+        folder = Folder(plan.to, source)
+        standing = _standing_feed(plan, folder)
+        manifest = standing or _make(runner, plan, folder, workers, progress)
+    seconds = round(time.monotonic() - started_s, 3)
     return StageResult(
         feed_id=manifest.feed_id,
         feed=plan.to,
         samples=manifest.n_samples,
         parts=len(manifest.parts),
         bytes=sum(part.bytes for part in manifest.parts),
-        seconds=round(time.monotonic() - started_s, 3),
+        seconds=seconds,
         stage_engine=str(manifest.made["engine"]),
-        was_staged=was_staged,
+        was_staged=standing is not None,
         facts=dict(manifest.made["facts"]),
+        warm=_warm(plan, warm, allow_eviction, progress) if warm else None,
     )
+
+
+def _warm(
+    plan: Plan, servers: str | Sequence[str], allow_eviction: bool, progress: bool
+) -> dict[str, Any]:
+    from datafeed.cache.warm import warm
+    from datafeed.feed.feed import open as open_feed
+
+    with open_feed(plan.to, hdfs_client=plan.hdfs_client) as feed:
+        return asdict(warm(feed, servers, allow_eviction=allow_eviction, progress=progress))
 
 
 def plan_of(
@@ -173,17 +188,20 @@ def _refuse_other_run(plan: Plan, folder: Folder, n_done: int) -> None:
     )
 
 
-def _run(
-    engine: Any, plan: Plan, folder: Folder, todo: list[int], workers: int | None, progress: bool
-) -> dict[str, Any]:
+def _make(
+    engine: Engine, plan: Plan, folder: Folder, workers: int | None, progress: bool
+) -> Manifest:
+    """Run the tasks that are still to be done, and write the feed."""
+    todo = _prepare(plan, folder)
+    facts: dict[str, Any] = {}
     with Progress(len(plan.splits), "split", f"stage ({engine.name})", progress) as bar:
         bar.add(len(plan.splits) - len(todo))
         job = Job(plan=plan, folder=folder, splits=todo, workers=workers, on_done=bar.add)
         try:
-            facts: dict[str, Any] = engine.run(job)
+            facts = engine.run(job) if todo else {}
         finally:
             folder.clear_attempts()
-    return facts
+    return _finish(plan, folder, engine.name, facts)
 
 
 def _finish(plan: Plan, folder: Folder, engine: str, facts: dict[str, Any]) -> Manifest:

@@ -5,7 +5,7 @@ import os
 import secrets
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from datafeed.feed.part import PartWriter
 from datafeed.feed.schema import conform
 from datafeed.formats import FORMATS
 from datafeed.sources import Source, join, local_path, open_source
-from datafeed.staging.folder import Folder
+from datafeed.staging.folder import TIMEOUT_S, Folder
 from datafeed.staging.plan import Plan, Shard, mtime_of
 from datafeed.staging.transform import load_transform, transformed
 
@@ -93,11 +93,10 @@ def _no_room(url: str, path: Path, error: OSError) -> str:
 def _write_shard(
     plan: Plan, shard: Shard, i: int, writer: PartWriter, report: Callable[[int], None]
 ) -> None:
-    source = open_source(shard.url, plan.hdfs_client)
-    try:
+    with closing(open_source(shard.url, plan.hdfs_client, timeout_s=TIMEOUT_S)) as source:
         _check_unchanged(source, shard)
-        transform = load_transform(plan.transform) if plan.transform else None
         samples = FORMATS[plan.format].samples(source, shard.url)
+        transform = load_transform(plan.transform) if plan.transform else None
         n = 0
         for key, sample in transformed(samples, transform, shard.url):
             writer.append(conform(plan.schema, sample, f"{shard.url}: sample {key!r}"), key, i)
@@ -105,8 +104,6 @@ def _write_shard(
             if n % _REPORT_EVERY == 0:
                 report(_REPORT_EVERY)
         report(n % _REPORT_EVERY)
-    finally:
-        source.close()
 
 
 def _check_unchanged(source: Source, shard: Shard) -> None:

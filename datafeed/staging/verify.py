@@ -1,6 +1,7 @@
 """Checking that the shards a feed was made from are as they were."""
 
 from collections.abc import Sequence
+from contextlib import closing
 from typing import Any
 
 from datafeed.errors import FeedError
@@ -24,8 +25,8 @@ def verify_sources(feed: Feed, hdfs_client: str = "auto") -> list[Damage]:
 
 def _changes(shard: dict[str, Any], hdfs_client: str) -> Sequence[str]:
     try:
-        source = open_source(shard["url"], hdfs_client)
-        now = source.stat(shard["url"])
+        with closing(open_source(shard["url"], hdfs_client)) as source:
+            now = source.stat(shard["url"])
     except FeedError as error:
         return [str(error)]
     if (now.size, mtime_of(now)) != (shard["size"], shard["mtime_ms"]):

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 from datafeed.errors import ConfigError, DamagedError, FormatError
 from datafeed.sources import join, open_source
-from datafeed.staging.folder import Folder
+from datafeed.staging.folder import TIMEOUT_S, Folder
 from datafeed.staging.plan import Plan
 from datafeed.staging.task import attempt_name, run_split
 
@@ -36,7 +36,8 @@ def main() -> int:
     if options.events == "json":
         _die_with_parent()
     events: Events = JsonEvents() if options.events == "json" else HadoopEvents()
-    folder = Folder(options.feed, open_source(options.feed, options.hdfs_client))
+    source = open_source(options.feed, options.hdfs_client, timeout_s=TIMEOUT_S)
+    folder = Folder(options.feed, source)
     plan = Plan.from_bytes(folder.source.read(folder.plan), folder.plan)
     for line in sys.stdin:
         if line.strip() and not _do(int(line), plan, folder, events):

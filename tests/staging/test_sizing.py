@@ -22,9 +22,11 @@ def test_splits_cover_the_shards_in_order(sizes: list[int]) -> None:
 def test_chunks_waste_little_of_their_blocks(sample_bytes: int, feed_bytes: int) -> None:
     n = samples_per_chunk(sample_bytes, feed_bytes)
     assert n >= 1
-    if feed_bytes >= 1 << 30 and sample_bytes <= 16 << 10:
+    if feed_bytes >= 1 << 30 and sample_bytes <= 256 << 10:
         blocks = -(-n * sample_bytes // PAYLOAD_BYTES)
-        assert n * sample_bytes > 0.98 * blocks * PAYLOAD_BYTES
         assert blocks in (2, 3, 4)
+        assert n * sample_bytes > 0.8 * blocks * PAYLOAD_BYTES
+        if sample_bytes <= 16 << 10:  # one rank holds 480 chunks, in 512 MiB by default
+            assert blocks == 2
     if n > 1 and feed_bytes < 16 * MIB:
         assert feed_bytes / (n * sample_bytes) >= 32  # enough chunks to shuffle

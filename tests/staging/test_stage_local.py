@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 import datafeed as df
+from datafeed.cluster import MemcachedServer
 from datafeed.errors import FormatError, SourceError, StagingError
 from datafeed.staging.plan import Plan
 from tests.staging.made import (
@@ -306,3 +307,33 @@ def test_plan_survives_its_file(tmp_path: Path) -> None:
     plan = plan_of(str(tmp_path / "raw"), str(tmp_path / "feed"))
     again = Plan.from_bytes(plan.to_bytes(), "p")
     assert (again.feed_id, again.content()) == (plan.feed_id, plan.content())
+
+
+def test_stage_and_warm_in_one_command(
+    tmp_path: Path, memcached_server: Callable[..., MemcachedServer]
+) -> None:
+    write_shards(tmp_path / "raw", 2, 30)
+    servers = ",".join(memcached_server().address for _ in range(2))
+    arguments = ["stage", tmp_path / "raw", "--to", tmp_path / "feed", "--warm", servers, "--json"]
+    done = datafeed(*arguments)
+    assert done.returncode == 0, done.stderr
+    warmed = json.loads(done.stdout)["warm"]
+    assert warmed["stored"] == warmed["blocks"] > 0
+    checked = json.loads(datafeed("verify", tmp_path / "feed", "--cache", servers, "--json").stdout)
+    assert checked["cache"]["present"] == warmed["blocks"]
+    again = json.loads(datafeed(*arguments).stdout)
+    assert again["was_staged"]
+    assert again["warm"]["already_there"] == warmed["blocks"]
+
+
+def test_servers_that_may_evict_are_refused(
+    tmp_path: Path, memcached_server: Callable[..., MemcachedServer]
+) -> None:
+    write_shards(tmp_path / "raw", 1, 5)
+    server = memcached_server(evict=True).address
+    arguments = ["stage", tmp_path / "raw", "--to", tmp_path / "feed", "--warm", server]
+    done = datafeed(*arguments)
+    assert done.returncode == 1
+    assert server in done.stderr
+    assert "-M" in done.stderr
+    assert datafeed(*arguments, "--allow-eviction").returncode == 0
