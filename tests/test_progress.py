@@ -1,9 +1,12 @@
 """Progress: a bar on a terminal, plain lines elsewhere, nothing where silence is asked for."""
 
+import fcntl
 import os
 import pty
+import struct
 import subprocess
 import sys
+import termios
 
 import pytest
 
@@ -29,6 +32,7 @@ def test_plain_lines_where_there_is_no_terminal(capsys: pytest.CaptureFixture[st
 
 def test_a_bar_on_a_terminal() -> None:
     ours, theirs = pty.openpty()
+    fcntl.ioctl(ours, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
     command = [sys.executable, "-c", SCRIPT]
     with subprocess.Popen(command, stderr=theirs, stdout=subprocess.DEVNULL) as process:
         os.close(theirs)
@@ -47,7 +51,7 @@ def test_silence(capsys: pytest.CaptureFixture[str]) -> None:
 
 def read_all(terminal: int) -> str:
     """Everything written to the other side of a terminal until that closes (EIO on Linux)."""
-    pieces = []
+    pieces: list[bytes] = []
     while True:
         try:
             piece = os.read(terminal, 4096)
