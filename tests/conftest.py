@@ -1,12 +1,18 @@
 """What tests share: one real cluster for the whole session, and memcached servers for one test."""
 
 import secrets
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from datafeed.cluster import LoopbackCluster, MemcachedServer
+
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # A shell's background jobs ignore Ctrl-C and hand that on to the commands that are tested.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -215,7 +215,7 @@ def test_a_full_disk_names_the_shard_and_leaves_no_half_part(tmp_path: Path) -> 
 HOLDING = """
 import os, time
 def f(sample):
-    while sample["label"] == 31 and os.path.exists("hold"):
+    while sample["label"] == 11 and os.path.exists("hold"):
         time.sleep(0.01)
     return sample
 """
