@@ -9,7 +9,6 @@ import pytest
 
 from datafeed.cluster import LoopbackCluster, MemcachedServer
 
-
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # A shell's background jobs ignore Ctrl-C and hand that on to the commands that are tested.
     signal.signal(signal.SIGINT, signal.default_int_handler)
