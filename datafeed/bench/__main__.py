@@ -1,0 +1,24 @@
+"""``python -m datafeed.bench [--quick] [--root DIR]``: all benchmarks, their files and page."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from datafeed.bench.suite import BENCHMARKS, run, save
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def _main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m datafeed.bench", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="a few MiB, to see that it runs")
+    parser.add_argument("--root", type=Path, default=Path(), help="folder of the project")
+    options = parser.parse_args()
+    for name in BENCHMARKS:
+        save(options.root, name, run(name, _say, options.quick), _say)
+
+
+if __name__ == "__main__":  # spawned workers of the peers import this file again
+    _main()

@@ -1,0 +1,135 @@
+"""Values in memcached that are got and set in different ways: by datafeed, and by pymemcache."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from datafeed.bench.plain_socket import set_deadline
+from datafeed.cache.blocks import BlockStore
+from datafeed.cache.memcached import MemcachedTier
+from datafeed.cache.pool import ServerPool
+from datafeed.cache.tier import ChunkRequest
+from datafeed.errors import CacheError
+from datafeed.feed.block import Blocks
+from datafeed.feed.chunk import crc_of
+from datafeed.feed.manifest import Manifest
+
+if TYPE_CHECKING:
+    from pymemcache.client.base import Client
+
+__all__ = ["Bulk", "Pymemcache", "Values"]
+
+_CALL_BYTES = 8 << 20
+_WAIT_S = 60.0
+
+
+@dataclass(frozen=True)
+class Values:
+    """What is stored, and where it is delivered: row i is chunk i of a feed, in one block."""
+
+    feed_id: str
+    truth: npt.NDArray[np.uint8]
+    arena: npt.NDArray[np.uint8]
+
+    @classmethod
+    def make(cls, n_bytes: int, payload_bytes: int) -> "Values":
+        """Make random values.
+
+        Args:
+            n_bytes: Of all of them, about.
+            payload_bytes: Of each; its trailer comes on top.
+        """
+        shape = (max(1, n_bytes // payload_bytes), payload_bytes)
+        truth = np.frombuffer(np.random.default_rng(0).bytes(shape[0] * shape[1]), np.uint8)
+        return cls(f"{payload_bytes:032x}", truth.reshape(shape), np.zeros(shape, np.uint8))
+
+    def requests(self, memory: npt.NDArray[np.uint8]) -> list[list[ChunkRequest]]:
+        """Ask for all values, 8 MiB in a call, as ``datafeed warm`` and the loader do."""
+        requests = [ChunkRequest(i, [memory[i].data]) for i in range(len(memory))]
+        step = max(1, _CALL_BYTES // memory.shape[1])
+        return [requests[i : i + step] for i in range(0, len(requests), step)]
+
+
+class Bulk:
+    """The paths of the memcached tier: pipelined, checked by CRC32C, straight into the arena."""
+
+    def __init__(self, servers: Sequence[str], values: Values) -> None:
+        self._gets, self._sets = values.requests(values.arena), values.requests(values.truth)
+        manifest = Manifest(feed_id=values.feed_id, schema=(), samples_per_chunk=1, parts=[])
+        self._tier = MemcachedTier(servers, manifest)
+        self._pool = ServerPool(servers)
+        self._store = BlockStore(self._pool, values.feed_id)
+
+    def get(self) -> None:
+        """Fetch all values."""
+        for requests in self._gets:
+            for request, error in self._tier.fetch(requests, _WAIT_S):
+                raise CacheError(f"value {request.chunk} was not delivered: {error or 'a miss'}")
+
+    def set(self) -> None:
+        """Store all values, as warming does."""
+        for requests in self._sets:
+            blocks = self._store.cut(requests)
+            self._store.write(blocks, time.monotonic() + _WAIT_S)
+            for block in blocks:
+                if block.outcome != "hits":
+                    raise CacheError(f"value {block.request.chunk} not stored: {block.error}")
+
+    def close(self) -> None:
+        """Hang up."""
+        self._tier.close()
+        self._pool.close()
+
+
+class Pymemcache:
+    """pymemcache's get and set of the same values, by one client for each server.
+
+    At its best: no time limits of its own, servers known beforehand (its HashClient takes 20 us
+    and more to find one), values to be stored ready as ``bytes``, nothing checked.
+    """
+
+    def __init__(self, servers: Sequence[str], values: Values) -> None:
+        self._values = values
+        pool = ServerPool(servers)
+        requests = [r for call in values.requests(values.truth) for r in call]
+        blocks = BlockStore(pool, values.feed_id).cut(requests)
+        pool.close()
+        names = Blocks(values.feed_id)
+        self._clients = [_client(server) for server in servers]
+        self._homes = [self._clients[block.server] for block in blocks]
+        self._keys = [names.key(i, 0) for i in range(len(blocks))]
+        self._stored = [
+            row.tobytes() + names.trailer(i, 0, row.nbytes, crc_of([row.data]))
+            for i, row in enumerate(values.truth)
+        ]
+
+    def get(self) -> None:
+        """Get all values, one after another, and copy them into the arena."""
+        arena = self._values.arena
+        for row, client, key in zip(arena, self._homes, self._keys, strict=True):
+            row[:] = np.frombuffer(client.get(key), np.uint8, row.nbytes)
+
+    def set(self) -> None:
+        """Set all values, one after another, and see that each is stored."""
+        for client, key, value in zip(self._homes, self._keys, self._stored, strict=True):
+            if not client.set(key, value, noreply=False):
+                raise CacheError(f"pymemcache could not store {key!r}")
+
+    def close(self) -> None:
+        """Hang up."""
+        for client in self._clients:
+            client.close()
+
+
+def _client(server: str) -> "Client":
+    from pymemcache.client.base import Client
+
+    client = Client(server, no_delay=True)
+    client.version()  # connects
+    assert client.sock is not None
+    set_deadline(client.sock)
+    return client

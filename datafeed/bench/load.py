@@ -1,0 +1,148 @@
+"""``datafeed bench load``: batches from local parts and from memcached, beside torch's loader."""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import numpy.typing as npt
+
+from datafeed.bench.compare import Comparison
+from datafeed.bench.loaders import FeedEpochs, TorchEpochs, check
+from datafeed.bench.machine import package_version
+from datafeed.bench.made_feed import MadeFeed
+from datafeed.bench.measure import Goal, Row, Timing, Variant, interleave, make_row
+from datafeed.bench.plain_socket import PlainSocket, Transport
+from datafeed.bench.servers import memcached_servers
+from datafeed.cache.warm import warm
+from datafeed.errors import CacheError
+
+__all__ = ["run"]
+
+PARTS, TCP, UNIX = "datafeed, local parts", "datafeed, memcached tcp", "datafeed, memcached unix"
+TORCH = {n: f"torch, {n} workers" for n in (0, 2)}
+PLAIN, COPY = "plain socket, unix", "memcpy"
+_TRANSPORTS: dict[str, Transport] = {TCP: "tcp", UNIX: "unix"}
+_ROUNDS, _QUICK_ROUNDS = 7, 2
+_QUICK_BYTES = 2 << 20
+
+
+@dataclass(frozen=True)
+class _Case:
+    """A kind of samples and batches."""
+
+    sample_bytes: int
+    batch_size: int
+    n_bytes: int
+    """Of the feed."""
+    time: Goal | None = None
+    """Of microseconds a sample, from local parts."""
+    over_torch: Goal | None = None
+    """Of the rate from local parts, as a multiple of torch's with 2 workers."""
+    over_copy: Goal | None = None
+    """The same, of memcpy's."""
+
+    @property
+    def name(self) -> str:
+        return f"{self.sample_bytes:,} B samples, batch {self.batch_size}"
+
+
+_CASES = (
+    _Case(784, 256, 128 << 20, time=Goal(1, "lower")),
+    _Case(64 << 10, 32, 512 << 20, over_torch=Goal(5), over_copy=Goal(0.8)),
+)
+
+
+def run(say: Callable[[str], None], quick: bool = False) -> Iterator[Row]:
+    """Measure, and give rows as they come.
+
+    Args:
+        say: Takes lines about progress.
+        quick: A few MiB and rounds, to see that it runs.
+    """
+    for case in _CASES:
+        say(f"load: {case.name}")
+        with ExitStack() as stack:
+            folder = Path(stack.enter_context(TemporaryDirectory(prefix="datafeed-bench-")))
+            n_bytes = _QUICK_BYTES if quick else case.n_bytes
+            made = MadeFeed.write(folder / "made", n_bytes, case.sample_bytes)
+            feeds = _open_feeds(stack, folder, made, case)
+            ways = _ways(stack, made, case, feeds)
+            timings = interleave(ways, _QUICK_ROUNDS if quick else _ROUNDS)
+            yield from _rows(case, timings, made.mapped().nbytes, feeds)
+
+
+def _open_feeds(
+    stack: ExitStack, folder: Path, made: MadeFeed, case: _Case
+) -> dict[str, FeedEpochs]:
+    """Open the feed over its parts, and over servers that hold it."""
+    feeds = {PARTS: stack.enter_context(closing(FeedEpochs(made, case.batch_size)))}
+    n_bytes = made.mapped().nbytes
+    for name, transport in _TRANSPORTS.items():
+        servers = stack.enter_context(memcached_servers(folder, transport, n_bytes))
+        with made.open() as feed:
+            done = warm(feed, servers, progress=False)
+        if done.stored != done.blocks:
+            raise CacheError(f"only {done.stored} of {done.blocks} blocks fit into {name}")
+        epochs = FeedEpochs(made, case.batch_size, servers)
+        feeds[name] = stack.enter_context(closing(epochs))
+    return feeds
+
+
+def _ways(
+    stack: ExitStack, made: MadeFeed, case: _Case, feeds: dict[str, FeedEpochs]
+) -> list[Variant]:
+    """List the ways to get all samples in batches; each has delivered the right ones once."""
+    samples = made.mapped()
+    ways = []
+    for name, epochs in feeds.items():
+        check(name, epochs.batches(), samples)
+        ways.append(Variant(name, epochs.run, epochs.start, epochs.stop))
+    for n_workers, name in TORCH.items():
+        peer = stack.enter_context(closing(TorchEpochs(made, case.batch_size, n_workers)))
+        check(name, peer.batches(), samples)
+        ways.append(Variant(name, peer.run))
+    plain = stack.enter_context(PlainSocket("unix", samples.nbytes))
+    return [*ways, *_ceilings(plain, samples, case.batch_size)]
+
+
+def _ceilings(
+    plain: PlainSocket, samples: npt.NDArray[np.uint8], batch_size: int
+) -> Iterator[Variant]:
+    """Bring as many bytes into one batch buffer, used over and over, in the plainest ways."""
+    batch = np.zeros((batch_size, samples.shape[1]), np.uint8)
+    pieces = [samples[i : i + batch_size] for i in range(0, len(samples), batch_size)]
+    views = [batch[: len(piece)].reshape(-1).data for piece in pieces]
+
+    def copy() -> None:
+        for piece in pieces:
+            np.copyto(batch[: len(piece)], piece)
+
+    yield Variant(PLAIN, lambda: plain.receive(views))
+    yield Variant(COPY, copy)
+
+
+def _rows(
+    case: _Case, timings: Mapping[str, Timing], n_bytes: int, feeds: Mapping[str, FeedEpochs]
+) -> Iterator[Row]:
+    n_samples = n_bytes // case.sample_bytes
+    version = f"torch {package_version('torch')}"
+    peers = dict.fromkeys(TORCH.values(), version)
+    found = Comparison("load", case.name, n_bytes, timings, peers)
+    for name in timings:
+        rate = float(np.median(found.rates(name))) * 1e9 / case.sample_bytes
+        more = {"samples_per_s": round(rate)}
+        if name in feeds:
+            more["fetched_percent"] = round(float(np.mean(feeds[name].fetched)))
+        yield found.rate_row(name, [COPY, TORCH[2]], more)
+    for reference in TORCH.values():
+        goal = case.over_torch if reference == TORCH[2] else None
+        yield found.speedup_row(PARTS, reference, goal)
+    yield found.speedup_row(PARTS, COPY, case.over_copy)
+    # Chunks that lay in the arena already did not travel, so they do not count here.
+    travelled = np.minimum(1, np.array(feeds[UNIX].fetched) / 100).tolist()
+    yield found.speedup_row(UNIX, PLAIN, Goal(0.85), travelled)
+    us = (1e6 / n_samples * np.array(timings[PARTS].seconds)).tolist()
+    yield make_row("load", case.name, f"time of a sample, {PARTS}", us, "us", case.time)

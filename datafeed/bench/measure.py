@@ -1,0 +1,124 @@
+"""Measuring: variants of one job, interleaved in shuffled order, and the rows of results.
+
+The variants of a job run in the same minutes on the same bytes, so what else the machine does
+strikes them alike, and their ratios mean more than their rates. Ratios are taken round by round.
+"""
+
+import random
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+
+__all__ = ["Goal", "Row", "Timing", "Variant", "interleave", "make_row"]
+
+Row = dict[str, Any]
+
+
+def _nothing() -> None:
+    """Need no preparation."""
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One way to do a job."""
+
+    name: str
+    run: Callable[[], None]
+    """The job, timed."""
+    before: Callable[[], None] = _nothing
+    """Not timed, nor is ``after``."""
+    after: Callable[[], None] = _nothing
+
+
+@dataclass
+class Timing:
+    """What the runs of a variant took, in the order of the rounds."""
+
+    seconds: list[float] = field(default_factory=list)
+    cpu_seconds: list[float] = field(default_factory=list)
+    """Of this process, all threads."""
+
+
+@dataclass(frozen=True)
+class Goal:
+    """What a value should come to."""
+
+    value: float
+    better: Literal["higher", "lower"] = "higher"
+
+    def is_met(self, value: float) -> bool:
+        """Whether a value comes up to it."""
+        return value >= self.value if self.better == "higher" else value <= self.value
+
+
+def interleave(variants: Sequence[Variant], rounds: int, seed: int = 0) -> dict[str, Timing]:
+    """Run every variant once in each round, in another order each time.
+
+    Args:
+        variants: Of one job; their names differ.
+        rounds: Measurements of each.
+        seed: Of the shuffled order.
+
+    Returns:
+        Variant's name to its times.
+    """
+    shuffled = random.Random(seed)
+    timings = {variant.name: Timing() for variant in variants}
+    for _ in range(rounds):
+        for variant in shuffled.sample(variants, len(variants)):
+            _measure(variant, timings[variant.name])
+    return timings
+
+
+def _measure(variant: Variant, timing: Timing) -> None:
+    variant.before()
+    try:
+        started, cpu_started = time.perf_counter(), time.process_time()
+        variant.run()
+        timing.seconds.append(time.perf_counter() - started)
+        timing.cpu_seconds.append(time.process_time() - cpu_started)
+    finally:
+        variant.after()
+
+
+def make_row(
+    benchmark: str,
+    case: str,
+    variant: str,
+    values: Sequence[float],
+    unit: str,
+    goal: Goal | None = None,
+    more: Mapping[str, Any] | None = None,
+) -> Row:
+    """Sum up measurements as one line of the results.
+
+    Args:
+        benchmark: File of the results.
+        case: The job.
+        variant: The way it was done, or ``A / B`` for a ratio.
+        values: Of all rounds.
+        unit: Of the values.
+        goal: Of the median.
+        more: Further items.
+
+    Returns:
+        A dict of JSON's types: ``value`` is the median, ``p10`` and ``p90`` are percentiles.
+    """
+    p10, median, p90 = (float(f"{q:.4g}") for q in np.percentile(values, [10, 50, 90]))
+    row: Row = {
+        "benchmark": benchmark,
+        "row": f"{case}: {variant}",
+        "case": case,
+        "variant": variant,
+        "value": median,
+        "unit": unit,
+        "p10": p10,
+        "p90": p90,
+        "runs": len(values),
+    }
+    if goal is not None:
+        row |= {"goal": goal.value, "better": goal.better, "met": goal.is_met(median)}
+    return row | dict(more or {})

@@ -1,0 +1,48 @@
+"""The benchmarks by name, and running them."""
+
+from collections.abc import Callable, Iterator
+from importlib import import_module
+from pathlib import Path
+from typing import Protocol
+
+from datafeed.bench.machine import circumstances
+from datafeed.bench.measure import Row
+from datafeed.bench.report import write_report, write_results
+
+__all__ = ["BENCHMARKS", "run", "save"]
+
+BENCHMARKS = ("cache", "load")
+"""Each is the module of its name in this package: imported when run, as one needs torch."""
+
+
+class _Benchmark(Protocol):
+    def __call__(self, say: Callable[[str], None], quick: bool = False) -> Iterator[Row]: ...
+
+
+def run(name: str, say: Callable[[str], None], quick: bool) -> list[Row]:
+    """Run a benchmark.
+
+    Args:
+        name: One of ``BENCHMARKS``.
+        say: Takes lines about progress.
+        quick: A few MiB and rounds, to see that it runs; the rows say so.
+
+    Returns:
+        Its rows, each with what it was measured on.
+    """
+    benchmark: _Benchmark = import_module(f"datafeed.bench.{name}").run
+    about = circumstances() | ({"quick": True} if quick else {})
+    return [row | about for row in benchmark(say, quick)]
+
+
+def save(root: Path, name: str, rows: list[Row], say: Callable[[str], None]) -> None:
+    """Write a benchmark's results and the page made of all results.
+
+    Args:
+        root: Folder of the project.
+        name: Of the benchmark.
+        rows: Its results.
+        say: Takes the names of the files.
+    """
+    say(f"wrote {write_results(root, name, rows)}")
+    say(f"wrote {write_report(root, BENCHMARKS)}")

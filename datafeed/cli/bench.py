@@ -1,0 +1,64 @@
+"""``datafeed bench``: how fast this machine's caches and loaders are."""
+
+import json
+import signal
+from pathlib import Path
+from types import FrameType
+
+import click
+
+from datafeed.bench.measure import Row
+from datafeed.bench.report import tables
+from datafeed.bench.suite import run, save
+from datafeed.cli.options import Command, emit, say
+
+__all__ = ["command"]
+
+_quick = click.option("--quick", is_flag=True, help="A few MiB only, to see that it runs.")
+_root = click.option(
+    "--root",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Also write benchmarks/results and docs/performance.md below this folder.",
+)
+
+
+@click.group()
+def command() -> None:
+    """Measure how fast caches and loaders are on this machine, beside their ceilings and peers."""
+
+
+@command.command(cls=Command)
+@_quick
+@_root
+def cache(quick: bool, root: Path | None, as_json: bool) -> None:
+    """Get and set values in three memcached servers on this machine."""
+    _run("cache", quick, root, as_json)
+
+
+@command.command(cls=Command)
+@_quick
+@_root
+def load(quick: bool, root: Path | None, as_json: bool) -> None:
+    """Load batches from local parts and from three memcached servers."""
+    _run("load", quick, root, as_json)
+
+
+def _run(name: str, quick: bool, root: Path | None, as_json: bool) -> None:
+    signal.signal(signal.SIGTERM, _interrupt)  # so that no server is left behind then, either
+    rows = run(name, say, quick)
+    if root is not None:
+        save(root, name, rows, say)
+    for row in rows if as_json else ():
+        click.echo(json.dumps(row))
+    if not as_json:
+        click.echo(tables(rows))
+    emit(_summary(name, rows), as_json)
+
+
+def _summary(name: str, rows: list[Row]) -> dict[str, object]:
+    goals = [row["met"] for row in rows if "goal" in row]
+    return {"benchmark": name, "rows": len(rows), "goals": len(goals), "goals_met": sum(goals)}
+
+
+def _interrupt(signal_number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt

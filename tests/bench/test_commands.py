@@ -1,0 +1,110 @@
+"""The commands run from end to end, write what was promised, and leave nothing behind."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.staging.made import DATAFEED
+
+TRANSPORTS, SIZES = ("tcp", "unix"), ("64 KiB", "524,204 B")
+CACHE_WAYS = {
+    "get": ["MemcachedTier", "pymemcache get", "plain socket", "memcpy"],
+    "set": ["datafeed set", "pymemcache set", "plain socket"],
+}
+LOAD_WAYS = [
+    "datafeed, local parts",
+    "datafeed, memcached tcp",
+    "datafeed, memcached unix",
+    "torch, 0 workers",
+    "torch, 2 workers",
+    "plain socket, unix",
+    "memcpy",
+]
+LOAD_CASES = ["784 B samples, batch 256", "65,536 B samples, batch 32"]
+
+
+def run(folder: Path, *command: object) -> "subprocess.CompletedProcess[str]":
+    """Run a command with a folder of its own for temporary files."""
+    (folder / "t").mkdir()
+    done = subprocess.run(
+        list(map(str, command)),
+        capture_output=True,
+        text=True,
+        timeout=200,
+        env={**os.environ, "TMPDIR": str(folder / "t")},
+    )
+    assert done.returncode == 0, done.stderr
+    return done
+
+
+def check_rows(rows: list[dict[str, object]], benchmark: str) -> None:
+    """All promised items are there, of the right kind."""
+    for row in rows:
+        assert row["benchmark"] == benchmark
+        assert isinstance(row["row"], str)
+        assert isinstance(row["unit"], str)
+        assert isinstance(row["runs"], int)
+        p10, value, p90 = (float(str(row[name])) for name in ("p10", "value", "p90"))
+        assert 0 <= p10 <= value <= p90
+        assert ("goal" in row) == ("met" in row)
+        assert ("peer" in row) == ("version" in row)
+        assert "cores" in str(row["machine"])
+        assert row["quick"] is True
+    names = [row["row"] for row in rows]
+    assert len(set(names)) == len(names)
+
+
+def assert_nothing_left(folder: Path) -> None:
+    """No temporary file, and no process that works in the folder."""
+    assert list((folder / "t").iterdir()) == []
+    here = str(folder / "t")
+    left = []
+    for process in Path("/proc").glob("[0-9]*/cwd"):
+        try:
+            left += [process.parent.name] if str(process.readlink()).startswith(here) else []
+        except OSError:
+            continue  # ended, or not ours
+    assert left == []
+
+
+def test_bench_cache(tmp_path: Path) -> None:
+    done = run(tmp_path, DATAFEED, "bench", "cache", "--quick", "--json")
+    *rows, summary = map(json.loads, done.stdout.splitlines())
+    check_rows(rows, "cache")
+    wanted = {
+        f"{verb} {size}, {transport}: {way}"
+        for verb, ways in CACHE_WAYS.items()
+        for way in ways
+        for size in SIZES
+        for transport in TRANSPORTS
+    }
+    assert wanted <= {row["row"] for row in rows}
+    peers = {row["peer"] for row in rows if row["variant"].startswith("pymemcache")}
+    assert peers == {"pymemcache"}
+    assert summary["rows"] == len(rows)
+    assert summary["goals"] == sum("goal" in row for row in rows) > 0
+    assert_nothing_left(tmp_path)
+
+
+@pytest.mark.slow
+def test_make_bench_writes_results_and_page(tmp_path: Path) -> None:
+    run(tmp_path, sys.executable, "-m", "datafeed.bench", "--quick", "--root", tmp_path)
+    results = tmp_path / "benchmarks" / "results"
+    for name in ("cache", "load"):
+        check_rows(
+            [json.loads(x) for x in (results / f"{name}.jsonl").read_text().splitlines()], name
+        )
+    rows = [json.loads(line) for line in (results / "load.jsonl").read_text().splitlines()]
+    assert {f"{case}: {way}" for case in LOAD_CASES for way in LOAD_WAYS} <= {
+        r["row"] for r in rows
+    }
+    assert {row["peer"] for row in rows if row["variant"].startswith("torch")} == {"torch"}
+    page = (tmp_path / "docs" / "performance.md").read_text()
+    assert "## cache" in page
+    assert "## load" in page
+    assert str(tmp_path) not in page
+    assert_nothing_left(tmp_path)
