@@ -36,7 +36,7 @@ TRAIN_LIMIT_S = 900
 
 
 @click.command()
-@click.option("--epochs", default=2, show_default=True)
+@click.option("--epochs", default=3, show_default=True)
 @click.option("--ranks", default=2, show_default=True)
 @click.option("--dir", "folder", type=click.Path(path_type=Path), help="Default: a temporary one.")
 def main(epochs: int, ranks: int, folder: Path | None) -> None:

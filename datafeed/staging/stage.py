@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 from datafeed import __version__
@@ -19,6 +18,7 @@ from datafeed.staging.engines import Engine, Job, make_engine
 from datafeed.staging.folder import TIMEOUT_S, VIRTUAL_FILE, Folder
 from datafeed.staging.plan import Plan, differences
 from datafeed.staging.planner import make_plan
+from datafeed.staging.scratch import scratch_folder
 
 __all__ = ["StageResult", "stage"]
 
@@ -238,7 +238,7 @@ def _finish(plan: Plan, folder: Folder, engine: str, facts: dict[str, Any]) -> M
 
 
 def _write_virtual(manifest: Manifest, folder: Folder) -> None:
-    with TemporaryDirectory(prefix="datafeed-") as tmp:
-        path = Path(tmp) / VIRTUAL_FILE
+    with scratch_folder() as scratch:
+        path = scratch / VIRTUAL_FILE
         write_virtual(path, manifest)
         folder.source.put(path, join(folder.url, VIRTUAL_FILE))

@@ -3,9 +3,8 @@
 import errno
 import os
 import secrets
-import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Callable
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from datafeed.formats import FORMATS
 from datafeed.sources import Source, join, local_path, open_source
 from datafeed.staging.folder import TIMEOUT_S, Folder
 from datafeed.staging.plan import Plan, Shard, mtime_of
+from datafeed.staging.scratch import scratch_folder
 from datafeed.staging.transform import load_transform, transformed
 
 __all__ = ["attempt_name", "run_split"]
@@ -51,7 +51,8 @@ def run_split(
         FormatError, SourceError: a shard is bad, missing or changed since the plan.
         StagingError: the part cannot be written.
     """
-    with _scratch(folder, plan.part_name(split), attempt) as path:
+    with scratch_folder(local_path(folder.tmp)) as scratch:
+        path = scratch / f"{plan.part_name(split)}.{attempt}"
         entry = _seal(_write(plan, split, path, report), plan.part_name(split), path)
         if local_path(folder.url):
             folder.source.rename(str(path), join(folder.url, entry.file))
@@ -59,14 +60,6 @@ def run_split(
             folder.source.put(path, join(folder.url, entry.file))
     folder.commit(entry, plan.split_digest(split))
     return entry
-
-
-@contextmanager
-def _scratch(folder: Folder, name: str, attempt: str) -> Iterator[Path]:
-    """A path to write a part at: beside the feed where that is local, else a temporary one."""
-    local = local_path(folder.tmp)
-    with tempfile.TemporaryDirectory(prefix="datafeed-", dir=local) as own:
-        yield Path(own) / f"{name}.{attempt}"
 
 
 def _write(plan: Plan, split: int, path: Path, report: Callable[[int], None]) -> PartEntry:

@@ -7,7 +7,6 @@ the commit records in the feed's folder, so a job that dies half-way has lost no
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 from datafeed.errors import StagingError
@@ -16,6 +15,7 @@ from datafeed.staging.engines.base import Job, failure
 from datafeed.staging.engines.task_logs import telling_line
 from datafeed.staging.engines.yarn import YarnClient
 from datafeed.staging.environment import ARCHIVE_FOLDER, pack_environment
+from datafeed.staging.scratch import scratch_folder
 from datafeed.staging.transform import module_file
 
 __all__ = ["HadoopEngine"]
@@ -39,12 +39,12 @@ class HadoopEngine:
 
     def run(self, job: Job) -> dict[str, Any]:
         """Run all tasks in one YARN application; it is killed if this process is interrupted."""
-        with TemporaryDirectory(prefix="datafeed-") as tmp:
-            client = YarnClient(Path(tmp))
+        with scratch_folder() as scratch:
+            client = YarnClient(scratch)
             earlier = job.folder.noted_application()
             if earlier:
                 client.kill(earlier)
-            with client.submit(self._arguments(job, Path(tmp))):
+            with client.submit(self._arguments(job, scratch)):
                 self._wait(client, job)
             job.folder.forget_application()
             return {"yarn_application_id": client.application_id}

@@ -5,6 +5,7 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from shutil import which
 
 from datafeed.cluster.hadoop_home import classpath, java
 from datafeed.errors import StagingError
@@ -47,7 +48,7 @@ class YarnClient:
         """Run a job with this command line of Hadoop Streaming; it ends with the context."""
         with self._log.open("wb") as output:
             self._process = subprocess.Popen(
-                [*self._java, _STREAMING, *arguments],
+                [*_dying_with_us(), *self._java, _STREAMING, *arguments],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
@@ -122,3 +123,8 @@ class YarnClient:
             raise StagingError(
                 f"{application}: could not be killed; run: yarn application -kill {application}"
             ) from error
+
+
+def _dying_with_us() -> list[str]:
+    """Words before a command that make it end when this process is killed (util-linux)."""
+    return ["setpriv", "--pdeathsig", "KILL"] if which("setpriv") else []
