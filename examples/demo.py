@@ -81,6 +81,7 @@ def run(
     with steps.timed("train"):
         trained = train(feeds, servers, env, epochs, ranks)
     train_set = staged["train"]
+    del trained["event"]
     return {
         **trained,
         "stage_engine": train_set["stage_engine"],
