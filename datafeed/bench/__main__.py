@@ -4,7 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from datafeed.bench.suite import BENCHMARKS, run, save
+from datafeed.bench.suite import BENCHMARKS, end_on_sigterm, run, save
 
 
 def _say(text: str) -> None:
@@ -16,6 +16,7 @@ def _main() -> None:
     parser.add_argument("--quick", action="store_true", help="a few MiB, to see that it runs")
     parser.add_argument("--root", type=Path, default=Path(), help="folder of the project")
     options = parser.parse_args()
+    end_on_sigterm()
     for name in BENCHMARKS:
         save(options.root, name, run(name, _say, options.quick), _say)
 

@@ -2,16 +2,18 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
 
-from datafeed.bench.cached_values import Bulk, Pymemcache, Values
+from datafeed.bench.cached_values import Bulk, Values
 from datafeed.bench.compare import Comparison
 from datafeed.bench.machine import memcached_version, package_version
 from datafeed.bench.measure import Goal, Row, Variant, interleave
 from datafeed.bench.plain_socket import PlainSocket, Transport
+from datafeed.bench.pymemcache_peer import PymemcachePeer
 from datafeed.bench.servers import memcached_servers
 from datafeed.errors import CacheError
 from datafeed.feed.block import PAYLOAD_BYTES, VALUE_BYTES
@@ -19,7 +21,7 @@ from datafeed.feed.block import PAYLOAD_BYTES, VALUE_BYTES
 __all__ = ["run"]
 
 OURS_GET, OURS_SET = "MemcachedTier", "datafeed set"
-PEER_GET, PEER_SET = "pymemcache get", "pymemcache set"
+PEER_GET, PEER_SET, TUNED = "pymemcache get", "pymemcache set", ", malloc tuned"
 PLAIN, COPY = "plain socket", "memcpy"
 
 _PAYLOADS = {"64 KiB": 64 << 10, f"{VALUE_BYTES:,} B": PAYLOAD_BYTES}
@@ -47,74 +49,74 @@ def run(say: Callable[[str], None], quick: bool = False) -> Iterator[Row]:
                 say(f"cache: values of {size} over {transport}, memcached {memcached_version()}")
                 with (
                     closing(Bulk(servers, values)) as bulk,
-                    closing(Pymemcache(servers, values)) as peer,
+                    closing(PymemcachePeer(servers, values, is_tuned=False)) as peer,
+                    closing(PymemcachePeer(servers, values, is_tuned=True)) as tuned,
                 ):
-                    where = f"{size}, {transport}"
-                    yield from _gets(f"get {where}", values, rounds, bulk, peer, plain)
-                    is_full = payload_bytes == PAYLOAD_BYTES
-                    yield from _sets(f"set {where}", values, rounds, bulk, peer, plain, is_full)
+                    job = _Job(f"{size}, {transport}", values, rounds, plain, bulk, peer, tuned)
+                    yield from job.sets()
+                    yield from job.gets()
 
 
-def _gets(
-    case: str, values: Values, rounds: int, bulk: Bulk, peer: Pymemcache, plain: PlainSocket
-) -> Iterator[Row]:
-    arena = values.arena.reshape(-1)
-    peer.set()
-    ways: dict[str, Callable[[], None]] = {
-        OURS_GET: bulk.get,
-        PEER_GET: peer.get,
-        PLAIN: lambda: plain.receive([arena.data]),
-        COPY: lambda: np.copyto(values.arena, values.truth),
-    }
-    for name in (OURS_GET, PEER_GET):
-        _check(name, ways[name], values)
-    found = _compare(case, values, rounds, ways)
-    for name in ways:
-        yield found.rate_row(name, [PLAIN, PEER_GET])
-    yield found.speedup_row(OURS_GET, PLAIN, Goal(0.9))
-    yield found.speedup_row(OURS_GET, PEER_GET, Goal(2))
-    yield found.cpu_row(OURS_GET, PLAIN, Goal(1.2, "lower"))
+@dataclass(frozen=True)
+class _Job:
+    """Getting and setting values of one size over one transport."""
 
+    where: str
+    values: Values
+    rounds: int
+    plain: PlainSocket
+    bulk: Bulk
+    peer: PymemcachePeer
+    tuned: PymemcachePeer
 
-def _sets(
-    case: str,
-    values: Values,
-    rounds: int,
-    bulk: Bulk,
-    peer: Pymemcache,
-    plain: PlainSocket,
-    is_full: bool,
-) -> Iterator[Row]:
-    truth = values.truth.reshape(-1)
-    ways: dict[str, Callable[[], None]] = {
-        OURS_SET: bulk.set,
-        PEER_SET: peer.set,
-        PLAIN: lambda: plain.send(truth.data),
-    }
-    bulk.set()
-    _check(OURS_SET, bulk.get, values)
-    found = _compare(case, values, rounds, ways)
-    for name in ways:
-        yield found.rate_row(name, [PLAIN, PEER_SET])
-    yield found.speedup_row(OURS_SET, PLAIN)
-    yield found.speedup_row(OURS_SET, PEER_SET, Goal(5) if is_full else None)
-    yield found.cpu_row(OURS_SET, PLAIN, Goal(1.2, "lower"))
+    def sets(self) -> Iterator[Row]:
+        truth = self.values.truth
+        found = self._compare(
+            f"set {self.where}",
+            Variant(OURS_SET, self.bulk.set),
+            Variant(PEER_SET, self.peer.set, pid=self.peer.child.pid),
+            Variant(PEER_SET + TUNED, self.tuned.set, pid=self.tuned.child.pid),
+            Variant(PLAIN, lambda: self.plain.send(truth.reshape(-1).data)),
+        )
+        for name in found.timings:
+            yield found.rate_row(name, [PLAIN, PEER_SET, PEER_SET + TUNED])
+        yield found.speedup_row(OURS_SET, PLAIN)
+        is_full = truth.shape[1] == PAYLOAD_BYTES
+        yield found.speedup_row(OURS_SET, PEER_SET, Goal(5) if is_full else None)
+        yield found.cpu_row(OURS_SET, PLAIN, Goal(1.2, "lower"))
 
+    def gets(self) -> Iterator[Row]:
+        arena, truth = self.values.arena, self.values.truth
+        self._check()
+        found = self._compare(
+            f"get {self.where}",
+            Variant(OURS_GET, self.bulk.get),
+            Variant(PEER_GET, self.peer.get, pid=self.peer.child.pid),
+            Variant(PEER_GET + TUNED, self.tuned.get, pid=self.tuned.child.pid),
+            Variant(PLAIN, lambda: self.plain.receive([arena.reshape(-1).data])),
+            Variant(COPY, lambda: np.copyto(arena, truth)),
+        )
+        for name in found.timings:
+            yield found.rate_row(name, [PLAIN, PEER_GET, PEER_GET + TUNED])
+        yield found.speedup_row(OURS_GET, PLAIN, Goal(0.9))
+        yield found.speedup_row(OURS_GET, PEER_GET, Goal(2))
+        yield found.cpu_row(OURS_GET, PLAIN, Goal(1.2, "lower"))
 
-def _check(name: str, deliver: Callable[[], None], values: Values) -> None:
-    """Deliver once, and see that the right bytes came; it warms things up, too."""
-    values.arena[:] = 0
-    deliver()
-    if not np.array_equal(values.arena, values.truth):
-        raise CacheError(f"{name} delivered wrong bytes; its rates would mean nothing")
+    def _check(self) -> None:
+        """See that each way stores what the other reads, and that the right bytes come."""
+        for store in (self.peer.set, self.bulk.set):
+            store()
+            for peer in (self.peer, self.tuned):
+                peer.check()
+            self.values.arena[:] = 0
+            self.bulk.get()
+            if not self.values.is_delivered():
+                raise CacheError(f"{OURS_GET} delivered wrong bytes; its rates mean nothing")
 
-
-def _compare(
-    case: str, values: Values, rounds: int, ways: dict[str, Callable[[], None]]
-) -> Comparison:
-    variants = [Variant(name, run) for name, run in ways.items()]
-    interleave(variants, 1)
-    timings = interleave(variants, rounds)
-    version = f"pymemcache {package_version('pymemcache')}"
-    peers = {PEER_GET: version, PEER_SET: version}
-    return Comparison("cache", case, values.truth.nbytes, timings, peers)
+    def _compare(self, case: str, *variants: Variant) -> Comparison:
+        """Measure, after a round to warm up."""
+        interleave(variants, 1)
+        timings = interleave(variants, self.rounds)
+        version = f"pymemcache {package_version('pymemcache')}"
+        peers = {variant.name: version for variant in variants if variant.pid is not None}
+        return Comparison("cache", case, self.values.truth.nbytes, timings, peers)

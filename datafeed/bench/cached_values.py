@@ -1,27 +1,20 @@
-"""Values in memcached that are got and set in different ways: by datafeed, and by pymemcache."""
+"""Values in memcached, and getting and setting them as datafeed does."""
 
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
-from datafeed.bench.plain_socket import set_deadline
 from datafeed.cache.blocks import BlockStore
 from datafeed.cache.memcached import MemcachedTier
 from datafeed.cache.pool import ServerPool
 from datafeed.cache.tier import ChunkRequest
 from datafeed.errors import CacheError
-from datafeed.feed.block import Blocks
-from datafeed.feed.chunk import crc_of
 from datafeed.feed.manifest import Manifest
 
-if TYPE_CHECKING:
-    from pymemcache.client.base import Client
-
-__all__ = ["Bulk", "Pymemcache", "Values"]
+__all__ = ["Bulk", "Values"]
 
 _CALL_BYTES = 8 << 20
 _WAIT_S = 60.0
@@ -37,7 +30,7 @@ class Values:
 
     @classmethod
     def make(cls, n_bytes: int, payload_bytes: int) -> "Values":
-        """Make random values.
+        """Make random values, the same in every process.
 
         Args:
             n_bytes: Of all of them, about.
@@ -52,6 +45,10 @@ class Values:
         requests = [ChunkRequest(i, [memory[i].data]) for i in range(len(memory))]
         step = max(1, _CALL_BYTES // memory.shape[1])
         return [requests[i : i + step] for i in range(0, len(requests), step)]
+
+    def is_delivered(self) -> bool:
+        """Whether the arena holds all values."""
+        return np.array_equal(self.arena, self.truth)
 
 
 class Bulk:
@@ -83,53 +80,3 @@ class Bulk:
         """Hang up."""
         self._tier.close()
         self._pool.close()
-
-
-class Pymemcache:
-    """pymemcache's get and set of the same values, by one client for each server.
-
-    At its best: no time limits of its own, servers known beforehand (its HashClient takes 20 us
-    and more to find one), values to be stored ready as ``bytes``, nothing checked.
-    """
-
-    def __init__(self, servers: Sequence[str], values: Values) -> None:
-        self._values = values
-        pool = ServerPool(servers)
-        requests = [r for call in values.requests(values.truth) for r in call]
-        blocks = BlockStore(pool, values.feed_id).cut(requests)
-        pool.close()
-        names = Blocks(values.feed_id)
-        self._clients = [_client(server) for server in servers]
-        self._homes = [self._clients[block.server] for block in blocks]
-        self._keys = [names.key(i, 0) for i in range(len(blocks))]
-        self._stored = [
-            row.tobytes() + names.trailer(i, 0, row.nbytes, crc_of([row.data]))
-            for i, row in enumerate(values.truth)
-        ]
-
-    def get(self) -> None:
-        """Get all values, one after another, and copy them into the arena."""
-        arena = self._values.arena
-        for row, client, key in zip(arena, self._homes, self._keys, strict=True):
-            row[:] = np.frombuffer(client.get(key), np.uint8, row.nbytes)
-
-    def set(self) -> None:
-        """Set all values, one after another, and see that each is stored."""
-        for client, key, value in zip(self._homes, self._keys, self._stored, strict=True):
-            if not client.set(key, value, noreply=False):
-                raise CacheError(f"pymemcache could not store {key!r}")
-
-    def close(self) -> None:
-        """Hang up."""
-        for client in self._clients:
-            client.close()
-
-
-def _client(server: str) -> "Client":
-    from pymemcache.client.base import Client
-
-    client = Client(server, no_delay=True)
-    client.version()  # connects
-    assert client.sock is not None
-    set_deadline(client.sock)
-    return client

@@ -70,7 +70,7 @@ class Comparison:
         return make_row(self.benchmark, self.case, f"{variant} / {reference}", ratios, "x", goal)
 
     def cpu_row(self, variant: str, reference: str, goal: Goal) -> Row:
-        """Make the row of a variant's CPU time in this process, as a multiple of a reference's."""
+        """Make the row of a variant's CPU time, as a multiple of a reference's."""
         ours, theirs = (np.array(self.timings[name].cpu_seconds) for name in (variant, reference))
         name = f"CPU time of {variant} / {reference}"
         return make_row(self.benchmark, self.case, name, (ours / theirs).tolist(), "x", goal)

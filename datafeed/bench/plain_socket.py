@@ -1,19 +1,18 @@
 """A plain socket that streams bytes: the ceiling of all that travels over one.
 
 Run as a program, this is the other end: for each signed 64-bit number n on its socket it sends n
-bytes, or takes -n bytes and answers with one. It ends when the socket is hung up.
+bytes, or takes -n bytes and answers with one.
 """
 
 import socket
 import struct
-import subprocess
 import sys
 from collections.abc import Sequence
 from typing import Literal
 
-from datafeed.errors import StallError
+from datafeed.bench.child import Child
 
-__all__ = ["PlainSocket", "Transport", "set_deadline"]
+__all__ = ["PlainSocket", "Transport"]
 
 Transport = Literal["tcp", "unix"]
 _NUMBER = struct.Struct("<q")
@@ -29,41 +28,25 @@ class PlainSocket:
     """
 
     def __init__(self, transport: Transport, n_bytes: int) -> None:
-        self._sock, theirs = _pair(transport)
-        set_deadline(self._sock)
-        with theirs:
-            command = [sys.executable, "-m", __name__, str(theirs.fileno()), str(n_bytes)]
-            self._process = subprocess.Popen(
-                command, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL
-            )
+        self.child = Child("datafeed.bench.plain_socket", *_pair(transport), n_bytes)
 
     def receive(self, views: Sequence[memoryview]) -> None:
         """Fill buffers, one behind the other, from one stream; they may be the same memory."""
-        self._sock.sendall(_NUMBER.pack(sum(view.nbytes for view in views)))
+        sock = self.child.sock
+        sock.sendall(_NUMBER.pack(sum(view.nbytes for view in views)))
         for view in views:
-            if not _fill(self._sock, view):
-                raise StallError("the plain socket's other end hung up; run the benchmark again")
+            if not _fill(sock, view):
+                raise self.child.lost()
 
     def send(self, view: memoryview) -> None:
         """Send a buffer, and wait until the other end has it."""
-        self._sock.sendall(_NUMBER.pack(-view.nbytes))
-        self._sock.sendall(view)
-        if not self._sock.recv(1):
-            raise StallError("the plain socket's other end hung up; run the benchmark again")
-
-    @property
-    def ended(self) -> bool:
-        """Whether the other process is gone."""
-        return self._process.poll() is not None
+        self.child.sock.sendall(_NUMBER.pack(-view.nbytes))
+        self.child.sock.sendall(view)
+        self.child.answer()
 
     def close(self) -> None:
-        """Hang up, which ends the other process; twice is fine."""
-        self._sock.close()
-        try:
-            self._process.wait(_WAIT_S)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
+        """End the other process; twice is fine."""
+        self.child.close()
 
     def __enter__(self) -> "PlainSocket":
         return self
@@ -83,28 +66,6 @@ def _pair(transport: Transport) -> tuple[socket.socket, socket.socket]:
     return ours, theirs
 
 
-def set_deadline(sock: socket.socket) -> None:
-    """Let a blocking socket's waits end after a minute.
-
-    By the kernel: Python's own time limits cost a ``poll`` before each call, which would slow a
-    peer or a ceiling down.
-    """
-    sock.settimeout(None)
-    limit = struct.pack("@ll", _WAIT_S, 0)
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, limit)
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, limit)
-
-
-def _serve(sock: socket.socket, memory: memoryview) -> None:
-    sock.settimeout(None)  # waits for as long as this end's user lives: its end hangs up
-    while number := sock.recv(_NUMBER.size, socket.MSG_WAITALL):
-        (n_bytes,) = _NUMBER.unpack(number)
-        if n_bytes >= 0:
-            sock.sendall(memory[:n_bytes])
-        elif _fill(sock, memory[:-n_bytes]):
-            sock.sendall(b".")
-
-
 def _fill(sock: socket.socket, view: memoryview) -> bool:
     """Receive a whole buffer; False if the other end hung up."""
     while view.nbytes:
@@ -113,6 +74,16 @@ def _fill(sock: socket.socket, view: memoryview) -> bool:
             return False
         view = view[n_bytes:]
     return True
+
+
+def _serve(sock: socket.socket, memory: memoryview) -> None:
+    sock.settimeout(None)  # it may have nothing to do for long; the other end hangs up at last
+    while number := sock.recv(_NUMBER.size, socket.MSG_WAITALL):
+        (n_bytes,) = _NUMBER.unpack(number)
+        if n_bytes >= 0:
+            sock.sendall(memory[:n_bytes])
+        elif _fill(sock, memory[:-n_bytes]):
+            sock.sendall(b".")
 
 
 if __name__ == "__main__":

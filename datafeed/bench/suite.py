@@ -1,15 +1,17 @@
 """The benchmarks by name, and running them."""
 
+import signal
 from collections.abc import Callable, Iterator
 from importlib import import_module
 from pathlib import Path
+from types import FrameType
 from typing import Protocol
 
 from datafeed.bench.machine import circumstances
 from datafeed.bench.measure import Row
 from datafeed.bench.report import write_report, write_results
 
-__all__ = ["BENCHMARKS", "run", "save"]
+__all__ = ["BENCHMARKS", "end_on_sigterm", "run", "save"]
 
 BENCHMARKS = ("cache", "load")
 """Each is the module of its name in this package: imported when run, as one needs torch."""
@@ -17,6 +19,15 @@ BENCHMARKS = ("cache", "load")
 
 class _Benchmark(Protocol):
     def __call__(self, say: Callable[[str], None], quick: bool = False) -> Iterator[Row]: ...
+
+
+def end_on_sigterm() -> None:
+    """Let SIGTERM do as Ctrl-C does, so that no server is left behind then, either."""
+    signal.signal(signal.SIGTERM, _interrupt)
+
+
+def _interrupt(signal_number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
 
 
 def run(name: str, say: Callable[[str], None], quick: bool) -> list[Row]:

@@ -1,15 +1,13 @@
 """``datafeed bench``: how fast this machine's caches and loaders are."""
 
 import json
-import signal
 from pathlib import Path
-from types import FrameType
 
 import click
 
 from datafeed.bench.measure import Row
 from datafeed.bench.report import tables
-from datafeed.bench.suite import run, save
+from datafeed.bench.suite import end_on_sigterm, run, save
 from datafeed.cli.options import Command, emit, say
 
 __all__ = ["command"]
@@ -44,7 +42,7 @@ def load(quick: bool, root: Path | None, as_json: bool) -> None:
 
 
 def _run(name: str, quick: bool, root: Path | None, as_json: bool) -> None:
-    signal.signal(signal.SIGTERM, _interrupt)  # so that no server is left behind then, either
+    end_on_sigterm()
     rows = run(name, say, quick)
     if root is not None:
         save(root, name, rows, say)
@@ -58,7 +56,3 @@ def _run(name: str, quick: bool, root: Path | None, as_json: bool) -> None:
 def _summary(name: str, rows: list[Row]) -> dict[str, object]:
     goals = [row["met"] for row in rows if "goal" in row]
     return {"benchmark": name, "rows": len(rows), "goals": len(goals), "goals_met": sum(goals)}
-
-
-def _interrupt(signal_number: int, frame: FrameType | None) -> None:
-    raise KeyboardInterrupt

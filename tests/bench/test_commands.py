@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -12,8 +13,14 @@ from tests.staging.made import DATAFEED
 
 TRANSPORTS, SIZES = ("tcp", "unix"), ("64 KiB", "524,204 B")
 CACHE_WAYS = {
-    "get": ["MemcachedTier", "pymemcache get", "plain socket", "memcpy"],
-    "set": ["datafeed set", "pymemcache set", "plain socket"],
+    "get": [
+        "MemcachedTier",
+        "pymemcache get",
+        "pymemcache get, malloc tuned",
+        "plain socket",
+        "memcpy",
+    ],
+    "set": ["datafeed set", "pymemcache set", "pymemcache set, malloc tuned", "plain socket"],
 }
 LOAD_WAYS = [
     "datafeed, local parts",
@@ -58,17 +65,21 @@ def check_rows(rows: list[dict[str, object]], benchmark: str) -> None:
     assert len(set(names)) == len(names)
 
 
+def working_in(folder: Path) -> list[str]:
+    """Pids of the processes that work in a folder below this one."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*/cwd"):
+        try:
+            found += [process.parent.name] if folder in process.readlink().parents else []
+        except OSError:
+            continue  # ended, or not ours
+    return found
+
+
 def assert_nothing_left(folder: Path) -> None:
     """No temporary file, and no process that works in the folder."""
     assert list((folder / "t").iterdir()) == []
-    here = str(folder / "t")
-    left = []
-    for process in Path("/proc").glob("[0-9]*/cwd"):
-        try:
-            left += [process.parent.name] if str(process.readlink()).startswith(here) else []
-        except OSError:
-            continue  # ended, or not ours
-    assert left == []
+    assert working_in(folder / "t") == []
 
 
 def test_bench_cache(tmp_path: Path) -> None:
@@ -87,6 +98,24 @@ def test_bench_cache(tmp_path: Path) -> None:
     assert peers == {"pymemcache"}
     assert summary["rows"] == len(rows)
     assert summary["goals"] == sum("goal" in row for row in rows) > 0
+    assert_nothing_left(tmp_path)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_benchmark_leaves_nothing_behind(tmp_path: Path, number: int) -> None:
+    (tmp_path / "t").mkdir()
+    with subprocess.Popen(
+        [DATAFEED, "bench", "cache"],
+        stderr=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        env={**os.environ, "TMPDIR": str(tmp_path / "t")},
+    ) as process:
+        assert process.stderr is not None
+        assert b"64 KiB over tcp" in process.stderr.readline()  # the servers are there
+        assert working_in(tmp_path / "t")
+        process.send_signal(number)
+        process.communicate(timeout=60)
+    assert process.returncode == 130
     assert_nothing_left(tmp_path)
 
 

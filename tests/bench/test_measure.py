@@ -22,7 +22,7 @@ def test_every_variant_runs_once_in_each_round_in_changing_order() -> None:
 
 def test_preparing_and_clearing_up_go_around_each_run() -> None:
     done: list[str] = []
-    way = Variant("a", *(lambda word=word: done.append(word) for word in ("run", "start", "stop")))
+    way = Variant("a", *(lambda word=word: done.append(word) for word in ("run", "start", "stop")))  # type: ignore[arg-type]
     interleave([way], 2)
     assert done == ["start", "run", "stop"] * 2
 

@@ -2,16 +2,18 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from datafeed.bench.cached_values import Bulk, Pymemcache, Values
+from datafeed.bench.cached_values import Bulk, Values
 from datafeed.bench.loaders import FeedEpochs, TorchEpochs, check
 from datafeed.bench.made_feed import MadeFeed
 from datafeed.bench.plain_socket import PlainSocket, Transport
+from datafeed.bench.pymemcache_peer import PymemcachePeer
 from datafeed.cluster.memcached import MemcachedServer
 from datafeed.errors import CacheError, DamagedError
 
@@ -35,19 +37,36 @@ def test_a_plain_socket_streams_both_ways(transport: Transport) -> None:
         plain.receive([view])
         assert memory == b"y" * len(memory)
     plain.close()
-    assert plain.ended
+    assert plain.child.ended
 
 
 def test_values_come_back_as_they_were_stored(memcached_server: Start) -> None:
     servers = [memcached_server().address for _ in range(3)]
     values = Values.make(1 << 20, 5000)
-    with closing(Bulk(servers, values)) as bulk, closing(Pymemcache(servers, values)) as peer:
+    with (
+        closing(Bulk(servers, values)) as bulk,
+        closing(PymemcachePeer(servers, values, is_tuned=True)) as peer,
+    ):
         for store in (bulk.set, peer.set):
             store()
-            for deliver in (bulk.get, peer.get):
-                values.arena[:] = 0
-                deliver()
-                np.testing.assert_array_equal(values.arena, values.truth)
+            peer.check()
+            values.arena[:] = 0
+            bulk.get()
+            assert values.is_delivered()
+    assert peer.child.ended
+
+
+def test_a_peer_that_gets_wrong_values_is_an_error(memcached_server: Start) -> None:
+    servers = [memcached_server().address]
+    values = Values.make(10_000, 5000)
+    others = replace(values, truth=np.ascontiguousarray(np.flip(values.truth, axis=1)))
+    with (
+        closing(Bulk(servers, others)) as bulk,
+        closing(PymemcachePeer(servers, values, is_tuned=False)) as peer,
+    ):
+        bulk.set()
+        with pytest.raises(CacheError, match="wrong bytes"):
+            peer.check()
 
 
 def test_values_that_are_not_there_are_an_error(memcached_server: Start) -> None:
@@ -57,6 +76,15 @@ def test_values_that_are_not_there_are_an_error(memcached_server: Start) -> None
         pytest.raises(CacheError, match="not delivered"),
     ):
         bulk.get()
+
+
+def test_values_that_do_not_fit_are_an_error(memcached_server: Start) -> None:
+    values = Values.make(16 << 20, 500_000)
+    with (
+        closing(Bulk([memcached_server(memory_mb=4).address], values)) as bulk,
+        pytest.raises(CacheError, match="not stored: .*emory"),
+    ):
+        bulk.set()
 
 
 def test_loaders_deliver_every_sample(made: MadeFeed) -> None:
