@@ -82,7 +82,7 @@ def test_values_that_do_not_fit_are_an_error(memcached_server: Start) -> None:
     values = Values.make(16 << 20, 500_000)
     with (
         closing(Bulk([memcached_server(memory_mb=4).address], values)) as bulk,
-        pytest.raises(CacheError, match="not stored: .*emory"),
+        pytest.raises(CacheError, match=r"not stored: .*emory"),
     ):
         bulk.set()
 
