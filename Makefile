@@ -12,7 +12,7 @@ PYTHON ?= python3
 VENV := .venv
 PY := $(VENV)/bin/python
 HADOOP := build/hadoop
-RANKS := 1 2 3
+RANKS := 1 2 3 4
 # A signal does not reach Python inside a blocked MPI call; a thread ends the rank, and so the run.
 RANK_LIMIT := --timeout=240 --timeout-method=thread
 
@@ -37,7 +37,7 @@ demo: setup
 test: setup
 	$(PY) -m pytest --ignore=tests/mpi
 	set -e; for n in $(RANKS); do \
-	    $(VENV)/bin/mpirun -n $$n $(PY) -m pytest -q -p no:cacheprovider $(RANK_LIMIT) tests/mpi; \
+	    $(VENV)/bin/mpirun -n $$n $(PY) -m pytest -q --color=no -p no:cacheprovider $(RANK_LIMIT) tests/mpi; \
 	done
 
 check: $(VENV)/.stamp-packages

@@ -6,7 +6,8 @@ lower-case ones may deadlock across threads with Open MPI (mpi4py#784).
 
 import os
 import socket
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, Protocol
 
 import numpy as np
@@ -31,6 +32,7 @@ Buffer = npt.NDArray[Any]
 _BROADCAST_BYTES = 64 << 20
 """Counts of MPI calls are 32-bit integers in Open MPI 5, so long arrays go in pieces."""
 
+_LAUNCHERS = ("OMPI_COMM_", "PMIX_", "PMI_", "SLURM_", "MPI_LOCAL")
 _LAUNCHED_SIZES = (
     "OMPI_COMM_WORLD_SIZE",
     "PMI_SIZE",
@@ -167,7 +169,8 @@ def connect(timeout_s: float = 600.0) -> World:
     os.environ.setdefault("OMPI_MCA_mpi_yield_when_idle", "1")
     n_launched = max(int(os.environ.get(name) or 1) for name in _LAUNCHED_SIZES)
     try:
-        from mpi4py import MPI
+        with _alone():
+            from mpi4py import MPI
     except (ImportError, RuntimeError) as error:  # RuntimeError: no MPI library was found
         if n_launched > 1:
             raise TrainerError(
@@ -182,6 +185,20 @@ def connect(timeout_s: float = 600.0) -> World:
             f"of its MPI ({library}), or rebuild mpi4py for yours"
         )
     return MpiWorld(MPI.COMM_WORLD, timeout_s)
+
+
+@contextmanager
+def _alone() -> Iterator[None]:
+    """Without a launcher, keep Open MPI 5 from leaving shared memory in /dev/shm for ever."""
+    name = "OMPI_MCA_btl"
+    if name in os.environ or any(other.startswith(_LAUNCHERS) for other in os.environ):
+        yield
+        return
+    os.environ[name] = "self"
+    try:
+        yield
+    finally:
+        del os.environ[name]  # not for an mpirun that this process starts later
 
 
 def as_world(comm: Any) -> World:
