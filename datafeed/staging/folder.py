@@ -15,12 +15,13 @@ a feed with its ``feed.json``.
 """
 
 import json
+from collections.abc import Collection
 from typing import Any
 
 from datafeed.errors import DamagedError
 from datafeed.feed.index import PartEntry
 from datafeed.feed.manifest import FEED_FILE
-from datafeed.sources import Source, basename, join
+from datafeed.sources import Source, basename, is_temporary, join
 
 __all__ = ["TIMEOUT_S", "VIRTUAL_FILE", "Folder"]
 
@@ -117,8 +118,14 @@ class Folder:
         found = self.source.list(self._failed)
         return [json.loads(self.source.read(info.url)) for info in found]
 
-    def clean(self, keep: set[str]) -> None:
-        """Delete all but the feed: temporary files, records, parts that do not count."""
+    def clean(self, parts: Collection[str]) -> None:
+        """Delete what a run leaves beside the feed; files that somebody else put there stay.
+
+        Args:
+            parts: File names of the feed's parts.
+        """
         for info in list(self.source.list(self.url)):
-            if basename(info.url) not in keep:
+            name = basename(info.url)
+            is_stray_part = name.startswith("part-") and name not in parts
+            if name == _STAGING or is_temporary(info.url) or is_stray_part:
                 self.source.delete(info.url)

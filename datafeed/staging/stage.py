@@ -153,7 +153,7 @@ def _standing_feed(plan: Plan, folder: Folder) -> Manifest | None:
             f"{folder.url}: holds another feed ({'; '.join(found)}); give another --to, or "
             "delete it first"
         )
-    folder.source.delete(folder.staging)
+    folder.clean([part.file for part in manifest.parts])
     return manifest
 
 
@@ -165,18 +165,15 @@ def _prepare(plan: Plan, folder: Folder) -> list[int]:
         raise StagingError(
             f"{folder.url}: holds other files ({others[0]}); give a new or empty folder"
         )
-    names = {plan.part_name(i): i for i in range(len(plan.splits))}
-    kept = {
-        names[n] for n, (d, _) in done.items() if n in names and d == plan.split_digest(names[n])
-    }
+    wanted = {plan.part_name(i): plan.split_digest(i) for i in range(len(plan.splits))}
+    kept = {name for name, (digest, _) in done.items() if wanted.get(name) == digest}
     if done and not kept:
         _refuse_other_run(plan, folder, len(done))
-    for name in done:
-        if names.get(name) not in kept:
-            folder.forget(name)
+    for name in set(done) - kept:
+        folder.forget(name)
     folder.make()
     folder.source.write(folder.plan, plan.to_bytes())
-    return [i for i in range(len(plan.splits)) if i not in kept]
+    return [i for i, name in enumerate(wanted) if name not in kept]
 
 
 def _refuse_other_run(plan: Plan, folder: Folder, n_done: int) -> None:
@@ -233,7 +230,7 @@ def _finish(plan: Plan, folder: Folder, engine: str, facts: dict[str, Any]) -> M
     )
     _write_virtual(manifest, folder)
     folder.source.write(folder.feed, manifest.to_bytes())
-    folder.clean(keep={*names, VIRTUAL_FILE, folder.feed.rpartition("/")[2]})
+    folder.clean(names)
     return manifest
 
 

@@ -337,3 +337,34 @@ def test_servers_that_may_evict_are_refused(
     assert server in done.stderr
     assert "-M" in done.stderr
     assert datafeed(*arguments, "--allow-eviction").returncode == 0
+
+
+def test_an_unfinished_run_of_other_data_is_refused_and_kept(tmp_path: Path) -> None:
+    """Its committed parts may have cost hours."""
+    write_big_shards(tmp_path / "raw", 2)
+    bad = tmp_path / "raw" / "z-bad.tar"
+    write_tar(bad, [("x.data.npy", b"no array"), ("x.cls", b"1"), ("fill.bin", bytes(5 << 20))])
+    with pytest.raises(FormatError, match=r"z-bad\.tar"):
+        df.stage(str(tmp_path / "raw"), str(tmp_path / "feed"), workers=1)
+    kept = parts_of(tmp_path / "feed")
+    assert len(kept) == 2
+    write_big_shards(tmp_path / "other", 1)
+    with pytest.raises(StagingError, match=r"2 parts of another unfinished run \(made from .*raw"):
+        df.stage(str(tmp_path / "other"), str(tmp_path / "feed"))
+    assert parts_of(tmp_path / "feed") == kept
+    bad.unlink()
+    assert df.stage(str(tmp_path / "raw"), str(tmp_path / "feed")).samples == 20
+    assert parts_of(tmp_path / "feed") == kept
+
+
+def test_what_a_killed_run_left_beside_a_finished_feed_goes(tmp_path: Path) -> None:
+    write_shards(tmp_path / "raw", 1, 5)
+    feed = tmp_path / "feed"
+    df.stage(str(tmp_path / "raw"), str(feed))
+    (feed / "_staging" / "done").mkdir(parents=True)
+    (feed / ".part-00000.h5.0123456789ab.tmp").write_bytes(b"half")
+    (feed / "part-00001.h5").write_bytes(b"stray")
+    (feed / "notes.txt").write_text("mine")
+    assert df.stage(str(tmp_path / "raw"), str(feed)).was_staged
+    assert left_over(feed) == ["notes.txt"]
+    assert list(parts_of(feed)) == ["part-00000.h5"]
