@@ -22,6 +22,7 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 
+from datafeed.errors import FormatError
 from datafeed.feed.chunk import crc_of, pieces_of
 from datafeed.feed.column import Column, bytes_of
 from datafeed.feed.index import IndexPlace, OriginPlace, PartEntry
@@ -34,6 +35,7 @@ _ALIGNMENT = 4096
 # Aligning whatever its size keeps libhdf5 from gathering small chunks (the labels
 # of a few large images) at the front of the file, away from the rest of their chunk.
 _ALIGNED_FROM_BYTES = 1
+_MAX_KEY_BYTES = 1024  # all keys of a part are padded to its longest
 
 
 class PartWriter:
@@ -70,13 +72,18 @@ class PartWriter:
         """Add one sample.
 
         Args:
-            arrays: One for each field, as ``conform`` gives them.
+            arrays: One for each field, as ``conform`` gives them; copied, as a transform may
+                hand out the same buffer for every sample.
             key: Its name in the shard.
             shard: Index into ``shards``.
+
+        Raises:
+            FormatError: the key is longer than 1,024 bytes.
         """
+        name = _key_bytes(key, self._shards[shard])
         for held, array in zip(self._held, arrays, strict=True):
-            held.append(array)
-        self._keys.append(key.encode())
+            held.append(np.array(array, copy=True))
+        self._keys.append(name)
         self._origins.append(shard)
         if len(self._held[0]) == self._samples_per_chunk:
             self._flush()
@@ -169,6 +176,16 @@ class PartWriter:
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if kind is not None:
             self.abandon()
+
+
+def _key_bytes(key: str, shard: str) -> bytes:
+    name = key.encode()
+    if len(name) > _MAX_KEY_BYTES:
+        raise FormatError(
+            f"{shard}: the key {key[:40]!r}... has {len(name)} bytes, at most {_MAX_KEY_BYTES} "
+            "can be stored; rename the sample"
+        )
+    return name
 
 
 def _fixed_strings(strings: list[bytes]) -> npt.NDArray[Any]:

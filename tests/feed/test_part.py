@@ -8,11 +8,12 @@ import h5py
 import numpy as np
 import pytest
 
-from datafeed.errors import DamagedError
+from datafeed.errors import DamagedError, FormatError
 from datafeed.feed.chunk import crc_of, pieces_of, unpack
 from datafeed.feed.index import PartIndex
 from datafeed.feed.manifest import Manifest
-from datafeed.feed.part import write_virtual
+from datafeed.feed.part import PartWriter, write_virtual
+from datafeed.feed.schema import Field
 from tests.feed.made import SCHEMA, make_feed, sample_of
 
 STRANGER = """
@@ -105,3 +106,27 @@ def test_the_virtual_file_is_the_whole_feed(tmp_path: Path) -> None:
         assert sorted(file) == ["image", "label"]
         np.testing.assert_array_equal(file["label"][:], np.arange(35) * 1_000_003)
         np.testing.assert_array_equal(file["image"][34], sample_of(34)["image"])
+
+
+def test_samples_that_share_a_buffer_stay_apart(tmp_path: Path) -> None:
+    schema = (
+        Field(name="x", dtype="int64", shape=(2,)),
+        Field(name="t", dtype="uint8", kind="str"),
+    )
+    x, text = np.zeros(2, np.int64), np.zeros(1, np.uint8)
+    with PartWriter(tmp_path / "p.h5", schema, 4, ["s.tar"]) as writer:
+        for i in range(6):
+            x[:], text[:] = i, i
+            writer.append([x, text], str(i), 0)
+        writer.close()
+    with h5py.File(tmp_path / "p.h5") as file:
+        assert file["x"][:, 0].tolist() == list(range(6))
+        assert file["t/values"][:].tolist() == list(range(6))
+
+
+def test_a_key_of_over_1024_bytes_is_refused(tmp_path: Path) -> None:
+    with PartWriter(tmp_path / "p.h5", (Field(name="x", dtype="int64"),), 4, ["s.tar"]) as writer:
+        writer.append([np.array(1)], "k" * 1024, 0)
+        with pytest.raises(FormatError, match=r"s\.tar: the key 'k{40}'\.\.\. has 1025 bytes"):
+            writer.append([np.array(2)], "k" * 1025, 0)
+        assert writer.close().samples == 1
