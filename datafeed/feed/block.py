@@ -1,12 +1,12 @@
 """Blocks: a chunk cut into memcached values, each with a trailer that proves what it is.
 
 524,204 bytes with a key of 24 bytes fill one slab chunk of memcached 1.6 with 0.02 % of waste;
-values of 128 to 384 KiB waste a third, and larger ones become chains (measured, docs/cache.md).
+values of 128 to 384 KiB waste a third, and larger ones become chains (docs/feed-format.md).
 """
 
 import struct
 from base64 import urlsafe_b64encode
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import blake2b
 
 from datafeed.feed.mixing import key64
@@ -27,14 +27,13 @@ class Blocks:
 
     feed_id: str
     """Hash of schema and plan, from ``feed.json``."""
+    _prefix: bytes = field(init=False)
+    _key: int = field(init=False)
 
     def __post_init__(self) -> None:
         digest = blake2b(self.feed_id.encode(), digest_size=17).digest()
         object.__setattr__(self, "_prefix", urlsafe_b64encode(digest[:9]))
         object.__setattr__(self, "_key", int.from_bytes(digest[9:], "little"))
-
-    _prefix: bytes = b""
-    _key: int = 0
 
     @staticmethod
     def count(payload_bytes: int) -> int:

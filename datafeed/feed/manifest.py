@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from datafeed.errors import DamagedError, FormatError
+from datafeed.errors import ConfigError, DamagedError, FormatError
 from datafeed.feed.index import PartEntry
 from datafeed.feed.schema import Field, Schema
 
@@ -17,6 +17,9 @@ __all__ = ["FEED_FILE", "FORMAT_VERSION", "Manifest"]
 
 FEED_FILE = "feed.json"
 FORMAT_VERSION = 1
+
+# What reading an edited document can raise: a bad number, key or field name.
+_DAMAGES = (ArithmeticError, AttributeError, ConfigError, LookupError, TypeError, ValueError)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,7 +32,7 @@ class Manifest:
     samples_per_chunk: int
     parts: Sequence[PartEntry]
     made: Mapping[str, Any] = field(default_factory=dict)
-    """How the feed was made: sources with their checksums, transform, engine, versions."""
+    """How the feed was made: sources with size and time, transform, engine, versions."""
 
     @cached_property
     def part_samples(self) -> npt.NDArray[np.int64]:
@@ -115,17 +118,33 @@ class Manifest:
         """
         document = _parse(data, url)
         try:
-            return cls(
+            manifest = cls(
                 feed_id=document["feed_id"],
                 schema=tuple(map(Field.from_json, document["fields"])),
                 samples_per_chunk=int(document["samples_per_chunk"]),
                 parts=[PartEntry.from_json(part) for part in document["parts"]],
                 made=document["made"],
             )
-        except (KeyError, TypeError, ValueError) as error:
+            manifest._check_counts(document["samples"])
+        except _DAMAGES as error:
             raise DamagedError(
                 f"{url}: feed.json is damaged ({error!r}); stage the feed again"
             ) from error
+        return manifest
+
+    def _check_counts(self, n_samples: int) -> None:
+        """Raise ValueError where the numbers of ``feed.json`` contradict each other."""
+        if self.samples_per_chunk < 1:
+            raise ValueError(f"samples_per_chunk is {self.samples_per_chunk}")
+        for part in self.parts:
+            if part.samples < 0 or part.index.n_chunks != -(
+                -part.samples // self.samples_per_chunk
+            ):
+                raise ValueError(
+                    f"{part.file}: {part.index.n_chunks} chunks for {part.samples} samples"
+                )
+        if n_samples != self.n_samples:
+            raise ValueError(f"{n_samples} samples, but {self.n_samples} in the parts")
 
 
 def _parse(data: bytes, url: str) -> dict[str, Any]:

@@ -10,7 +10,8 @@
     /_index/chunks   (c, 3) int64          CRC32C, first extent, bytes of the payload
     /_index/extents  (e, 3) int64          piece, byte offset in this file, bytes
 
-Chunks are written whole and in order, so that the pieces of one chunk lie next to each other.
+Chunks are written whole and in order, so that the fixed fields of one chunk lie next to each
+other; the values of ragged fields lie apart.
 The same samples give the same bytes, whoever writes them (no times, no unordered maps).
 """
 

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -59,6 +60,37 @@ def test_a_cut_feed_json_is_refused(tmp_path: Path, keep: int) -> None:
     make_feed(tmp_path, [3])
     with pytest.raises(DamagedError, match="stage the feed again"):
         Manifest.from_bytes((tmp_path / "feed.json").read_bytes()[:keep], "f")
+
+
+def set_in(document: Any, path: list[str | int], value: object) -> None:
+    for step in path[:-1]:
+        document = document[step]
+    document[path[-1]] = value
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "cause"),
+    [
+        (["samples"], 27, "27 samples, but 28 in the parts"),
+        (["parts", 0, "samples"], 24, "28 samples, but 27 in the parts"),
+        (["parts", 0, "samples"], 35, "3 chunks for 35 samples"),
+        (["parts", 0, "samples"], -5, "3 chunks for -5 samples"),
+        (["parts", 0, "index", "n_chunks"], 2, "2 chunks for 25 samples"),
+        (["parts", 0], {}, "KeyError"),
+        (["samples_per_chunk"], 0, "samples_per_chunk is 0"),
+        (["samples_per_chunk"], float("inf"), "OverflowError"),
+        (["fields", 0, "name"], "_index", "rename it"),
+        (["parts"], 3, "TypeError"),
+    ],
+)
+def test_an_edited_feed_json_is_refused(
+    tmp_path: Path, path: list[str | int], value: object, cause: str
+) -> None:
+    make_feed(tmp_path, [25, 3])
+    document = json.loads((tmp_path / "feed.json").read_bytes())
+    set_in(document, path, value)
+    with pytest.raises(DamagedError, match=f"f: feed.json is damaged.*{cause}"):
+        Manifest.from_bytes(json.dumps(document).encode(), "f")
 
 
 def test_something_else_is_no_feed() -> None:
