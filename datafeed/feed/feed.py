@@ -1,7 +1,10 @@
 """A staged data set, opened for reading: samples by position, chunks through the tiers."""
 
+import operator
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from pathlib import Path
 from threading import Lock
 from typing import Any
 
@@ -17,7 +20,8 @@ from datafeed.feed.chunk import pieces_of, unpack
 from datafeed.feed.index import PartIndex
 from datafeed.feed.manifest import FEED_FILE, Manifest
 from datafeed.feed.schema import Array, Field
-from datafeed.sources import Source, join, open_source
+from datafeed.sources import Source, join, open_source, scheme
+from datafeed.sources.base import OwnedByProcess
 
 __all__ = ["Feed", "open"]
 
@@ -51,7 +55,7 @@ def open(
     return Feed(url, servers, hdfs_client, timeout_s, allow_eviction)
 
 
-class Feed:
+class Feed(OwnedByProcess):
     """A map-style data set over the staged samples; ``open`` makes it.
 
     Threads may share a feed. It goes to spawned workers by pickling its address, never its
@@ -67,20 +71,24 @@ class Feed:
         allow_eviction: bool,
         tuple_fields: tuple[str, ...] | None = None,
     ) -> None:
-        self.url = url
+        self.url = url if scheme(url) else str(Path(url).absolute())  # whatever chdir comes
+        self._claim(f"the feed {self.url}")
         self.servers = list(servers)
         self.timeout_s = timeout_s
         self.tuple_fields = tuple_fields
         self._arguments = (hdfs_client, timeout_s, allow_eviction)
-        self.source: Source = open_source(url, hdfs_client, isolated=True, timeout_s=timeout_s)
-        manifest_url = join(url, FEED_FILE)
-        self.manifest = Manifest.from_bytes(self.source.read(manifest_url), url)
         self._indexes: dict[int, PartIndex] = {}
         self._recent: OrderedDict[int, list[list[Array]]] = OrderedDict()
         self._lock = Lock()
         self._stack: TierStack | None = None
-        if tuple_fields is not None:
-            self._check_names(tuple_fields)
+        self.source: Source = open_source(self.url, hdfs_client, isolated=True, timeout_s=timeout_s)
+        with ExitStack() as undo:
+            undo.callback(self.source.close)
+            document = self.source.read(join(self.url, FEED_FILE))
+            self.manifest = Manifest.from_bytes(document, self.url)
+            if tuple_fields is not None:
+                self._check_names(tuple_fields)
+            undo.pop_all()
 
     @property
     def fields(self) -> dict[str, Field]:
@@ -99,16 +107,23 @@ class Feed:
 
         Raises:
             IndexError: a position is outside of [-len, len).
+            TypeError: a position is no integer.
         """
-        wanted = np.asarray(positions, np.int64)
-        wanted = np.where(wanted < 0, wanted + len(self), wanted)
-        if wanted.size and not 0 <= wanted.min() <= wanted.max() < len(self):
-            raise IndexError(f"{self.url}: positions go from 0 to {len(self) - 1}")
+        self._check_owner()
+        wanted = np.array([self._position(position) for position in positions], np.int64)
         chunks, rows = self.manifest.locate(wanted)
         samples: list[Any] = [None] * len(wanted)
         for i in np.argsort(chunks, kind="stable"):
             samples[i] = self._sample(int(chunks[i]), int(rows[i]))
         return samples
+
+    def _position(self, position: int) -> int:
+        """Count a position from the start; a negative one counts from the end."""
+        found = operator.index(position)
+        found += len(self) if found < 0 else 0
+        if not 0 <= found < len(self):
+            raise IndexError(f"{self.url}: positions go from 0 to {len(self) - 1}")
+        return found
 
     def __iter__(self) -> Iterator[Any]:
         return (self[i] for i in range(len(self)))
@@ -171,9 +186,9 @@ class Feed:
 
     def origin(self, position: int) -> tuple[str, str]:
         """Tell where a sample came from: URL of its shard, and its key there."""
+        self._check_owner()
+        position = self._position(position)
         part = int(np.searchsorted(self.manifest.first_samples, position, side="right")) - 1
-        if not 0 <= position < len(self):
-            raise IndexError(f"{self.url}: positions go from 0 to {len(self) - 1}")
         entry = self.manifest.parts[part]
         row = position - int(self.manifest.first_samples[part])
         url, place = join(self.url, entry.file), entry.origin
@@ -184,6 +199,7 @@ class Feed:
 
     def open_stack(self) -> TierStack:
         """Open the tiers, fastest first; the caller closes them."""
+        self._check_owner()
         tiers: list[Tier] = [PartTier(self)]
         if self.servers:
             tiers.insert(0, MemcachedTier(self.servers, self.manifest, self._arguments[2]))

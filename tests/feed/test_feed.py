@@ -1,0 +1,97 @@
+"""An opened feed: positions, relative folders, forked children, what is closed on errors."""
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from datafeed.errors import ConfigError, DamagedError
+from datafeed.feed.feed import open as open_feed
+from datafeed.sources.local import LocalSource
+from tests.feed.made import assert_is_sample, make_feed
+
+# The child is forked by the script, not by pytest, whose threads would not survive it.
+FORKED = """
+import os, sys
+from datafeed.errors import ConfigError
+from datafeed.feed.feed import open as open_feed
+feed = open_feed(sys.argv[1])
+feed[0]
+child = os.fork()
+if child == 0:
+    refused = 0
+    for use in (lambda: feed[0], lambda: feed[15], lambda: feed.origin(0), feed.open_stack):
+        try:
+            use()
+        except ConfigError as error:
+            refused += "start workers by 'spawn'" in str(error)
+    os._exit(refused)
+print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+
+
+def test_positions_count_from_both_ends(tmp_path: Path) -> None:
+    make_feed(tmp_path, [25, 3])
+    with open_feed(str(tmp_path)) as feed:
+        for position in (0, 27, -1, -28):
+            assert_is_sample(feed[position], position % 28)
+            assert feed.origin(position)[1] == f"key{position % 28}"
+        (sample,) = feed.__getitems__(np.array([26]))  # type: ignore[arg-type]
+        assert_is_sample(sample, 26)
+        assert feed.__getitems__([]) == []
+
+
+@pytest.mark.parametrize("position", [28, -29, 1 << 70])
+def test_a_position_outside_is_an_index_error(tmp_path: Path, position: int) -> None:
+    make_feed(tmp_path, [25, 3])
+    with open_feed(str(tmp_path)) as feed:
+        for use in (feed.__getitem__, feed.origin):
+            with pytest.raises(IndexError, match="positions go from 0 to 27"):
+                use(position)
+
+
+@pytest.mark.parametrize("position", [1.5, 1.0, "1", None, slice(0, 2)])
+def test_a_position_that_is_no_integer_is_a_type_error(tmp_path: Path, position: Any) -> None:
+    make_feed(tmp_path, [3])
+    with open_feed(str(tmp_path)) as feed:
+        for use in (feed.__getitem__, feed.origin):
+            with pytest.raises(TypeError):
+                use(position)
+
+
+def test_a_relative_feed_stays_where_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_feed(tmp_path / "feed", [3])
+    monkeypatch.chdir(tmp_path)
+    with open_feed("feed") as feed:
+        monkeypatch.chdir("/")
+        assert feed.url == str(tmp_path / "feed")
+        assert_is_sample(feed[2], 2)
+        assert_is_sample(dict(zip(feed.fields, feed.as_tuple(*feed.fields)[1], strict=True)), 1)
+
+
+def test_a_feed_that_cannot_be_opened_closes_its_source(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_feed(tmp_path, [3])
+    closed: list[LocalSource] = []
+    monkeypatch.setattr(LocalSource, "close", lambda self: closed.append(self))
+    feed = open_feed(str(tmp_path))
+    with pytest.raises(ConfigError, match="no field"):
+        feed.as_tuple("unknown")
+    assert len(closed) == 1
+    (tmp_path / "feed.json").write_text("{")
+    with pytest.raises(DamagedError):
+        open_feed(str(tmp_path))
+    assert len(closed) == 2
+
+
+def test_a_forked_child_is_refused(tmp_path: Path) -> None:
+    make_feed(tmp_path, [25])
+    command = [sys.executable, "-c", FORKED, str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.stdout.strip() == "4", done.stderr
