@@ -1,7 +1,7 @@
 """What a sample is made of: named fields, each with a dtype and a shape, or ragged."""
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -90,15 +90,19 @@ def infer_schema(samples: Sequence[tuple[str, Sample]], shard: str) -> Schema:
         their first axis is ragged.
 
     Raises:
-        FormatError: samples lack fields, or differ in dtype or in another axis.
+        FormatError: samples lack fields, or differ in dtype or in another axis; a field's name
+            cannot be stored, or it has an axis of length 0.
     """
     names = list(samples[0][1])
     for key, sample in samples:
         _same_names(names, sample, f"{shard}: sample {key!r}")
-    return tuple(
-        _infer_field(name, [(key, sample[name]) for key, sample in samples], shard)
-        for name in names
-    )
+    try:
+        return tuple(
+            _infer_field(name, [(key, sample[name]) for key, sample in samples], shard)
+            for name in names
+        )
+    except ConfigError as error:  # the name, or a dtype that HDF5 lacks
+        raise FormatError(f"{shard}: {error}") from error
 
 
 def _infer_field(name: str, values: Sequence[tuple[str, Any]], shard: str) -> Field:
@@ -109,7 +113,13 @@ def _infer_field(name: str, values: Sequence[tuple[str, Any]], shard: str) -> Fi
         (key, _as_array(value, f"{shard}: sample {key!r}: {name!r}")) for key, value in values
     ]
     model = arrays[0][1]
-    if all(array.shape == model.shape for _, array in arrays):
+    is_ragged = any(array.shape != model.shape for _, array in arrays)
+    if 0 in model.shape[is_ragged:]:
+        raise FormatError(
+            f"{shard}: field {name!r} is {model.dtype}{list(model.shape)}, which holds nothing; "
+            "drop it with --transform"
+        )
+    if not is_ragged:
         return Field(name=name, dtype=str(model.dtype), shape=model.shape)
     field = Field(name=name, dtype=str(model.dtype), shape=model.shape[1:], kind="ragged")
     for key, array in arrays:
@@ -129,7 +139,7 @@ def conform(schema: Schema, sample: Mapping[str, Any], where: str) -> list[Array
         Arrays in schema order: of ``field.shape``, or ``(n, *field.shape)`` for a ragged field.
 
     Raises:
-        FormatError: a field is missing, unknown, or of another dtype or shape.
+        FormatError: a field is missing, unknown, of another dtype or shape, or no UTF-8.
     """
     _same_names([field.name for field in schema], sample, where)
     return [_conform_field(field, sample[field.name], where) for field in schema]
@@ -137,12 +147,35 @@ def conform(schema: Schema, sample: Mapping[str, Any], where: str) -> list[Array
 
 def _conform_field(field: Field, value: Any, where: str) -> Array:
     if isinstance(value, str):
-        value = value.encode()
+        value = _utf8(field, value, where)
     if isinstance(value, bytes):
         value = np.frombuffer(value, np.uint8)
     array = _as_array(value, f"{where}: {field.name!r}")
     _check_array(field, array, where)
+    if field.kind == "str":
+        _check_utf8(field, array, where)
     return np.ascontiguousarray(array) if array.ndim else array
+
+
+def _utf8(field: Field, text: str, where: str) -> bytes:
+    try:
+        return text.encode()
+    except UnicodeEncodeError as error:  # a lone surrogate
+        raise _no_text(field, error, where) from error
+
+
+def _check_utf8(field: Field, array: Array, where: str) -> None:
+    try:
+        array.tobytes().decode()
+    except UnicodeDecodeError as error:
+        raise _no_text(field, error, where) from error
+
+
+def _no_text(field: Field, error: UnicodeError, where: str) -> FormatError:
+    return FormatError(
+        f"{where}: field {field.name!r} is no UTF-8 text ({error}); mend it, or make it bytes in "
+        "all samples, with --transform"
+    )
 
 
 def _check_array(field: Field, array: Array, where: str) -> None:
@@ -162,9 +195,10 @@ def _as_array(value: Any, where: str) -> Array:
     return array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))
 
 
-def _same_names(names: Iterable[str], sample: Mapping[str, Any], where: str) -> None:
+def _same_names(names: Sequence[str], sample: Mapping[str, Any], where: str) -> None:
+    known = set(names)
     missing = [name for name in names if name not in sample]
-    extra = [name for name in sample if name not in set(names)]
+    extra = [name for name in sample if name not in known]
     if missing:
         raise FormatError(f"{where} lacks its field {missing[0]!r}; add it or drop the sample")
     if extra:

@@ -63,3 +63,31 @@ def test_names_that_cannot_be_datasets(name: str) -> None:
 def test_json_roundtrip() -> None:
     field = Field(name="x", dtype="float32", shape=(3, 4), kind="ragged")
     assert Field.from_json(field.to_json()) == field
+
+
+@pytest.mark.parametrize("text", [b"ab\xff", np.array([0xC3], np.uint8), "a\ud800"])
+def test_what_is_no_text_is_refused_for_a_text_field(text: object) -> None:
+    schema = (Field(name="t", dtype="uint8", kind="str"),)
+    with pytest.raises(FormatError, match=r"s\.tar: sample 'k': field 't' is no UTF-8 text"):
+        conform(schema, {"t": text}, "s.tar: sample 'k'")
+    (array,) = conform(schema, {"t": "é".encode()}, "s")
+    assert array.tobytes().decode() == "é"
+
+
+@pytest.mark.parametrize("shapes", [[(0,)], [(3, 0)], [(3, 0), (2, 0)], [(0, 2), (0, 2)]])
+def test_a_field_that_holds_nothing_is_refused(shapes: list[tuple[int, ...]]) -> None:
+    samples = [(str(i), {"x": np.zeros(shape)}) for i, shape in enumerate(shapes)]
+    with pytest.raises(FormatError, match=r"s\.tar: field 'x' is float64.* holds nothing"):
+        infer_schema(samples, "s.tar")
+
+
+def test_a_ragged_field_may_begin_with_an_empty_sample() -> None:
+    samples = [(str(n), {"x": np.zeros((n, 3), np.float32)}) for n in (0, 2)]
+    (field,) = infer_schema(samples, "s.tar")
+    assert (field.kind, field.shape) == ("ragged", (3,))
+
+
+@pytest.mark.parametrize("value", [1, "text", b"bytes"])
+def test_a_bad_field_name_is_an_error_of_the_shard(value: object) -> None:
+    with pytest.raises(FormatError, match=r"s\.tar: field 'naïve': rename it"):
+        infer_schema([("0", {"naïve": value})], "s.tar")
