@@ -4,9 +4,8 @@ A virtual environment does not relocate; a folder of packages on PYTHONPATH does
 interpreter there has the same minor version.
 """
 
-import hashlib
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from importlib.metadata import Distribution, PackageNotFoundError, distribution
 from pathlib import Path
 
@@ -20,33 +19,30 @@ _NEEDED = ("numpy", "h5py", "crc32c", "tqdm", "click")
 _USEFUL = ("hdfs-native", "pydoop", "fsspec", "pillow", "typing_extensions", "packaging")
 
 
-def pack_environment(folder: Path, modules: list[Path]) -> Path:
-    """Pack datafeed and what staging needs into a ``tar.gz``.
+def pack_environment(folder: Path, modules: Mapping[str, Path], *, with_packages: bool) -> Path:
+    """Pack what staging tasks import into a ``tar.gz``.
 
     Args:
         folder: Where the archive goes.
-        modules: Files of the user's own modules, put at the top.
+        modules: The user's own modules: name in the archive to file.
+        with_packages: Pack datafeed and what it needs as well.
 
     Returns:
-        The archive's path; its name tells the versions in it, so that nodes that have it already
-        need not unpack it again.
+        The archive's path.
 
     Raises:
         ConfigError: a package that tasks cannot do without is not installed here.
     """
-    found = list(_distributions())
-    label = ",".join(f"{d.metadata['Name']}={d.version}" for d in found)
-    digest = hashlib.sha256(label.encode()).hexdigest()[:12]
-    path = folder / f"datafeed-environment-{digest}.tar.gz"
+    path = folder / "environment.tar.gz"
     with tarfile.open(path, "w:gz", compresslevel=1) as archive:
-        for installed in found:
+        for installed in _distributions() if with_packages else ():
             for file in installed.files or []:
                 _add(archive, Path(str(installed.locate_file(file))), str(file))
         package = Path(datafeed.__file__).parent
-        for source in sorted(package.rglob("*.py")):
+        for source in sorted(package.rglob("*.py")) if with_packages else ():
             _add(archive, source, str(source.relative_to(package.parent)))
-        for module in modules:
-            _add(archive, module, module.name)
+        for name, module in modules.items():
+            _add(archive, module, name)
     return path
 
 

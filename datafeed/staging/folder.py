@@ -3,7 +3,9 @@
 ::
 
     FEED/part-00000.h5                 a finished part, moved here whole
-    FEED/_staging/plan.json            what this run makes
+    FEED/_staging/plan-FEED_ID.json    what this run makes; tasks of another plan end by themselves
+    FEED/_staging/run                  host and process of the run
+    FEED/_staging/manifest.txt         the splits, one a line, for Hadoop Streaming
     FEED/_staging/done/part-00000.json the commit record of a part: written last, by its task
     FEED/_staging/application          the YARN application that runs the tasks
     FEED/_staging/failed/...           what a task that failed has to say
@@ -15,13 +17,16 @@ a feed with its ``feed.json``.
 """
 
 import json
+import os
 from collections.abc import Collection
+from pathlib import Path
 from typing import Any
 
-from datafeed.errors import DamagedError
+from datafeed.errors import DamagedError, StagingError
 from datafeed.feed.index import PartEntry
 from datafeed.feed.manifest import FEED_FILE
 from datafeed.sources import Source, basename, is_temporary, join
+from datafeed.staging.plan import Plan
 
 __all__ = ["TIMEOUT_S", "VIRTUAL_FILE", "Folder"]
 
@@ -42,7 +47,6 @@ class Folder:
     def __init__(self, url: str, source: Source) -> None:
         self.url, self.source = url, source
         self.staging = join(url, _STAGING)
-        self.plan = join(self.staging, "plan.json")
         self.tmp = join(self.staging, "tmp")
         self.feed = join(url, FEED_FILE)
         self._done = join(self.staging, "done")
@@ -50,19 +54,57 @@ class Folder:
         self._application = join(self.staging, "application")
 
     def make(self) -> None:
-        """Make the folders of a run, and clear what an earlier one left half-written."""
-        self.clear_attempts()
+        """Make the folders of a run, and clear what failed attempts said."""
+        self.source.delete(self._failed)
         for url in (self.url, self.staging, self.tmp, self._failed, self._done):
             self.source.mkdirs(url)
 
-    def clear_attempts(self) -> None:
-        """Delete what failed or killed attempts left."""
-        for url in (self.tmp, self._failed):
-            self.source.delete(url)
+    def plans(self) -> list[Plan]:
+        """The plans of unfinished runs: none or one, unless a run was killed in between."""
+        urls = [url for url in self._entries(self.staging) if basename(url).startswith("plan-")]
+        return [Plan.from_bytes(self.source.read(url), url) for url in urls]
+
+    def write_plan(self, plan: Plan) -> None:
+        """Make this the plan of the folder."""
+        self.source.write(self._plan_url(plan.feed_id), plan.to_bytes())
+        for url in self._entries(self.staging):
+            if basename(url).startswith("plan-") and url != self._plan_url(plan.feed_id):
+                self.source.delete(url)
+
+    def read_plan(self, feed_id: str) -> Plan:
+        """Read the plan that a task was started for."""
+        self.require_plan(feed_id)
+        url = self._plan_url(feed_id)
+        return Plan.from_bytes(self.source.read(url), url)
+
+    def require_plan(self, feed_id: str) -> None:
+        """Raise StagingError if the run that started this task is over or was given up."""
+        if not self.source.exists(self._plan_url(feed_id)):
+            raise StagingError(f"{self.url}: the run of this task is over; nothing is to be done")
+
+    def _plan_url(self, feed_id: str) -> str:
+        return join(self.staging, f"plan-{feed_id}.json")
+
+    def claim(self) -> None:
+        """Leave word of this run.
+
+        Raises:
+            StagingError: another run on this host is at it.
+        """
+        url, host = join(self.staging, "run"), os.uname().nodename
+        if self.source.exists(url):
+            other_host, pid = self.source.read(url).decode().rsplit(" ", 1)
+            if other_host == host and int(pid) != os.getpid() and Path("/proc", pid).exists():
+                raise StagingError(f"{self.url}: process {pid} is staging into it; wait for it")
+        self.source.write(url, f"{host} {os.getpid()}".encode())
+
+    def _entries(self, url: str) -> list[str]:
+        """URLs in a folder; files that are still being written do not count."""
+        return [info.url for info in self.source.list(url) if not is_temporary(info.url)]
 
     def holds_other_files(self) -> list[str]:
         """Names in the folder that no staging run of ours put there."""
-        names = [basename(info.url) for info in self.source.list(self.url)]
+        names = [basename(url) for url in self._entries(self.url)]
         return [name for name in names if name not in (_STAGING, FEED_FILE)]
 
     def commit(self, entry: PartEntry, digest: str) -> None:
@@ -72,7 +114,7 @@ class Folder:
 
     def done(self) -> dict[str, tuple[str, PartEntry]]:
         """Read all commit records: file name of the part to (digest of its split, entry)."""
-        records = (self._record(info.url) for info in self.source.list(self._done))
+        records = map(self._record, self._entries(self._done))
         return {entry.file: (digest, entry) for digest, entry in records}
 
     def forget(self, name: str) -> None:
@@ -82,8 +124,11 @@ class Folder:
 
     def done_names(self) -> set[str]:
         """File names of the parts that have a commit record."""
-        urls = (info.url for info in self.source.list(self._done))
-        return {basename(url).replace(".json", ".h5") for url in urls}
+        return {basename(url).replace(".json", ".h5") for url in self._entries(self._done)}
+
+    def part_sizes(self) -> dict[str, int]:
+        """Bytes of every file beside ``feed.json``."""
+        return {basename(info.url): info.size for info in self.source.list(self.url)}
 
     def note_application(self, name: str) -> None:
         """Leave word of a job that runs elsewhere, for a run that finds this one killed."""
@@ -115,8 +160,7 @@ class Folder:
 
     def failures(self) -> list[dict[str, Any]]:
         """Read what failed tasks said, in split order."""
-        found = self.source.list(self._failed)
-        return [json.loads(self.source.read(info.url)) for info in found]
+        return [json.loads(self.source.read(url)) for url in self._entries(self._failed)]
 
     def clean(self, parts: Collection[str]) -> None:
         """Delete what a run leaves beside the feed; files that somebody else put there stay.

@@ -2,8 +2,9 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from itertools import islice
 from typing import Any
 
 from datafeed.errors import DamagedError
@@ -67,6 +68,25 @@ class Plan:
             "fields": [field.to_json() for field in self.schema],
             "samples_per_chunk": self.samples_per_chunk,
         }
+
+    def cut_like(self, other: Mapping[str, Any], is_chunk_given: bool) -> "Plan":
+        """Take over how another plan of the same shards cut them.
+
+        Args:
+            other: ``content()`` of a plan.
+            is_chunk_given: The user chose the samples of a chunk; then they stay.
+
+        Returns:
+            This plan, unless the other is one of other shards.
+        """
+        shards = [shard for split in self.splits for shard in split.shards]
+        theirs = [shard["url"] for split in other["splits"] for shard in split]
+        if [shard.url for shard in shards] != theirs:
+            return self
+        rest = iter(shards)
+        splits = [Split(list(islice(rest, len(split)))) for split in other["splits"]]
+        chunk = self.samples_per_chunk if is_chunk_given else int(other["samples_per_chunk"])
+        return replace(self, splits=splits, samples_per_chunk=chunk)
 
     def split_digest(self, split: int) -> str:
         """Hash of all that decides the bytes of one part: a part that stands may be kept."""
@@ -138,7 +158,7 @@ def _shard_differences(ours: dict[str, Any], theirs: dict[str, Any]) -> list[str
             return [f"shard {url} is new"]
         if shard != theirs[url]:
             return [f"shard {url} has changed"]
-    return []
+    return ["the shards in another order"] if list(ours) != list(theirs) else []
 
 
 def _short(value: Any) -> str:

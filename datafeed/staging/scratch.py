@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ["scratch_folder"]
+__all__ = ["clear_orphans", "scratch_folder"]
 
 
 def _own_prefix() -> str:
@@ -24,11 +24,16 @@ def scratch_folder(parent: str | None = None) -> Iterator[Path]:
         parent: Where to make it; default: the system's folder for temporary files.
     """
     root = parent or tempfile.gettempdir()
+    clear_orphans(root)
+    with tempfile.TemporaryDirectory(prefix=f"{_own_prefix()}{os.getpid()}.", dir=root) as folder:
+        yield Path(folder)
+
+
+def clear_orphans(root: str) -> None:
+    """Delete the scratch folders of processes of this host and user that are gone."""
     for path in Path(root).glob(f"{glob.escape(_own_prefix())}*"):
         if _is_orphan(path):
             shutil.rmtree(path, ignore_errors=True)
-    with tempfile.TemporaryDirectory(prefix=f"{_own_prefix()}{os.getpid()}.", dir=root) as folder:
-        yield Path(folder)
 
 
 def _is_orphan(path: Path) -> bool:

@@ -6,19 +6,23 @@ from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from tempfile import gettempdir
 from typing import Any
 
 from datafeed import __version__
+from datafeed.cache.servers import parse_servers
 from datafeed.errors import ConfigError, DamagedError, StagingError
+from datafeed.feed.index import PartEntry
 from datafeed.feed.manifest import Manifest
 from datafeed.feed.part import hdf5_version, write_virtual
 from datafeed.progress import Progress
-from datafeed.sources import join, open_source
+from datafeed.sources import join, local_path, open_source
 from datafeed.staging.engines import Engine, Job, make_engine
+from datafeed.staging.engines.yarn import YarnClient
 from datafeed.staging.folder import TIMEOUT_S, VIRTUAL_FILE, Folder
 from datafeed.staging.plan import Plan, differences
 from datafeed.staging.planner import make_plan
-from datafeed.staging.scratch import scratch_folder
+from datafeed.staging.scratch import clear_orphans, scratch_folder
 
 __all__ = ["StageResult", "stage"]
 
@@ -85,10 +89,14 @@ def stage(
         ConfigError: an option cannot be used.
     """
     started_s = time.monotonic()
+    if workers is not None and workers < 1:
+        raise ConfigError(f"--workers {workers}: give 1 or more")
+    servers = parse_servers(warm) if warm else None
     runner = make_engine(engine, engine_options)
     plan = plan_of(sources, to, format, transform, samples_per_chunk, hdfs_client)
     with closing(open_source(plan.to, hdfs_client, timeout_s=TIMEOUT_S)) as source:
         folder = Folder(plan.to, source)
+        plan = _as_begun(plan, folder, is_chunk_given=samples_per_chunk is not None)
         standing = _standing_feed(plan, folder)
         manifest = standing or _make(runner, plan, folder, workers, progress)
     seconds = round(time.monotonic() - started_s, 3)
@@ -102,12 +110,12 @@ def stage(
         stage_engine=str(manifest.made["engine"]),
         was_staged=standing is not None,
         facts=dict(manifest.made["facts"]),
-        warm=_warm(plan, warm, allow_eviction, progress) if warm else None,
+        warm=_warm(plan, servers, allow_eviction, progress) if servers else None,
     )
 
 
 def _warm(
-    plan: Plan, servers: str | Sequence[str], allow_eviction: bool, progress: bool
+    plan: Plan, servers: Sequence[str], allow_eviction: bool, progress: bool
 ) -> dict[str, Any]:
     from datafeed.cache.warm import warm
     from datafeed.feed.feed import open as open_feed
@@ -142,6 +150,19 @@ def _whole(path: str) -> str:
     return path.rstrip("/") if "://" in path else str(Path(path).absolute())
 
 
+def _as_begun(plan: Plan, folder: Folder, is_chunk_given: bool) -> Plan:
+    """The plan, cut as the run that began in this folder cut it.
+
+    Sizes follow the sources; a shard that was mended would else move them all.
+    """
+    if folder.source.exists(folder.feed):
+        made = Manifest.from_bytes(folder.source.read(folder.feed), folder.url).made
+        return plan.cut_like(dict(made["plan"]), is_chunk_given)
+    for begun in folder.plans():
+        plan = plan.cut_like(begun.content(), is_chunk_given)
+    return plan
+
+
 def _standing_feed(plan: Plan, folder: Folder) -> Manifest | None:
     """The feed in the folder if it is the one that the plan makes; None if there is none."""
     if not folder.source.exists(folder.feed):
@@ -157,34 +178,6 @@ def _standing_feed(plan: Plan, folder: Folder) -> Manifest | None:
     return manifest
 
 
-def _prepare(plan: Plan, folder: Folder) -> list[int]:
-    """Make the folders, write the plan; tell which splits are still to be done."""
-    others = folder.holds_other_files()
-    done = folder.done()
-    if others and not folder.source.exists(folder.plan):
-        raise StagingError(
-            f"{folder.url}: holds other files ({others[0]}); give a new or empty folder"
-        )
-    wanted = {plan.part_name(i): plan.split_digest(i) for i in range(len(plan.splits))}
-    kept = {name for name, (digest, _) in done.items() if wanted.get(name) == digest}
-    if done and not kept:
-        _refuse_other_run(plan, folder, len(done))
-    for name in set(done) - kept:
-        folder.forget(name)
-    folder.make()
-    folder.source.write(folder.plan, plan.to_bytes())
-    return [i for i, name in enumerate(wanted) if name not in kept]
-
-
-def _refuse_other_run(plan: Plan, folder: Folder, n_done: int) -> None:
-    other = Plan.from_bytes(folder.source.read(folder.plan), folder.plan)
-    found = differences(plan.content(), other.content())
-    raise StagingError(
-        f"{folder.url}: holds {n_done} parts of another unfinished run ({'; '.join(found)}); "
-        "give another --to, or delete it first"
-    )
-
-
 def _make(
     engine: Engine, plan: Plan, folder: Folder, workers: int | None, progress: bool
 ) -> Manifest:
@@ -197,18 +190,64 @@ def _make(
         try:
             facts = engine.run(job) if todo else {}
         finally:
-            folder.clear_attempts()
+            clear_orphans(local_path(folder.tmp) or gettempdir())
     return _finish(plan, folder, engine.name, facts)
+
+
+def _prepare(plan: Plan, folder: Folder) -> list[int]:
+    """Make the folders, write the plan; tell which splits are still to be done."""
+    begun = folder.plans()
+    others = folder.holds_other_files()
+    if others and not begun:
+        raise StagingError(
+            f"{folder.url}: holds other files ({others[0]}); give a new or empty folder"
+        )
+    _end_earlier(folder)
+    done, kept = folder.done(), set(_sound_parts(plan, folder))
+    ours = {plan.split_digest(i) for i in range(len(plan.splits))}
+    if done and begun and not any(digest in ours for digest, _ in done.values()):
+        found = differences(plan.content(), begun[0].content())
+        raise StagingError(
+            f"{folder.url}: holds {len(done)} parts of another unfinished run "
+            f"({'; '.join(found)}); give another --to, or delete it first"
+        )
+    for name in set(done) - kept:
+        folder.forget(name)
+    folder.make()
+    folder.claim()
+    folder.write_plan(plan)
+    return [i for i in range(len(plan.splits)) if plan.part_name(i) not in kept]
+
+
+def _end_earlier(folder: Folder) -> None:
+    """Kill the YARN application of a run that was killed, before it can write any more."""
+    application = folder.noted_application()
+    if application is not None:
+        with scratch_folder() as scratch:
+            YarnClient(scratch).kill(application)
+        folder.forget_application()
+
+
+def _sound_parts(plan: Plan, folder: Folder) -> dict[str, PartEntry]:
+    """Parts that are committed, made as this plan makes them, and there in full."""
+    done = folder.done()
+    sizes = folder.part_sizes()
+    wanted = {plan.part_name(i): plan.split_digest(i) for i in range(len(plan.splits))}
+    return {
+        name: done[name][1]
+        for name, digest in wanted.items()
+        if name in done and done[name][0] == digest and sizes.get(name) == done[name][1].bytes
+    }
 
 
 def _finish(plan: Plan, folder: Folder, engine: str, facts: dict[str, Any]) -> Manifest:
     """Write ``feed.json``, last, and clean up."""
-    done = folder.done()
+    parts = _sound_parts(plan, folder)
     names = [plan.part_name(i) for i in range(len(plan.splits))]
-    missing = [name for name in names if name not in done]
+    missing = [name for name in names if name not in parts]
     if missing:
         raise DamagedError(
-            f"{folder.url}: {len(missing)} parts have no commit record, {missing[0]} first; run "
+            f"{folder.url}: {len(missing)} parts are not committed, {missing[0]} first; run "
             "the same command again"
         )
     made = {
@@ -225,7 +264,7 @@ def _finish(plan: Plan, folder: Folder, engine: str, facts: dict[str, Any]) -> M
         feed_id=plan.feed_id,
         schema=plan.schema,
         samples_per_chunk=plan.samples_per_chunk,
-        parts=[done[name][1] for name in names],
+        parts=[parts[name] for name in names],
         made=made,
     )
     _write_virtual(manifest, folder)

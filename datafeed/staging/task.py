@@ -10,7 +10,7 @@ from pathlib import Path
 
 from crc32c import crc32c
 
-from datafeed.errors import SourceError, StagingError
+from datafeed.errors import ConfigError, SourceError, StagingError
 from datafeed.feed.index import PartEntry
 from datafeed.feed.part import PartWriter
 from datafeed.feed.schema import conform
@@ -19,11 +19,10 @@ from datafeed.sources import Source, join, local_path, open_source
 from datafeed.staging.folder import TIMEOUT_S, Folder
 from datafeed.staging.plan import Plan, Shard, mtime_of
 from datafeed.staging.scratch import scratch_folder
-from datafeed.staging.transform import load_transform, transformed
+from datafeed.staging.transform import digest_of, load_transform, transformed
 
 __all__ = ["attempt_name", "run_split"]
 
-_REPORT_EVERY = 1024
 _READ_BYTES = 4 << 20
 
 
@@ -51,9 +50,12 @@ def run_split(
         FormatError, SourceError: a shard is bad, missing or changed since the plan.
         StagingError: the part cannot be written.
     """
+    folder.require_plan(plan.feed_id)
+    _check_transform(plan)
     with scratch_folder(local_path(folder.tmp)) as scratch:
         path = scratch / f"{plan.part_name(split)}.{attempt}"
         entry = _seal(_write(plan, split, path, report), plan.part_name(split), path)
+        folder.require_plan(plan.feed_id)  # a task may outlive its run by hours
         if local_path(folder.url):
             folder.source.rename(str(path), join(folder.url, entry.file))
         else:
@@ -90,13 +92,17 @@ def _write_shard(
         _check_unchanged(source, shard)
         samples = FORMATS[plan.format].samples(source, shard.url)
         transform = load_transform(plan.transform) if plan.transform else None
-        n = 0
         for key, sample in transformed(samples, transform, shard.url):
             writer.append(conform(plan.schema, sample, f"{shard.url}: sample {key!r}"), key, i)
-            n += 1
-            if n % _REPORT_EVERY == 0:
-                report(_REPORT_EVERY)
-        report(n % _REPORT_EVERY)
+            report(1)
+
+
+def _check_transform(plan: Plan) -> None:
+    if plan.transform and digest_of(plan.transform) != plan.transform_digest:
+        raise ConfigError(
+            f"--transform {plan.transform}: its module is not the one that the run began with; "
+            "put that back, or stage into a new folder"
+        )
 
 
 def _check_unchanged(source: Source, shard: Shard) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 from datafeed.errors import ConfigError, FormatError
 from datafeed.feed.schema import Sample
 
-__all__ = ["Transform", "digest_of", "load_transform", "module_file", "transformed"]
+__all__ = ["Transform", "digest_of", "load_transform", "module_files", "transformed"]
 
 Transform = Callable[[Sample], Any]
 
@@ -24,9 +24,10 @@ def load_transform(name: str) -> Transform:
     module_name, _, function_name = name.partition(":")
     try:
         function = getattr(_module(module_name), function_name)
-    except (ImportError, AttributeError, ValueError) as error:
+    except Exception as error:  # whatever the module does when it is imported
+        cause = " ".join(f"{type(error).__name__}: {error}".split())
         raise ConfigError(
-            f"--transform {name}: {error}; give MODULE:FUNCTION, importable from here"
+            f"--transform {name}: {cause}; give MODULE:FUNCTION, importable from here"
         ) from error
     if not callable(function):
         raise ConfigError(f"--transform {name}: {function_name} is no function")
@@ -39,14 +40,24 @@ def _module(name: str) -> Any:
     return import_module(name)
 
 
-def module_file(name: str) -> Path:
-    """The file of a transform's module, which remote tasks are sent."""
-    return Path(str(_module(name.partition(":")[0]).__file__))
+def module_files(name: str) -> dict[str, Path]:
+    """The files that remote tasks need to import a transform.
+
+    Returns:
+        Name below a folder of modules to file: the module, or the whole package it is in.
+    """
+    module_name = name.partition(":")[0]
+    top = Path(str(_module(module_name.partition(".")[0]).__file__))
+    if "." not in module_name and top.name != "__init__.py":
+        return {top.name: top}
+    root = top.parent
+    return {str(path.relative_to(root.parent)): path for path in sorted(root.rglob("*.py"))}
 
 
 def digest_of(name: str) -> str:
     """SHA-256 of the module's file."""
-    return hashlib.sha256(module_file(name).read_bytes()).hexdigest()
+    path = Path(str(_module(name.partition(":")[0]).__file__))
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def transformed(

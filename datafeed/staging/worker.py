@@ -1,4 +1,4 @@
-"""The program that does staging tasks: split numbers on stdin, events on stdout.
+"""The program that does staging tasks: split numbers on stdin, one event for each on stdout.
 
 Every engine runs it. The local engine speaks JSON lines with it; Hadoop Streaming feeds it the
 manifest and understands its counters and status lines on stderr.
@@ -7,14 +7,17 @@ manifest and understands its counters and status lines on stderr.
 import argparse
 import ctypes
 import json
+import os
 import signal
 import sys
 import time
 import traceback
+from contextlib import suppress
 from typing import Any, Protocol
 
-from datafeed.errors import ConfigError, DamagedError, FormatError
-from datafeed.sources import join, open_source
+from datafeed import errors
+from datafeed.errors import ConfigError, DamagedError, FeedError, FormatError
+from datafeed.sources import open_source
 from datafeed.staging.folder import TIMEOUT_S, Folder
 from datafeed.staging.plan import Plan
 from datafeed.staging.task import attempt_name, run_split
@@ -30,6 +33,7 @@ def main() -> int:
     """Do the tasks that stdin names; 1 if one failed in a way that another attempt may mend."""
     parser = argparse.ArgumentParser(prog="datafeed.staging.worker")
     parser.add_argument("--feed", required=True)
+    parser.add_argument("--plan", required=True, help="feed_id of the plan to work on")
     parser.add_argument("--hdfs-client", default="auto")
     parser.add_argument("--events", choices=["json", "hadoop"], default="json")
     options = parser.parse_args()
@@ -38,7 +42,7 @@ def main() -> int:
     events: Events = JsonEvents() if options.events == "json" else HadoopEvents()
     source = open_source(options.feed, options.hdfs_client, timeout_s=TIMEOUT_S)
     folder = Folder(options.feed, source)
-    plan = Plan.from_bytes(folder.source.read(folder.plan), folder.plan)
+    plan = folder.read_plan(options.plan)
     for line in sys.stdin:
         if line.strip() and not _do(int(line), plan, folder, events):
             return 1
@@ -48,28 +52,25 @@ def main() -> int:
 def _do(split: int, plan: Plan, folder: Folder, events: "Events") -> bool:
     """Run one split; tells whether going on makes sense."""
     attempt = attempt_name()
-    events.send("start", split=split)
     try:
-        entry = run_split(
-            plan, split, folder, attempt, lambda n: events.send("samples", split=split, n=n)
-        )
+        entry = run_split(plan, split, folder, attempt, events.report)
     except Exception as error:
         failure = describe(error, split, plan)
-        folder.report_failure(split, attempt, failure)
-        events.send("failed", **failure)
+        with suppress(FeedError):  # the cause matters more than that it could not be left there
+            folder.report_failure(split, attempt, failure)
+        events.failed(failure)
         return bool(failure["is_final"])
-    events.send("done", split=split, samples=entry.samples, bytes=entry.bytes)
+    events.done(entry.bytes)
     return True
 
 
 def describe(error: Exception, split: int, plan: Plan) -> dict[str, Any]:
     """What a failed task has to say."""
+    known = (kind.__name__ for kind in type(error).__mro__ if kind.__name__ in errors.__all__)
     return {
-        "split": split,
-        "part": join(plan.to, plan.part_name(split)),
         "shards": [shard.url for shard in plan.splits[split].shards][:8],
         "message": str(error) or repr(error),
-        "kind": type(error).__name__,
+        "kind": next(known, type(error).__name__),
         "is_final": isinstance(error, _FINAL),
         "log": traceback.format_exc()[-4000:],
     }
@@ -78,41 +79,68 @@ def describe(error: Exception, split: int, plan: Plan) -> dict[str, Any]:
 class Events(Protocol):
     """Where a worker tells what it does."""
 
-    def send(self, event: str, **facts: Any) -> None:
-        """Tell one event."""
+    def report(self, n_samples: int) -> None:
+        """So many more samples are written: the heartbeat."""
+
+    def done(self, n_bytes: int) -> None:
+        """A split is done; its part has so many bytes."""
+
+    def failed(self, failure: dict[str, Any]) -> None:
+        """A split failed."""
 
 
 class JsonEvents:
-    """JSON lines on stdout, for the local engine."""
+    """One JSON line for each split, for the local engine; what else is printed goes to stderr."""
 
-    def send(self, event: str, **facts: Any) -> None:
-        """Print the event."""
-        print(json.dumps({"event": event, **facts}), flush=True)
+    def __init__(self) -> None:
+        self._out = os.fdopen(os.dup(1), "w")
+        os.dup2(2, 1)
+
+    def report(self, n_samples: int) -> None:
+        """Nobody asks."""
+
+    def done(self, n_bytes: int) -> None:
+        """Tell it."""
+        self._send({"event": "done", "bytes": n_bytes})
+
+    def failed(self, failure: dict[str, Any]) -> None:
+        """Tell it."""
+        self._send({"event": "failed", **failure})
+
+    def _send(self, event: dict[str, Any]) -> None:
+        print(json.dumps(event), file=self._out, flush=True)
 
 
 class HadoopEvents:
     """Counters and status lines of Hadoop Streaming on stderr; plain log lines beside them."""
 
     def __init__(self) -> None:
+        self._n_samples = 0
         self._said_s = 0.0
 
-    def send(self, event: str, **facts: Any) -> None:
-        """Count samples and parts; a status line at most once a second is the heartbeat."""
-        if event == "samples":
-            self._count("samples", facts["n"])
-            self._status(f"split {facts['split']}")
-        elif event == "done":
-            self._count("parts", 1)
-            self._count("bytes", facts["bytes"])
-        elif event == "failed":
-            self._count("failed", 1)
-            self._print(f"datafeed: {facts['message']}\n{facts['log']}")
-
-    def _status(self, text: str) -> None:
+    def report(self, n_samples: int) -> None:
+        """Count; a status line at most once a second keeps the task alive."""
+        self._n_samples += n_samples
         now = time.monotonic()
         if now - self._said_s > 1.0:
             self._said_s = now
-            self._print(f"reporter:status:datafeed {text}")
+            self._flush()
+
+    def done(self, n_bytes: int) -> None:
+        """Count the part."""
+        self._flush()
+        self._count("parts", 1)
+        self._count("bytes", n_bytes)
+
+    def failed(self, failure: dict[str, Any]) -> None:
+        """Count it, and log the cause."""
+        self._count("failed", 1)
+        self._print(f"datafeed: {failure['message']}\n{failure['log']}")
+
+    def _flush(self) -> None:
+        self._count("samples", self._n_samples)
+        self._print("reporter:status:datafeed is writing samples")
+        self._n_samples = 0
 
     def _count(self, name: str, n: int) -> None:
         self._print(f"reporter:counter:datafeed,{name},{n}")

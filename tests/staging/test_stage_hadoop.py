@@ -7,7 +7,8 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -29,8 +30,9 @@ pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.timeout(400)]
 
 
 @pytest.fixture
-def hdfs(cluster: LoopbackCluster) -> Source:
-    return open_source(cluster.namenode)
+def hdfs(cluster: LoopbackCluster) -> Iterator[Source]:
+    with closing(open_source(cluster.namenode)) as source:
+        yield source
 
 
 @pytest.fixture
@@ -58,24 +60,31 @@ def names_in(hdfs: Source, url: str) -> list[str]:
 def test_equal_bytes_from_both_engines_with_the_shipped_environment(
     hdfs: Source, home: str, tmp_path: Path
 ) -> None:
+    """With a transform in a package of two modules, and a space in the feed's name."""
     put(hdfs, write_big_shards(tmp_path / "raw", 3), join(home, "raw"))
-    arguments = ["stage", join(home, "raw", "*.tar"), "--json", "--to"]
-    done = datafeed(*arguments, join(home, "feed"), "--engine", "hadoop", "--workers", 2)
+    (tmp_path / "aug").mkdir()
+    (tmp_path / "aug" / "__init__.py").write_text("")
+    (tmp_path / "aug" / "helper.py").write_text("def same(sample): return sample\n")
+    (tmp_path / "aug" / "mine.py").write_text("from aug.helper import same as f\n")
+    arguments = ["stage", join(home, "raw", "*.tar"), "--transform", "aug.mine:f", "--json", "--to"]
+    feed_url = join(home, "my feed")
+    done = datafeed(*arguments, feed_url, "--engine", "hadoop", "--workers", 2, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     facts = json.loads(done.stdout.splitlines()[-1])
     assert facts["stage_engine"] == "hadoop"
     assert facts["yarn_application_id"].startswith("application_")
     assert facts["samples"] == 30
-    assert names_in(hdfs, join(home, "feed")) == [
+    assert names_in(hdfs, feed_url) == [
         "feed.h5", "feed.json", "part-00000.h5", "part-00001.h5", "part-00002.h5",
     ]  # fmt: skip
-    local = df.stage(join(home, "raw", "*.tar"), str(tmp_path / "feed"), "local")
+    done = datafeed(*arguments, tmp_path / "feed", cwd=tmp_path)
+    local = json.loads(done.stdout)
     names = [f"part-{i:05d}.h5" for i in range(3)]
     ours = digests(lambda name: (tmp_path / "feed" / name).read_bytes(), names)
-    theirs = digests(lambda name: hdfs.read(join(home, "feed", name)), names)
+    theirs = digests(lambda name: hdfs.read(join(feed_url, name)), names)
     assert ours == theirs
-    assert local.feed_id == facts["feed_id"]
-    with df.open(join(home, "feed")) as feed:
+    assert local["feed_id"] == facts["feed_id"]
+    with df.open(feed_url) as feed:
         assert [int(feed[i]["label"]) for i in range(30)] == list(range(30))
         assert feed.origin(17) == (join(home, "raw", "shard-001.tar"), "000017")
 
@@ -146,6 +155,15 @@ def test_killed_half_way_on_yarn_and_run_again(
     ours = digests(lambda name: (tmp_path / "calm" / name).read_bytes(), names)
     assert digests(lambda name: hdfs.read(join(home, "feed", name)), names) == ours
     assert names_in(hdfs, join(home, "feed")) == ["feed.h5", "feed.json", *names]
+
+
+def test_an_application_that_yarn_forgot_stands_in_nobodys_way(
+    hdfs: Source, home: str, tmp_path: Path
+) -> None:
+    put(hdfs, write_shards(tmp_path / "raw", 1, 5), join(home, "raw"))
+    hdfs.mkdirs(join(home, "feed", "_staging"))
+    hdfs.write(join(home, "feed", "_staging", "application"), b"application_1234567890123_0001")
+    assert df.stage(join(home, "raw"), join(home, "feed")).samples == 5
 
 
 def test_ctrl_c_kills_the_application(

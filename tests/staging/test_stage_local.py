@@ -182,6 +182,7 @@ def test_a_shard_changed_since_the_plan_is_refused(tmp_path: Path) -> None:
     plan = plan_of(str(shard), str(tmp_path / "feed"))
     folder = Folder(plan.to, open_source(plan.to))
     folder.make()
+    folder.write_plan(plan)
     write_tar(shard, members_of(0, 6))
     with pytest.raises(SourceError, match="changed since the plan was made"):
         run_split(plan, 0, folder, "a", lambda n: None)

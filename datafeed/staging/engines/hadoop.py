@@ -4,6 +4,7 @@ The manifest holds a split number a line. Maps report by counters and status lin
 the commit records in the feed's folder, so a job that dies half-way has lost nothing.
 """
 
+import shlex
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,7 @@ from datafeed.staging.engines.task_logs import telling_line
 from datafeed.staging.engines.yarn import YarnClient
 from datafeed.staging.environment import ARCHIVE_FOLDER, pack_environment
 from datafeed.staging.scratch import scratch_folder
-from datafeed.staging.transform import module_file
+from datafeed.staging.transform import module_files
 
 __all__ = ["HadoopEngine"]
 
@@ -41,12 +42,8 @@ class HadoopEngine:
         """Run all tasks in one YARN application; it is killed if this process is interrupted."""
         with scratch_folder() as scratch:
             client = YarnClient(scratch)
-            earlier = job.folder.noted_application()
-            if earlier:
-                client.kill(earlier)
             with client.submit(self._arguments(job, scratch)):
                 self._wait(client, job)
-            job.folder.forget_application()
             return {"yarn_application_id": client.application_id}
 
     def _wait(self, client: YarnClient, job: Job) -> None:
@@ -113,18 +110,22 @@ class HadoopEngine:
         ]
 
     def _shipped(self, job: Job, tmp: Path) -> list[str]:
-        if self.python is not None:
+        if not self._ships(job):
             return []
-        modules = [module_file(job.plan.transform)] if job.plan.transform else []
-        archive = pack_environment(tmp, modules)
-        return ["-archives", f"{archive.as_uri()}#{ARCHIVE_FOLDER}"]
+        modules = module_files(job.plan.transform) if job.plan.transform else {}
+        archive = pack_environment(tmp, modules, with_packages=self.python is None)
+        return ["-archives", f"file://{archive}#{ARCHIVE_FOLDER}"]
+
+    def _ships(self, job: Job) -> bool:
+        return self.python is None or job.plan.transform is not None
 
     def _mapper(self, job: Job) -> str:
+        """The tasks' command, quoted as Hadoop Streaming takes it apart."""
         command = [self.python or _same_python(), "-m", "datafeed.staging.worker"]
-        command += ["--events", "hadoop", "--feed", job.folder.url]
+        command += ["--events", "hadoop", "--feed", job.folder.url, "--plan", job.plan.feed_id]
         command += ["--hdfs-client", job.plan.hdfs_client]
-        path = "" if self.python else f"env PYTHONPATH={ARCHIVE_FOLDER} "
-        return path + " ".join(command)
+        path = f"env PYTHONPATH={ARCHIVE_FOLDER} " if self._ships(job) else ""
+        return path + shlex.join(command)
 
 
 def _same_python() -> str:
@@ -133,4 +134,4 @@ def _same_python() -> str:
 
 def _as_url(path: str) -> str:
     local = local_path(path)
-    return Path(local).as_uri() if local else path
+    return f"file://{local}" if local else path

@@ -6,7 +6,7 @@ import selectors
 import subprocess
 import sys
 from collections import deque
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from typing import Any
 
 from datafeed.errors import StagingError
@@ -26,12 +26,12 @@ class LocalEngine:
         """Run all tasks; a task that fails ends the run."""
         n_workers = min(job.workers or len(os.sched_getaffinity(0)), len(job.splits))
         waiting = deque(job.splits)
-        workers = [_Worker(job) for _ in range(n_workers)]
-        try:
+        with ExitStack() as stack:
+            workers = []
+            for _ in range(n_workers):
+                workers.append(_Worker(job))
+                stack.callback(workers[-1].end)
             _serve(workers, waiting, job)
-        finally:
-            for worker in workers:
-                worker.end()
         return {}
 
 
@@ -43,11 +43,11 @@ def _serve(workers: list["_Worker"], waiting: deque[int], job: Job) -> None:
         left = len(job.splits)
         while left:
             for key, _ in selector.select():
-                if key.data.is_done():
-                    left -= 1
-                    job.on_done(1, "")
-                    if waiting:
-                        key.data.give(waiting.popleft())
+                key.data.finish()
+                left -= 1
+                job.on_done(1, "")
+                if waiting:
+                    key.data.give(waiting.popleft())
 
 
 class _Worker:
@@ -58,7 +58,7 @@ class _Worker:
         self._split = -1
         command = [sys.executable, "-m", "datafeed.staging.worker", "--feed", job.folder.url]
         self._process = subprocess.Popen(
-            [*command, "--hdfs-client", job.plan.hdfs_client],
+            [*command, "--plan", job.plan.feed_id, "--hdfs-client", job.plan.hdfs_client],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -76,15 +76,14 @@ class _Worker:
         except BrokenPipeError:
             self._raise_dead()
 
-    def is_done(self) -> bool:
-        """Read one event; tells whether it ends the split."""
+    def finish(self) -> None:
+        """Read the one line that ends a split; a worker sends no other."""
         line = self.events.readline()
         if not line:
             self._raise_dead()
         event = json.loads(line)
         if event["event"] == "failed":
             raise failure(event)
-        return bool(event["event"] == "done")
 
     def _raise_dead(self) -> None:
         status = self._process.wait(_END_S)
@@ -97,7 +96,8 @@ class _Worker:
     def end(self) -> None:
         """End the process, killing it if it does not go by itself at once."""
         self._process.kill()
-        self._process.wait(_END_S)
+        with suppress(subprocess.TimeoutExpired):  # stuck in the kernel: others must end, too
+            self._process.wait(_END_S)
         for pipe in (self._tasks, self.events):
             with suppress(BrokenPipeError):
                 pipe.close()

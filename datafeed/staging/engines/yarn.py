@@ -77,6 +77,8 @@ class YarnClient:
     def progress(self) -> str:
         """What the client said last of its maps."""
         found: list[str] = re.findall(r"map \d+%", self._text())
+        if not found and self.application_id:
+            return f"{self.application_id} waits for YARN to start it"
         return found[-1] if found else ""
 
     def diagnostics(self) -> str:
@@ -115,14 +117,15 @@ class YarnClient:
             StagingError: YARN does not do it.
         """
         command = [*self._java, _KILL, "application", "-kill", application]
+        cure = f"{application}: could not be killed; run: yarn application -kill {application}"
         try:
-            subprocess.run(
-                command, stdin=subprocess.DEVNULL, capture_output=True, timeout=_KILL_S, check=True
+            done = subprocess.run(
+                command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=_KILL_S
             )
         except subprocess.SubprocessError as error:
-            raise StagingError(
-                f"{application}: could not be killed; run: yarn application -kill {application}"
-            ) from error
+            raise StagingError(cure) from error
+        if done.returncode and "doesn't exist" not in done.stdout + done.stderr:
+            raise StagingError(cure) from RuntimeError(done.stderr)
 
 
 def _dying_with_us() -> list[str]:
