@@ -1,5 +1,6 @@
 """``datafeed inspect``: what is in a feed, and where a sample came from."""
 
+import math
 from typing import Any
 
 import click
@@ -64,6 +65,15 @@ def _shown(value: Any) -> Any:
         return value if len(value) <= 200 else value[:200] + "..."
     array = np.asarray(value)
     if array.size <= 16:
-        return array.tolist()
+        return _as_json(array.tolist())
     span = f"{array.min()} to {array.max()}, mean {array.mean():.4g}"
     return f"{array.dtype}{list(array.shape)}, {span}"
+
+
+def _as_json(value: Any) -> Any:
+    """Numbers as JSON has them; NaN, infinities and complex numbers as text."""
+    if isinstance(value, list):
+        return [_as_json(item) for item in value]
+    if isinstance(value, complex) or (isinstance(value, float) and not math.isfinite(value)):
+        return str(value)
+    return value

@@ -58,26 +58,29 @@ def _load_config(ctx: click.Context, param: click.Parameter, value: str | None) 
     if value is None:
         return
     parser = configparser.ConfigParser(interpolation=None)
-    if not parser.read(value) or "datafeed" not in parser:
+    try:
+        found = parser.read(value, encoding="utf-8")
+    except (configparser.Error, UnicodeDecodeError) as error:
+        cause = str(error).splitlines()[0]
+        raise click.BadParameter(f"{value}: no INI file ({cause})") from error
+    if not found or "datafeed" not in parser:
         raise click.BadParameter(f"{value}: no such file, or no [datafeed] section in it")
     names = {_long_name(p): p.name for p in ctx.command.params if isinstance(p, click.Option)}
     settings = {key.replace("-", "_"): text for key, text in parser["datafeed"].items()}
-    unknown = sorted(set(settings) - set(_all_options(ctx)))
+    root = ctx.find_root()
+    unknown = sorted(set(settings) - set(_all_options(root.command, root)))
     if unknown:
         raise click.BadParameter(f"{value}: unknown option {unknown[0]!r}; see --help")
     ctx.default_map = {str(names[key]): settings[key] for key in settings if key in names}
 
 
-def _all_options(ctx: click.Context) -> set[str]:
-    """Long names of the options of every subcommand: one file serves them all."""
-    group = ctx.parent.command if ctx.parent else None
-    commands = [ctx.command]
-    if isinstance(group, click.Group):
-        found = (group.get_command(ctx, name) for name in group.list_commands(ctx))
-        commands += [command for command in found if command is not None]
-    return {
-        _long_name(p) for command in commands for p in command.params if isinstance(p, click.Option)
-    }
+def _all_options(command: click.Command, ctx: click.Context) -> set[str]:
+    """Long names of the options of a command and all below it: one file serves them all."""
+    names = {_long_name(p) for p in command.params if isinstance(p, click.Option)}
+    if isinstance(command, click.Group):
+        found = (command.get_command(ctx, name) for name in command.list_commands(ctx))
+        names.update(*(_all_options(sub, ctx) for sub in found if sub is not None))
+    return names
 
 
 def emit(result: dict[str, Any], as_json: bool) -> None:

@@ -4,8 +4,12 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from datafeed.feed.manifest import Manifest
+from datafeed.feed.part import PartWriter
+from datafeed.feed.schema import conform, infer_schema
 from tests.feed.made import make_feed
 from tests.feed.test_part import indexed
 from tests.staging.made import datafeed, write_shards
@@ -113,6 +117,50 @@ def test_an_unknown_setting_is_refused(tmp_path: Path) -> None:
     done = datafeed("inspect", tmp_path, "--config", tmp_path / "settings.ini")
     assert done.returncode == 2
     assert "unknown option 'sample_per_chunk'" in done.stderr
+
+
+@pytest.mark.parametrize("command", [["inspect", "feed"], ["cluster", "status"]])
+def test_one_file_has_settings_of_all_commands(staged: Path, command: list[str]) -> None:
+    file = staged.parent / "settings.ini"
+    file.write_text("[datafeed]\nengine = local\nmemcached-mb = 64\nquick = true\n")
+    done = datafeed(*command, "--config", file, cwd=staged.parent)
+    assert "unknown option" not in done.stderr
+    assert done.returncode == (1 if command[0] == "cluster" else 0), done.stderr
+
+
+@pytest.mark.parametrize("text", ["engine = local\n", "[datafeed\n", "[datafeed]\n\nnoise\n"])
+def test_a_file_that_is_no_ini_is_one_line_of_usage_error(tmp_path: Path, text: str) -> None:
+    (tmp_path / "settings.ini").write_text(text)
+    done = datafeed("inspect", tmp_path, "--config", tmp_path / "settings.ini")
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+    assert "settings.ini: no INI file" in done.stderr.splitlines()[-1]
+
+
+def test_inspect_gives_json_for_every_number(tmp_path: Path) -> None:
+    odd = {
+        "c": np.complex64(1 + 2j),
+        "f": np.array([np.nan, np.inf, 1.5]),
+        "g": np.full((5, 5), np.nan),
+        "b": np.array([True]),
+    }
+    schema = infer_schema([("0", odd)], "s")
+    with PartWriter(tmp_path / "part-00000.h5", schema, 1, ["s"]) as writer:
+        writer.append(conform(schema, odd, "s"), "0", 0)
+        parts = [writer.close()]
+    manifest = Manifest(feed_id="0" * 32, schema=schema, samples_per_chunk=1, parts=parts)
+    (tmp_path / "feed.json").write_bytes(manifest.to_bytes())
+
+    def refuse(constant: str) -> None:
+        raise AssertionError(constant)
+
+    done = datafeed("inspect", tmp_path, "--sample", 0, "--json")
+    assert done.returncode == 0, done.stderr
+    fields = json.loads(done.stdout, parse_constant=refuse)["fields"]
+    assert fields["c"] == "(1+2j)"
+    assert fields["f"] == ["nan", "inf", 1.5]
+    assert fields["g"] == "float64[5, 5], nan to nan, mean nan"
+    assert fields["b"] == [True]
 
 
 def test_verbose_adds_the_traceback(staged: Path) -> None:
