@@ -8,6 +8,7 @@ Everything runs on loopback and is gone afterwards.
 import io
 import json
 import os
+import signal
 import subprocess
 import sys
 import tarfile
@@ -15,6 +16,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -41,6 +43,7 @@ TRAIN_LIMIT_S = 900
 @click.option("--dir", "folder", type=click.Path(path_type=Path), help="Default: a temporary one.")
 def main(epochs: int, ranks: int, folder: Path | None) -> None:
     """Stage Fashion-MNIST with Hadoop and train on it with MPI."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # both end the cluster
     started_s = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="datafeed-demo-") as tmp:
         work = folder or Path(tmp)
@@ -170,24 +173,13 @@ class Steps:
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
 
-    def timed(self, name: str) -> "Step":
-        """A context that times a step, and says so on stderr."""
-        return Step(self, name)
-
-
-class Step:
-    """One timed step."""
-
-    def __init__(self, steps: Steps, name: str) -> None:
-        self._steps, self._name = steps, name
-
-    def __enter__(self) -> None:
-        self._started_s = time.monotonic()
-
-    def __exit__(self, *_: object) -> None:
-        seconds = round(time.monotonic() - self._started_s, 1)
-        self._steps.seconds[self._name] = seconds
-        print(f"{self._name}: {seconds} s", file=sys.stderr, flush=True)
+    @contextmanager
+    def timed(self, name: str) -> Iterator[None]:
+        """Time a step, and say so on stderr."""
+        started_s = time.monotonic()
+        yield
+        self.seconds[name] = round(time.monotonic() - started_s, 1)
+        print(f"{name}: {self.seconds[name]} s", file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

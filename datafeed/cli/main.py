@@ -1,5 +1,6 @@
 """The command ``datafeed``: a group whose subcommands are loaded when named."""
 
+import signal
 import sys
 from importlib import import_module
 from importlib.util import find_spec
@@ -34,6 +35,7 @@ def group() -> None:
 
 def main() -> None:
     """Run the command and exit: 0 done, 1 failed, 2 wrong usage, 130 interrupted."""
+    signal.signal(signal.SIGTERM, _interrupt)  # ends what was started, as Ctrl-C does
     try:
         status = group.main(prog_name="datafeed", standalone_mode=False)
     except click.ClickException as error:
@@ -43,3 +45,7 @@ def main() -> None:
         click.echo("datafeed: interrupted; the same command goes on where it stopped", err=True)
         sys.exit(130)
     sys.exit(status if isinstance(status, int) else 0)
+
+
+def _interrupt(*_: object) -> None:
+    raise KeyboardInterrupt

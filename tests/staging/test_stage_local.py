@@ -249,14 +249,15 @@ def test_killed_half_way_and_run_again(tmp_path: Path) -> None:
         assert (tmp_path / "feed" / name).stat().st_mtime_ns == mtime_ns, "done once is done"
 
 
-def test_ctrl_c_ends_the_workers(tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_and_sigterm_end_the_workers(tmp_path: Path, number: signal.Signals) -> None:
     write_big_shards(tmp_path / "raw", 2)
     (tmp_path / "mine.py").write_text(HOLDING)
     (tmp_path / "hold").touch()
     arguments = ["stage", "raw", "--transform", "mine:f", "--to", "feed"]
     run = subprocess.Popen([DATAFEED, *arguments], cwd=tmp_path)
     wait_for(lambda: bool(list((tmp_path / "feed").glob("_staging/done/*"))))
-    run.send_signal(signal.SIGINT)
+    run.send_signal(number)
     assert run.wait(20) == 130
     assert not workers_of(tmp_path / "feed")
     assert not list((tmp_path / "feed").rglob("*.h5.*"))
