@@ -19,6 +19,7 @@ __all__ = ["make_plan"]
 _SCHEMA_SAMPLES = 64
 _PROBE_SAMPLES = 4096
 _PROBE_BYTES = 32 << 20
+_MAX_CHUNK_BYTES = 1 << 32
 
 
 def make_plan(
@@ -53,6 +54,8 @@ def make_plan(
         kept = set(form.shards([shard.url for shard in shards]))
         shards = [shard for shard in shards if shard.url in kept]
         schema, sample_bytes, feed_bytes = _probe(source, form, shards, transform)
+    n_rows = chunk or samples_per_chunk(sample_bytes, feed_bytes)
+    _check_chunk(schema, n_rows)
     splits = cut_splits([shard.size for shard in shards])
     return Plan(
         to=to,
@@ -60,10 +63,20 @@ def make_plan(
         transform=transform,
         transform_digest=digest_of(transform) if transform else None,
         schema=schema,
-        samples_per_chunk=chunk or samples_per_chunk(sample_bytes, feed_bytes),
+        samples_per_chunk=n_rows,
         splits=[Split(shards[start:end]) for start, end in splits],
         hdfs_client=hdfs_client,
     )
+
+
+def _check_chunk(schema: Schema, n_rows: int) -> None:
+    for field in schema:
+        n_bytes = n_rows * field.row_bytes
+        if n_bytes >= _MAX_CHUNK_BYTES:
+            raise ConfigError(
+                f"--samples-per-chunk {n_rows}: {field.name!r} would take {n_bytes >> 20} MiB a "
+                "chunk, HDF5 takes less than 4096; give less"
+            )
 
 
 def _list_shards(patterns: Sequence[str], client: str) -> list[Shard]:

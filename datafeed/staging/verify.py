@@ -2,12 +2,12 @@
 
 from collections.abc import Sequence
 from contextlib import closing
+from itertools import groupby
 from typing import Any
 
-from datafeed.errors import FeedError
 from datafeed.feed.feed import Feed
 from datafeed.feed.verify import Damage
-from datafeed.sources import open_source
+from datafeed.sources import MissingFileError, open_source, parent
 from datafeed.staging.plan import mtime_of
 
 __all__ = ["verify_sources"]
@@ -15,20 +15,23 @@ __all__ = ["verify_sources"]
 
 def verify_sources(feed: Feed, hdfs_client: str = "auto") -> list[Damage]:
     """Check that the shards stand where they were, with the size and time they had."""
+    shards = [shard for split in feed.manifest.made["plan"]["splits"] for shard in split]
     found: list[Damage] = []
-    for split in feed.manifest.made["plan"]["splits"]:
-        found += [
-            Damage(shard["url"], cause) for shard in split for cause in _changes(shard, hdfs_client)
-        ]
+    for _, group in groupby(shards, lambda shard: parent(shard["url"])):
+        found += _changes(list(group), hdfs_client)
     return found
 
 
-def _changes(shard: dict[str, Any], hdfs_client: str) -> Sequence[str]:
-    try:
-        with closing(open_source(shard["url"], hdfs_client)) as source:
-            now = source.stat(shard["url"])
-    except FeedError as error:
-        return [str(error)]
-    if (now.size, mtime_of(now)) != (shard["size"], shard["mtime_ms"]):
-        return ["has changed since it was staged"]
-    return []
+def _changes(shards: Sequence[dict[str, Any]], hdfs_client: str) -> list[Damage]:
+    """Check the shards of one folder; a file system that does not answer is asked once."""
+    found: list[Damage] = []
+    with closing(open_source(shards[0]["url"], hdfs_client)) as source:
+        for shard in shards:
+            try:
+                now = source.stat(shard["url"])
+            except MissingFileError as error:
+                found.append(Damage(shard["url"], str(error)))
+                continue
+            if (now.size, mtime_of(now)) != (shard["size"], shard["mtime_ms"]):
+                found.append(Damage(shard["url"], "has changed since it was staged"))
+    return found

@@ -144,6 +144,12 @@ def test_workers_must_be_some(tmp_path: Path) -> None:
         df.stage(str(tmp_path / "raw"), str(tmp_path / "feed"), workers=-1)
 
 
+def test_a_chunk_too_large_for_hdf5_is_told_at_once(tmp_path: Path) -> None:
+    write_shards(tmp_path / "raw", 1, 5)
+    with pytest.raises(ConfigError, match="--samples-per-chunk 100000000: 'image' would take 6103"):
+        df.stage(str(tmp_path / "raw"), str(tmp_path / "feed"), samples_per_chunk=10**8)
+
+
 def test_a_bad_server_list_is_told_before_staging(tmp_path: Path) -> None:
     write_shards(tmp_path / "raw", 1, 5)
     with pytest.raises(ConfigError, match="nonsense"):
