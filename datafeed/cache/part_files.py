@@ -5,6 +5,7 @@ from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from threading import Lock, local
+from typing import Protocol
 
 from datafeed.cache.scatter import IOV_MAX, Run, junk
 from datafeed.errors import DamagedError, SourceError
@@ -61,7 +62,7 @@ def stretches(extents: Iterable[Extent], views: Sequence[memoryview]) -> list[St
     return found
 
 
-class PartFiles:
+class PartFiles(Protocol):
     """Somewhere the parts of a feed lie."""
 
     def read(self, url: str, stretch: Stretch) -> None:
@@ -71,7 +72,6 @@ class PartFiles:
             SourceError: the part is missing or cannot be read in time.
             DamagedError: it ends too early.
         """
-        raise NotImplementedError
 
     def close(self) -> None:
         """Close the files; twice is fine."""
