@@ -75,6 +75,7 @@ class PartFiles(Protocol):
 
     def close(self) -> None:
         """Close the files; twice is fine."""
+        return
 
 
 class _OpenFile:

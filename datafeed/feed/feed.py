@@ -1,6 +1,7 @@
 """A staged data set, opened for reading: samples by position, chunks through the tiers."""
 
 import operator
+import os
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
@@ -29,7 +30,7 @@ _RECENT_CHUNKS = 8
 
 
 def open(
-    url: str,
+    url: str | os.PathLike[str],
     *,
     cache: str | Sequence[str] | None = None,
     hdfs_client: str = "auto",
@@ -52,7 +53,7 @@ def open(
         CacheError: a server may evict.
     """
     servers = parse_servers(cache) if cache else []
-    return Feed(url, servers, hdfs_client, timeout_s, allow_eviction)
+    return Feed(os.fspath(url), servers, hdfs_client, timeout_s, allow_eviction)
 
 
 class Feed(OwnedByProcess):

@@ -9,7 +9,7 @@ from datafeed.errors import ConfigError
 from datafeed.feed.schema import Array
 
 try:
-    from PIL import Image
+    from PIL import Image, UnidentifiedImageError
 except ImportError as missing:
     raise ConfigError("PNG and JPEG need Pillow: pip install 'datafeed[images]'") from missing
 
@@ -37,5 +37,7 @@ def decode_image(data: bytes) -> Array:
             if image.mode in _GRAY_16:
                 return np.array(image).astype(np.uint16)
             return np.array(image.convert("L" if image.mode in _GRAY else "RGB"))
+    except UnidentifiedImageError as error:  # its text holds the address of our buffer
+        raise ValueError("no PNG or JPEG") from error
     except (OSError, SyntaxError, EOFError, struct.error, Image.DecompressionBombError) as error:
         raise ValueError(str(error)) from error  # SyntaxError is Pillow's word for a broken PNG

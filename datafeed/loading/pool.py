@@ -22,6 +22,10 @@ class Pool:
     def __init__(self, n_kept: int, is_pinned: bool = False) -> None:
         self._n_kept, self._is_pinned = n_kept, is_pinned
         self._free: deque[memoryview] = deque()  # its append and pop need no lock
+        self._leases: dict[int, tuple[weakref.ref[Array], memoryview]] = {}
+        # Ends of leases are noted by a C function: in a callback written in Python a Ctrl-C that
+        # arrives just then would be swallowed, and the memory lost.
+        self._ended: deque[weakref.ref[Array]] = deque()
 
     def lease(self, shape: tuple[int, ...], dtype: str) -> Array:
         """Give an array whose memory comes back when it is no longer referenced.
@@ -39,10 +43,12 @@ class Pool:
         # Views of a buffer's array name this array as their base, not the memory behind it:
         # numpy looks through bases that are arrays, and a memoryview is none.
         flat = np.frombuffer(memory[:n_bytes], dtype)
-        weakref.finalize(flat, self._take_back, memory).atexit = False
+        lease = weakref.ref(flat, self._ended.append)
+        self._leases[id(lease)] = lease, memory
         return flat.reshape(shape)
 
     def _take(self, n_bytes: int) -> memoryview:
+        self._take_back()
         try:
             memory = self._free.pop()
         except IndexError:
@@ -56,6 +62,12 @@ class Pool:
 
         return torch.empty(n_bytes, dtype=torch.uint8, pin_memory=True).numpy().data
 
-    def _take_back(self, memory: memoryview) -> None:
-        if len(self._free) < self._n_kept:
-            self._free.append(memory)
+    def _take_back(self) -> None:
+        """Gather what came back since the last lease; several threads may."""
+        while self._ended:
+            try:
+                _, memory = self._leases.pop(id(self._ended.popleft()))
+            except IndexError:  # another thread was faster
+                return
+            if len(self._free) < self._n_kept:
+                self._free.append(memory)

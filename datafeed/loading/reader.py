@@ -222,7 +222,9 @@ def _copies(device: Any) -> CudaCopies | None:
     if wanted.type == "cpu":
         return None
     if wanted.type != "cuda" or not torch.cuda.is_available():
-        raise ConfigError(f"device={device}: not available here; give 'cpu' or 'cuda'")
+        raise ConfigError(
+            f"device={device}: not available here; give 'cpu', or 'cuda' where torch sees a GPU"
+        )
     return CudaCopies(wanted)
 
 

@@ -1,5 +1,6 @@
 """``datafeed.stage``: from raw shards to a feed."""
 
+import os
 import platform
 import time
 from collections.abc import Sequence
@@ -26,6 +27,8 @@ from datafeed.staging.scratch import clear_orphans, scratch_folder
 
 __all__ = ["StageResult", "stage"]
 
+Location = str | os.PathLike[str]
+
 
 @dataclass(frozen=True, kw_only=True)
 class StageResult:
@@ -49,8 +52,8 @@ class StageResult:
 
 
 def stage(
-    sources: str | Sequence[str],
-    to: str,
+    sources: Location | Sequence[Location],
+    to: Location,
     engine: str = "local",
     *,
     format: str = "auto",
@@ -125,15 +128,15 @@ def _warm(
 
 
 def plan_of(
-    sources: str | Sequence[str],
-    to: str,
+    sources: Location | Sequence[Location],
+    to: Location,
     format_name: str = "auto",
     transform: str | None = None,
     samples_per_chunk: int | None = None,
     hdfs_client: str = "auto",
 ) -> Plan:
     """Make the plan of a run, with whole paths, without touching the feed's folder."""
-    patterns = [sources] if isinstance(sources, str) else list(sources)
+    patterns = [sources] if isinstance(sources, (str, os.PathLike)) else list(sources)
     if not patterns:
         raise ConfigError("no SOURCE; name shards, folders or globs")
     return make_plan(
@@ -146,7 +149,8 @@ def plan_of(
     )
 
 
-def _whole(path: str) -> str:
+def _whole(location: Location) -> str:
+    path = os.fspath(location)
     return path.rstrip("/") if "://" in path else str(Path(path).absolute())
 
 

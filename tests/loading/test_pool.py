@@ -1,5 +1,7 @@
 """Leased buffers: never used again while anything still looks at them."""
 
+import types
+
 import numpy as np
 import torch
 
@@ -44,4 +46,17 @@ def test_no_more_than_asked_is_kept() -> None:
     pool = Pool(n_kept=2)
     held = [pool.lease((8,), "uint8") for _ in range(50)]
     del held
-    assert len(pool._free) == 2
+    again = pool.lease((8,), "uint8")
+    assert len(pool._free) == 1
+    assert len(pool._leases) == 1
+    del again
+
+
+def test_the_end_of_a_lease_runs_no_python() -> None:
+    """A Ctrl-C that arrived in a callback written in Python would be swallowed."""
+    pool = Pool(n_kept=2)
+    held = pool.lease((8,), "uint8")
+    lease, _ = next(iter(pool._leases.values()))
+    assert isinstance(lease.__callback__, types.BuiltinMethodType)
+    del held
+    assert list(pool._ended) == [lease]

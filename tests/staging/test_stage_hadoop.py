@@ -15,7 +15,7 @@ import pytest
 
 import datafeed as df
 from datafeed.cluster import LoopbackCluster
-from datafeed.errors import FormatError, StagingError
+from datafeed.errors import ConfigError, FormatError, StagingError
 from datafeed.sources import Source, join, open_source
 from tests.staging.made import (
     DATAFEED,
@@ -155,6 +155,17 @@ def test_killed_half_way_on_yarn_and_run_again(
     ours = digests(lambda name: (tmp_path / "calm" / name).read_bytes(), names)
     assert digests(lambda name: hdfs.read(join(home, "feed", name)), names) == ours
     assert names_in(hdfs, join(home, "feed")) == ["feed.h5", "feed.json", *names]
+
+
+def test_a_configuration_without_yarn_is_refused(
+    hdfs: Source, home: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Hadoop would run the tasks in the client's own JVM and say nothing."""
+    put(hdfs, write_shards(tmp_path / "raw", 1, 5), join(home, "raw"))
+    (tmp_path / "conf").mkdir()
+    monkeypatch.setenv("HADOOP_CONF_DIR", str(tmp_path / "conf"))
+    with pytest.raises(ConfigError, match=r"names no YARN.*HADOOP_CONF_DIR"):
+        df.stage(join(home, "raw"), join(home, "feed"), "hadoop", python=sys.executable)
 
 
 def test_an_application_that_yarn_forgot_stands_in_nobodys_way(

@@ -40,9 +40,9 @@ def left_over(folder: Path) -> list[str]:
 
 def test_every_sample_comes_through_with_its_origin(tmp_path: Path) -> None:
     shards = write_shards(tmp_path / "raw", 3, 50)
-    result = df.stage(str(tmp_path / "raw" / "*.tar"), str(tmp_path / "feed"), workers=2)
+    result = df.stage(tmp_path / "raw" / "*.tar", tmp_path / "feed", workers=2)
     assert (result.samples, result.stage_engine, result.was_staged) == (150, "local", False)
-    with df.open(str(tmp_path / "feed")) as feed:
+    with df.open(tmp_path / "feed") as feed:
         assert len(feed) == 150
         for i in range(150):
             sample = feed[i]

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from datafeed.errors import StagingError
+from datafeed.errors import ConfigError, StagingError
 from datafeed.sources import join, local_path
 from datafeed.staging.engines.base import Job, failure
 from datafeed.staging.engines.task_logs import telling_line
@@ -52,6 +52,11 @@ class HadoopEngine:
         n_done, is_noted = 0, False
         while True:
             is_over = client.wait(_POLL_S)
+            if client.is_local:
+                raise ConfigError(
+                    "--engine hadoop: Hadoop's configuration here names no YARN, so that the job "
+                    "would run in this machine's own JVM; set HADOOP_CONF_DIR to the cluster's"
+                )
             if client.application_id and not is_noted:
                 job.folder.note_application(client.application_id)
                 is_noted = True

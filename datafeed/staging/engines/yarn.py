@@ -20,6 +20,13 @@ _OPENS = [
     for package in ("java.lang", "java.util", "java.io", "java.net")
     for option in ("--add-opens", f"java.base/{package}=ALL-UNNAMED")
 ]
+# What the client says of its job is read below, whatever the site's own settings would hide.
+_LOGGING = """log4j.rootLogger=INFO, console
+log4j.appender.console=org.apache.log4j.ConsoleAppender
+log4j.appender.console.target=System.err
+log4j.appender.console.layout=org.apache.log4j.PatternLayout
+log4j.appender.console.layout.ConversionPattern=%d{yyyy-MM-dd HH:mm:ss,SSS} %p %c{2}: %m%n
+"""
 _END_S = 10.0
 _KILL_S = 60.0
 _TOLD = re.compile(r"Error|Diagnostics|Container|Exception|Caused by|failed due|Exit code|Cannot")
@@ -39,7 +46,10 @@ class YarnClient:
 
     def __init__(self, folder: Path) -> None:
         self._log = folder / "client.log"
+        logging = folder / "log4j.properties"
+        logging.write_text(_LOGGING)
         self._java = [java(), "-Xmx256m", f"-Djava.io.tmpdir={folder}", *_OPENS]
+        self._java.append(f"-Dlog4j.configuration=file:{logging}")
         self._java += ["-cp", classpath()]
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -73,6 +83,11 @@ class YarnClient:
         """As ``application_1700000000000_0001``; None before YARN has taken the job."""
         found = re.search(r"application_\d+_\d+", self._text())
         return found.group() if found else None
+
+    @property
+    def is_local(self) -> bool:
+        """Whether Hadoop runs the job in its client, for lack of a configured YARN."""
+        return "job_local" in self._text()
 
     def progress(self) -> str:
         """What the client said last of its maps."""
