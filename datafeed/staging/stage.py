@@ -3,7 +3,7 @@
 import os
 import platform
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -99,8 +99,12 @@ def stage(
     plan = plan_of(sources, to, format, transform, samples_per_chunk, hdfs_client)
     with closing(open_source(plan.to, hdfs_client, timeout_s=TIMEOUT_S)) as source:
         folder = Folder(plan.to, source)
-        plan = _as_begun(plan, folder, is_chunk_given=samples_per_chunk is not None)
-        standing = _standing_feed(plan, folder)
+        standing = _standing_feed(folder)
+        begun = [dict(standing.made["plan"])] if standing else _contents(folder)
+        for content in begun:
+            plan = plan.cut_like(content, is_chunk_given=samples_per_chunk is not None)
+        if standing:
+            _require_same(plan, standing, folder)
         manifest = standing or _make(runner, plan, folder, workers, progress)
     seconds = round(time.monotonic() - started_s, 3)
     return StageResult(
@@ -154,32 +158,31 @@ def _whole(location: Location) -> str:
     return path.rstrip("/") if "://" in path else str(Path(path).absolute())
 
 
-def _as_begun(plan: Plan, folder: Folder, is_chunk_given: bool) -> Plan:
-    """The plan, cut as the run that began in this folder cut it.
-
-    Sizes follow the sources; a shard that was mended would else move them all.
-    """
-    if folder.source.exists(folder.feed):
-        made = Manifest.from_bytes(folder.source.read(folder.feed), folder.url).made
-        return plan.cut_like(dict(made["plan"]), is_chunk_given)
-    for begun in folder.plans():
-        plan = plan.cut_like(begun.content(), is_chunk_given)
-    return plan
-
-
-def _standing_feed(plan: Plan, folder: Folder) -> Manifest | None:
-    """The feed in the folder if it is the one that the plan makes; None if there is none."""
+def _standing_feed(folder: Folder) -> Manifest | None:
+    """The feed that stands in the folder; None if there is none."""
     if not folder.source.exists(folder.feed):
         return None
-    manifest = Manifest.from_bytes(folder.source.read(folder.feed), folder.url)
-    if manifest.feed_id != plan.feed_id:
-        found = differences(plan.content(), dict(manifest.made["plan"]))
+    return Manifest.from_bytes(folder.source.read(folder.feed), folder.url)
+
+
+def _contents(folder: Folder) -> list[dict[str, Any]]:
+    """What the unfinished runs in this folder make.
+
+    Sizes follow the sources, and a mended shard would move them all: a run that goes on cuts its
+    shards as the one that began.
+    """
+    return [begun.content() for begun in folder.plans()]
+
+
+def _require_same(plan: Plan, standing: Manifest, folder: Folder) -> None:
+    """Refuse a folder that holds another feed; clear what killed runs left beside this one."""
+    if standing.feed_id != plan.feed_id:
+        found = differences(plan.content(), dict(standing.made["plan"]))
         raise StagingError(
             f"{folder.url}: holds another feed ({'; '.join(found)}); give another --to, or "
             "delete it first"
         )
-    folder.clean([part.file for part in manifest.parts])
-    return manifest
+    folder.clean([part.file for part in standing.parts])
 
 
 def _make(
@@ -206,8 +209,10 @@ def _prepare(plan: Plan, folder: Folder) -> list[int]:
         raise StagingError(
             f"{folder.url}: holds other files ({others[0]}); give a new or empty folder"
         )
+    folder.claim()  # before anything of a run that may still be at it is touched
     _end_earlier(folder)
-    done, kept = folder.done(), set(_sound_parts(plan, folder))
+    done = folder.done()
+    kept = set(_sound_parts(plan, folder, done))
     ours = {plan.split_digest(i) for i in range(len(plan.splits))}
     if done and begun and not any(digest in ours for digest, _ in done.values()):
         found = differences(plan.content(), begun[0].content())
@@ -218,7 +223,6 @@ def _prepare(plan: Plan, folder: Folder) -> list[int]:
     for name in set(done) - kept:
         folder.forget(name)
     folder.make()
-    folder.claim()
     folder.write_plan(plan)
     return [i for i in range(len(plan.splits)) if plan.part_name(i) not in kept]
 
@@ -232,9 +236,10 @@ def _end_earlier(folder: Folder) -> None:
         folder.forget_application()
 
 
-def _sound_parts(plan: Plan, folder: Folder) -> dict[str, PartEntry]:
+def _sound_parts(
+    plan: Plan, folder: Folder, done: Mapping[str, tuple[str, PartEntry]]
+) -> dict[str, PartEntry]:
     """Parts that are committed, made as this plan makes them, and there in full."""
-    done = folder.done()
     sizes = folder.part_sizes()
     wanted = {plan.part_name(i): plan.split_digest(i) for i in range(len(plan.splits))}
     return {
@@ -246,7 +251,7 @@ def _sound_parts(plan: Plan, folder: Folder) -> dict[str, PartEntry]:
 
 def _finish(plan: Plan, folder: Folder, engine: str, facts: dict[str, Any]) -> Manifest:
     """Write ``feed.json``, last, and clean up."""
-    parts = _sound_parts(plan, folder)
+    parts = _sound_parts(plan, folder, folder.done())
     names = [plan.part_name(i) for i in range(len(plan.splits))]
     missing = [name for name in names if name not in parts]
     if missing:
