@@ -49,7 +49,7 @@ class IdxFormat:
                 raise FormatError(f"{url}: labels without their images; name both, or the folder")
         return [url for url in urls if not _is_labels(url)]
 
-    def samples(self, source: Source, url: str) -> Iterator[tuple[str, Sample]]:
+    def samples(self, source: Source, url: str) -> Iterator[tuple[str, Sample | FormatError]]:
         """Give (number, {"image", "label"}) in file order, 1 MiB in memory at a time."""
         labels_url = _labels_of(url)
         with ExitStack() as stack:

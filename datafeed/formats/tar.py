@@ -12,7 +12,7 @@ from typing import BinaryIO
 from datafeed.errors import FormatError
 from datafeed.feed.schema import Sample
 from datafeed.formats.compression import decompressed, decompressed_head, reading
-from datafeed.formats.decode import decode
+from datafeed.formats.decode import decoded
 from datafeed.sources.base import Source
 from datafeed.sources.urls import basename
 
@@ -45,13 +45,13 @@ class TarFormat:
         """Every file is a shard."""
         return list(urls)
 
-    def samples(self, source: Source, url: str) -> Iterator[tuple[str, Sample]]:
+    def samples(self, source: Source, url: str) -> Iterator[tuple[str, Sample | FormatError]]:
         """Give (key, sample) in file order, one sample in memory at a time."""
         with source.open(url) as file, reading(url), decompressed(file) as plain:
             members = _members(plain, url)
             for key, group in groupby(members, lambda member: member[0]):
                 where = f"{url}: sample {key!r}"
-                yield key, decode([(extension, data) for _, extension, data in group], where)
+                yield key, decoded([(extension, data) for _, extension, data in group], where)
 
 
 class _StrictTarInfo(tarfile.TarInfo):
