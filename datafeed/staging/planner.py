@@ -55,13 +55,15 @@ def make_plan(
         form = detect(source, shards[0].url) if format_name == "auto" else get(format_name)
         kept = set(form.shards([shard.url for shard in shards]))
         shards = [shard for shard in shards if shard.url in kept]
+        settled = form.settled(source, [shard.url for shard in shards])
+        form = get(settled)
         schema, sample_bytes, feed_bytes = _probe(source, form, shards, transform, max_bad_samples)
     n_rows = chunk or samples_per_chunk(sample_bytes, feed_bytes)
     _check_chunk(schema, n_rows)
     splits = cut_splits([shard.size for shard in shards])
     return Plan(
         to=to,
-        format=form.name,
+        format=settled,
         transform=transform,
         transform_digest=digest_of(transform) if transform else None,
         schema=schema,

@@ -14,7 +14,7 @@ from datafeed.errors import ConfigError, FormatError, SourceError, StagingError
 from datafeed.feed.index import PartEntry
 from datafeed.feed.part import PartWriter
 from datafeed.feed.schema import Array, Sample, conform
-from datafeed.formats import FORMATS
+from datafeed.formats import get
 from datafeed.sources import Source, join, local_path, open_source
 from datafeed.staging.bad_samples import BadSamples
 from datafeed.staging.folder import TIMEOUT_S, Folder, Record
@@ -100,7 +100,7 @@ def _write_shard(
 ) -> None:
     with closing(open_source(shard.url, plan.hdfs_client, timeout_s=TIMEOUT_S)) as source:
         _check_unchanged(source, shard)
-        samples = FORMATS[plan.format].samples(source, shard.url)
+        samples = get(plan.format).samples(source, shard.url, shard.span)
         transform = load_transform(plan.transform) if plan.transform else None
         for key, sample in transformed(samples, transform, shard.url):
             try:
