@@ -90,6 +90,7 @@ def test_a_transform_that_raises_makes_a_bad_sample(tmp_path: Path) -> None:
     done = datafeed(*arguments, "--max-bad-samples", 5, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["samples"] == 18
-    found = [json.loads(line) for line in (tmp_path / "feed" / "quarantine.jsonl").open()]
+    lines = (tmp_path / "feed" / "quarantine.jsonl").read_text().splitlines()
+    found = [json.loads(line) for line in lines]
     assert [bad["key"] for bad in found] == ["000003", "000013"]
     assert "ZeroDivisionError" in found[0]["cause"]
