@@ -10,10 +10,9 @@ from itertools import groupby
 from typing import BinaryIO
 
 from datafeed.errors import FormatError
-from datafeed.feed.schema import Sample
-from datafeed.formats.base import Format, Span
+from datafeed.formats.base import Format, Found, Span
 from datafeed.formats.compression import decompressed, decompressed_head, reading
-from datafeed.formats.decode import decode
+from datafeed.formats.decode import decoded
 from datafeed.sources.base import Source
 from datafeed.sources.urls import basename
 
@@ -42,15 +41,13 @@ class TarFormat(Format):
             return not any(header) and bool(head) and ".tar" in basename(url)
         return True
 
-    def samples(
-        self, source: Source, url: str, span: Span | None = None
-    ) -> Iterator[tuple[str, Sample]]:
+    def samples(self, source: Source, url: str, span: Span | None = None) -> Iterator[Found]:
         """Give (key, sample) in file order, one sample in memory at a time."""
         with source.open(url) as file, reading(url), decompressed(file) as plain:
             members = _members(plain, url)
             for key, group in groupby(members, lambda member: member[0]):
                 where = f"{url}: sample {key!r}"
-                yield key, decode([(extension, data) for _, extension, data in group], where)
+                yield key, decoded([(extension, data) for _, extension, data in group], where)
 
 
 class _StrictTarInfo(tarfile.TarInfo):
