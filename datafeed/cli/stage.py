@@ -1,11 +1,17 @@
 """``datafeed stage``: raw shards into a feed, and into memcached."""
 
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
+from click.exceptions import Exit
 
-from datafeed.cli.options import Command, emit, say
+from datafeed.cli.options import Command, emit, exit_status, say
+from datafeed.errors import DatafeedError
+from datafeed.mpi import is_first_rank
+
+if TYPE_CHECKING:
+    from datafeed.staging.stage import StageResult
 
 __all__ = ["command"]
 
@@ -14,7 +20,7 @@ __all__ = ["command"]
 @click.argument("sources", nargs=-1, required=True, metavar="SOURCE...")
 @click.option("--to", required=True, metavar="FEED", help="Folder of the feed; path or hdfs://.")
 @click.option("--format", "format_name", default="auto", show_default=True, help="Of the shards.")
-@click.option("--engine", default="local", show_default=True, help="local or hadoop.")
+@click.option("--engine", default="local", show_default=True, help="local, mpi or hadoop.")
 @click.option("--workers", type=click.IntRange(1), help="Tasks at a time.")
 @click.option("--transform", metavar="MODULE:FUNCTION", help="Dict to dict; None drops.")
 @click.option("--samples-per-chunk", type=click.IntRange(1), help="Default: by the sizes.")
@@ -54,27 +60,39 @@ def command(
     """
     from datafeed.staging.stage import plan_of, stage
 
+    speaks = engine != "mpi" or is_first_rank()
     if dry_run:
-        plan = plan_of(
-            sources, to, format_name, transform, samples_per_chunk, hdfs_client, max_bad_samples
-        )
-        emit(_plan_facts(plan), as_json)
+        if speaks:
+            plan = plan_of(
+                sources, to, format_name, transform, samples_per_chunk, hdfs_client, max_bad_samples
+            )
+            emit(_plan_facts(plan), as_json)
         return
-    result = stage(
-        sources,
-        to,
-        engine,
-        format=format_name,
-        workers=workers,
-        transform=transform,
-        samples_per_chunk=samples_per_chunk,
-        warm=warm,
-        allow_eviction=allow_eviction,
-        hdfs_client=hdfs_client,
-        max_bad_samples=max_bad_samples,
-        python=python,
-        task_memory_mb=task_memory_mb,
-    )
+    try:
+        result = stage(
+            sources,
+            to,
+            engine,
+            format=format_name,
+            workers=workers,
+            transform=transform,
+            samples_per_chunk=samples_per_chunk,
+            warm=warm,
+            allow_eviction=allow_eviction,
+            hdfs_client=hdfs_client,
+            max_bad_samples=max_bad_samples,
+            python=python,
+            task_memory_mb=task_memory_mb,
+        )
+    except DatafeedError as error:
+        if speaks:
+            raise
+        raise Exit(exit_status(error)) from error
+    if speaks:
+        _tell(result, as_json)
+
+
+def _tell(result: "StageResult", as_json: bool) -> None:
     facts = asdict(result)
     facts.update(facts.pop("facts"))
     if result.was_staged:

@@ -5,7 +5,7 @@ import platform
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import closing
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from tempfile import gettempdir
 from typing import Any
@@ -77,7 +77,7 @@ def stage(
     Args:
         sources: Files, folders or globs; paths, ``file://`` or ``hdfs://``.
         to: Folder of the feed: new, or of an unfinished run.
-        engine: ``local`` or ``hadoop``.
+        engine: ``local``, ``mpi`` (all ranks call this, and get the result) or ``hadoop``.
         format: Of the shards; ``auto`` looks into the first one.
         workers: Tasks at a time; None lets the engine decide.
         transform: ``MODULE:FUNCTION``, dict to dict; None drops the sample, a list fans out.
@@ -96,34 +96,50 @@ def stage(
         CacheError: a server to be warmed does not answer or may evict.
         ConfigError: an option cannot be used.
     """
-    started_s = time.monotonic()
     if workers is not None and workers < 1:
         raise ConfigError(f"--workers {workers}: give 1 or more")
     servers = parse_servers(warm) if warm else None
     runner = make_engine(engine, engine_options)
-    plan = plan_of(sources, to, format, transform, samples_per_chunk, hdfs_client, max_bad_samples)
-    with closing(open_source(plan.to, hdfs_client, timeout_s=TIMEOUT_S)) as source:
+
+    started_s = time.monotonic()
+
+    def command() -> dict[str, Any]:
+        plan = plan_of(
+            sources, to, format, transform, samples_per_chunk, hdfs_client, max_bad_samples
+        )
+        result = _staged(runner, plan, workers, samples_per_chunk is not None, progress)
+        result = replace(result, seconds=round(time.monotonic() - started_s, 3))
+        if servers:
+            result = replace(result, warm=_warm(plan, servers, allow_eviction, progress))
+        return asdict(result)
+
+    return StageResult(**runner.lead(command))
+
+
+def _staged(
+    runner: Engine, plan: Plan, workers: int | None, is_chunk_given: bool, progress: bool
+) -> StageResult:
+    """Make the feed of a plan, unless it stands there."""
+    with closing(open_source(plan.to, plan.hdfs_client, timeout_s=TIMEOUT_S)) as source:
         folder = Folder(plan.to, source)
         standing = _standing_feed(folder)
         begun = [dict(standing.made["plan"])] if standing else _contents(folder)
         for content in begun:
-            plan = plan.cut_like(content, is_chunk_given=samples_per_chunk is not None)
+            plan = plan.cut_like(content, is_chunk_given=is_chunk_given)
         if standing:
             _require_same(plan, standing, folder)
         manifest = standing or _make(runner, plan, folder, workers, progress)
-    seconds = round(time.monotonic() - started_s, 3)
     return StageResult(
         feed_id=manifest.feed_id,
         feed=plan.to,
         samples=manifest.n_samples,
         parts=len(manifest.parts),
         bytes=sum(part.bytes for part in manifest.parts),
-        seconds=seconds,
+        seconds=0.0,
         stage_engine=str(manifest.made["engine"]),
         was_staged=standing is not None,
         facts=dict(manifest.made["facts"]),
         bad_samples=_n_bad(manifest),
-        warm=_warm(plan, servers, allow_eviction, progress) if servers else None,
     )
 
 

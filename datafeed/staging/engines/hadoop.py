@@ -12,7 +12,7 @@ from typing import Any
 
 from datafeed.errors import ConfigError, StagingError
 from datafeed.sources import join, local_path
-from datafeed.staging.engines.base import Job, failure
+from datafeed.staging.engines.base import Engine, Job, failure
 from datafeed.staging.engines.task_logs import telling_line
 from datafeed.staging.engines.yarn import YarnClient
 from datafeed.staging.environment import ARCHIVE_FOLDER, pack_environment
@@ -27,7 +27,7 @@ _FORMAT = "org.apache.hadoop.mapred.lib"
 
 
 @dataclass(frozen=True, kw_only=True)
-class HadoopEngine:
+class HadoopEngine(Engine):
     """Runs tasks on YARN; needs Java and Hadoop's jars here, and Python on the nodes."""
 
     name = "hadoop"
