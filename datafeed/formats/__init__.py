@@ -3,13 +3,14 @@
 A format added here is a class like ``TarFormat`` and its line in ``FORMATS``.
 """
 
+from datafeed.calls import parse_call
 from datafeed.errors import ConfigError, FormatError
-from datafeed.formats.base import Format
+from datafeed.formats.base import Format, Span, good_samples
 from datafeed.formats.idx import IdxFormat
 from datafeed.formats.tar import TarFormat
 from datafeed.sources.base import Source
 
-__all__ = ["FORMATS", "Format", "IdxFormat", "TarFormat", "detect", "get"]
+__all__ = ["FORMATS", "Format", "IdxFormat", "Span", "TarFormat", "detect", "get", "good_samples"]
 
 FORMATS: dict[str, Format] = {form.name: form for form in (TarFormat(), IdxFormat())}
 """By the name that ``--format`` takes."""
@@ -17,15 +18,22 @@ FORMATS: dict[str, Format] = {form.name: form for form in (TarFormat(), IdxForma
 _HEAD_BYTES = 1024
 
 
-def get(name: str) -> Format:
-    """Give the format of a name.
+def get(text: str) -> Format:
+    """Give the format of a name, or of a name with settings, as ``csv(delimiter=';')``.
 
     Raises:
-        ConfigError: there is none.
+        ConfigError: there is none, or it takes no such settings.
     """
-    if name not in FORMATS:
-        raise ConfigError(f"--format {name}: unknown; choose one of {', '.join(FORMATS)}")
-    return FORMATS[name]
+    call = parse_call(text, "--format")
+    if call.name not in FORMATS:
+        raise ConfigError(f"--format {call.name}: unknown; choose one of {', '.join(FORMATS)}")
+    form = FORMATS[call.name]
+    if not call.has_arguments:
+        return form
+    try:
+        return type(form)(*call.args, **call.keywords)
+    except TypeError as error:
+        raise ConfigError(f"--format {text}: {error}; see docs/formats.md") from error
 
 
 def detect(source: Source, url: str) -> Format:

@@ -5,14 +5,14 @@ are one sample. https://github.com/webdataset/webdataset describes the conventio
 """
 
 import tarfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from itertools import groupby
 from typing import BinaryIO
 
 from datafeed.errors import FormatError
-from datafeed.feed.schema import Sample
+from datafeed.formats.base import Format, Found, Span
 from datafeed.formats.compression import decompressed, decompressed_head, reading
-from datafeed.formats.decode import decode
+from datafeed.formats.decode import decoded
 from datafeed.sources.base import Source
 from datafeed.sources.urls import basename
 
@@ -24,7 +24,7 @@ _Member = tuple[str, str, bytes]
 """Key, extension (as ``png`` or ``left.png``), content."""
 
 
-class TarFormat:
+class TarFormat(Format):
     """Reads tar, plain or compressed by gzip, bzip2 or xz."""
 
     name = "tar"
@@ -41,17 +41,13 @@ class TarFormat:
             return not any(header) and bool(head) and ".tar" in basename(url)
         return True
 
-    def shards(self, urls: Sequence[str]) -> list[str]:
-        """Every file is a shard."""
-        return list(urls)
-
-    def samples(self, source: Source, url: str) -> Iterator[tuple[str, Sample]]:
+    def samples(self, source: Source, url: str, span: Span | None = None) -> Iterator[Found]:
         """Give (key, sample) in file order, one sample in memory at a time."""
         with source.open(url) as file, reading(url), decompressed(file) as plain:
             members = _members(plain, url)
             for key, group in groupby(members, lambda member: member[0]):
                 where = f"{url}: sample {key!r}"
-                yield key, decode([(extension, data) for _, extension, data in group], where)
+                yield key, decoded([(extension, data) for _, extension, data in group], where)
 
 
 class _StrictTarInfo(tarfile.TarInfo):

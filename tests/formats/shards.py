@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from datafeed.feed.schema import Array, Sample
-from datafeed.formats import Format
+from datafeed.formats import Format, good_samples
 from datafeed.sources import open_source
 
 Member = tuple[str, bytes]
@@ -58,7 +58,7 @@ def idx_bytes(values: Array) -> bytes:
 
 def read(form: Format, path: Path) -> list[tuple[str, Sample]]:
     """All samples of a local shard."""
-    return list(form.samples(open_source(str(path)), str(path)))
+    return list(good_samples(form.samples(open_source(str(path)), str(path)), 0))
 
 
 def read_bytes(

@@ -70,4 +70,12 @@ def test_get() -> None:
 
 def test_public_names() -> None:
     assert formats.__all__ == sorted(formats.__all__)
-    assert formats.__all__ == ["FORMATS", "Format", "IdxFormat", "TarFormat", "detect", "get"]
+    assert formats.__all__ == [
+        "FORMATS",
+        "Format",
+        "IdxFormat",
+        "Span",
+        "TarFormat",
+        "detect",
+        "get",
+    ]
