@@ -7,7 +7,7 @@ from typing import Protocol
 from datafeed.feed.schema import Sample
 from datafeed.sources.base import Source
 
-__all__ = ["Format", "Span", "even_cuts"]
+__all__ = ["Format", "Span", "even_cuts", "head_of"]
 
 
 @dataclass(frozen=True)
@@ -29,9 +29,15 @@ class Format(Protocol):
 
     name: str
     """As ``--format`` takes it."""
+    can_be_compressed: bool = False
+    """Whether shards may be compressed as a whole: by gzip, bzip2, xz or zstd."""
 
     def matches(self, url: str, head: bytes) -> bool:
-        """Whether a shard is of this format, by its first 1,024 bytes (not by name alone)."""
+        """Whether a shard is of this format, by its first 1,024 bytes (not by name alone).
+
+        Of a shard that is compressed as a whole they are those of what it holds.
+        """
+        ...
 
     def shards(self, urls: Sequence[str]) -> list[str]:
         """The URLs that stand for shards, in order (IDX drops label files, which go with images).
@@ -96,3 +102,10 @@ def even_cuts(size: int, target_bytes: int) -> list[int]:
     """Cut a size into pieces of about equal bytes, the fewest that are at most the target."""
     n = max(1, -(-size // max(1, target_bytes)))
     return [size * i // n for i in range(1, n)]
+
+
+def head_of(source: Source, url: str, n_bytes: int) -> bytes:
+    """Read the first bytes of a shard that holds at least as many, and no more than them."""
+    head = bytearray(n_bytes)
+    source.pread_into(url, 0, memoryview(head))
+    return bytes(head)

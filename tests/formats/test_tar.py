@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -49,7 +50,9 @@ def test_tar_of_gnu(tmp_path: Path, form: str) -> None:
     _check(read_bytes(TAR, tmp_path, data), 12)
 
 
-@pytest.mark.parametrize("compress", [gzip.compress, bz2.compress, lzma.compress])
+@pytest.mark.parametrize(
+    "compress", [gzip.compress, bz2.compress, lzma.compress, zstandard.compress]
+)
 def test_compressed_as_a_whole(tmp_path: Path, compress: Callable[[bytes], bytes]) -> None:
     _check(read_bytes(TAR, tmp_path, compress(tar_bytes(_members(12)))), 12)
 
