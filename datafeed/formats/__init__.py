@@ -7,13 +7,13 @@ from typing import BinaryIO
 
 from datafeed.calls import parse_call
 from datafeed.errors import ConfigError, FormatError
-from datafeed.formats.base import Format, Span
+from datafeed.formats.base import Format, Found, Span, good_samples
 from datafeed.formats.compression import decompressed, is_compressed, reading
 from datafeed.formats.idx import IdxFormat
 from datafeed.formats.tar import TarFormat
 from datafeed.sources.base import Source
 
-__all__ = ["FORMATS", "Format", "IdxFormat", "Span", "TarFormat", "detect", "get"]
+__all__ = ["FORMATS", "Format", "Found", "Span", "detect", "get", "good_samples"]
 
 FORMATS: dict[str, Format] = {form.name: form for form in (TarFormat(), IdxFormat())}
 """By the name that ``--format`` takes."""

@@ -4,10 +4,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from datafeed.errors import FormatError
 from datafeed.feed.schema import Sample
 from datafeed.sources.base import Source
 
-__all__ = ["Format", "Span", "even_cuts", "head_of"]
+__all__ = ["Format", "Found", "Span", "even_cuts", "good_samples", "head_of"]
+
+Found = tuple[str, Sample | FormatError]
+"""A key, and its sample; or why there is none."""
 
 
 @dataclass(frozen=True)
@@ -81,10 +85,11 @@ class Format(Protocol):
         """
         return []
 
-    def samples(
-        self, source: Source, url: str, span: Span | None = None
-    ) -> Iterator[tuple[str, Sample]]:
+    def samples(self, source: Source, url: str, span: Span | None = None) -> Iterator[Found]:
         """Give (key, sample) one after another, in file order, in bounded memory.
+
+        A sample that is bad while those behind it can be read comes as the FormatError that tells
+        why: ``--max-bad-samples`` decides whether it is left out.
 
         Args:
             source: Where it lies.
@@ -92,7 +97,7 @@ class Format(Protocol):
             span: A piece of it; None: all of it. Keys do not depend on it.
 
         Raises:
-            FormatError: names the shard, and the sample where one is known.
+            FormatError: the shard cannot be read on; names it, and the sample where one is known.
             SourceError: from the source.
         """
         ...
@@ -102,6 +107,15 @@ def even_cuts(size: int, target_bytes: int) -> list[int]:
     """Cut a size into pieces of about equal bytes, the fewest that are at most the target."""
     n = max(1, -(-size // max(1, target_bytes)))
     return [size * i // n for i in range(1, n)]
+
+
+def good_samples(samples: Iterator[Found], limit: int) -> Iterator[tuple[str, Sample]]:
+    """Pass over bad samples where any may be left out; raise the first one where none may."""
+    for key, sample in samples:
+        if not isinstance(sample, FormatError):
+            yield key, sample
+        elif limit == 0:
+            raise sample
 
 
 def head_of(source: Source, url: str, n_bytes: int) -> bytes:

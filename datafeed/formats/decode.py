@@ -11,7 +11,7 @@ from datafeed.errors import FormatError
 from datafeed.feed.schema import Array, Sample
 from datafeed.formats.npy import read_npy
 
-__all__ = ["decode"]
+__all__ = ["decode", "decoded"]
 
 _INTEGER = re.compile(rb"\s*([+-]?[0-9]+)\s*")
 
@@ -44,6 +44,14 @@ def decode(members: Sequence[tuple[str, bytes]], where: str) -> Sample:
                 )
             sample[name], origin[name] = value, extension
     return sample
+
+
+def decoded(members: Sequence[tuple[str, bytes]], where: str) -> Sample | FormatError:
+    """Make a sample of its members as `decode` does; give the error of a bad one."""
+    try:
+        return decode(members, where)
+    except FormatError as error:
+        return error
 
 
 def _fields(extension: str, data: bytes, where: str) -> list[tuple[str, Any]]:

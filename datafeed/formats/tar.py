@@ -10,10 +10,9 @@ from itertools import groupby
 from typing import BinaryIO
 
 from datafeed.errors import FormatError
-from datafeed.feed.schema import Sample
-from datafeed.formats.base import Format, Span, even_cuts, head_of
+from datafeed.formats.base import Format, Found, Span, even_cuts, head_of
 from datafeed.formats.compression import decompressed, reading
-from datafeed.formats.decode import decode
+from datafeed.formats.decode import decoded
 from datafeed.formats.tar_headers import (
     BLOCK_BYTES,
     Header,
@@ -54,9 +53,7 @@ class TarFormat(Format):
         can_be_cut = is_header(head) and head[257:262] == b"ustar" and head[156] != ord("g")
         return even_cuts(size, target_bytes) if can_be_cut else []
 
-    def samples(
-        self, source: Source, url: str, span: Span | None = None
-    ) -> Iterator[tuple[str, Sample]]:
+    def samples(self, source: Source, url: str, span: Span | None = None) -> Iterator[Found]:
         """Give (key, sample) in file order, one sample in memory at a time."""
         with ExitStack() as stack:
             raw = stack.enter_context(source.open(url))
@@ -65,7 +62,7 @@ class TarFormat(Format):
             members = _piece(source, url, file, span) if span else _whole(file, url)
             for key, group in groupby(members, lambda member: member[0]):
                 where = f"{url}: sample {key!r}"
-                yield key, decode([(extension, data) for _, extension, data in group], where)
+                yield key, decoded([(extension, data) for _, extension, data in group], where)
 
 
 def _whole(file: BinaryIO, url: str) -> Iterator[_Member]:

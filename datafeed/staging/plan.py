@@ -58,6 +58,8 @@ class Plan:
     samples_per_chunk: int
     splits: Sequence[Split]
     hdfs_client: str = "auto"
+    max_bad_samples: int = 0
+    """How many may be left out; what parts hold does not depend on it."""
 
     @property
     def feed_id(self) -> str:
@@ -111,7 +113,12 @@ class Plan:
     def to_bytes(self) -> bytes:
         """Give the text of ``plan.json``."""
         return json.dumps(
-            {"to": self.to, "hdfs_client": self.hdfs_client, **self.content()}
+            {
+                "to": self.to,
+                "hdfs_client": self.hdfs_client,
+                "max_bad_samples": self.max_bad_samples,
+                **self.content(),
+            }
         ).encode()
 
     @classmethod

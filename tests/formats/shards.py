@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from datafeed.feed.schema import Array, Sample
-from datafeed.formats import Format, Span
+from datafeed.formats import Format, Span, good_samples
 from datafeed.sources import open_source
 
 Member = tuple[str, bytes]
@@ -59,7 +59,7 @@ def idx_bytes(values: Array) -> bytes:
 
 def read(form: Format, path: Path) -> list[tuple[str, Sample]]:
     """All samples of a local shard."""
-    return list(form.samples(open_source(str(path)), str(path)))
+    return list(good_samples(form.samples(open_source(str(path)), str(path)), 0))
 
 
 def read_bytes(
@@ -82,5 +82,5 @@ def read_spans(form: Format, path: Path, cuts: Iterable[int]) -> list[tuple[str,
     return [
         sample
         for start, stop in pairwise(borders)
-        for sample in form.samples(source, str(path), Span(start, stop))
+        for sample in good_samples(form.samples(source, str(path), Span(start, stop)), 0)
     ]

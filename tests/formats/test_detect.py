@@ -72,12 +72,5 @@ def test_get() -> None:
 
 def test_public_names() -> None:
     assert formats.__all__ == sorted(formats.__all__)
-    assert formats.__all__ == [
-        "FORMATS",
-        "Format",
-        "IdxFormat",
-        "Span",
-        "TarFormat",
-        "detect",
-        "get",
-    ]
+    names = ["FORMATS", "Format", "Found", "Span", "detect", "get", "good_samples"]
+    assert formats.__all__ == names

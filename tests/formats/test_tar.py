@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from datafeed.errors import FormatError, SourceError
-from datafeed.formats import TarFormat
+from datafeed.formats.tar import TarFormat
 from datafeed.sources import MissingFileError, open_source
 from tests.formats.shards import Member, gnu_tar, numbered, png, read, read_bytes, tar_bytes
 
