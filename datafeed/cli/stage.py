@@ -20,7 +20,7 @@ __all__ = ["command"]
 @click.argument("sources", nargs=-1, required=True, metavar="SOURCE...")
 @click.option("--to", required=True, metavar="FEED", help="Folder of the feed; path or hdfs://.")
 @click.option("--format", "format_name", default="auto", show_default=True, help="Of the shards.")
-@click.option("--engine", default="local", show_default=True, help="local, mpi or hadoop.")
+@click.option("--engine", default="local", show_default=True, help="local, mpi, hadoop or spark.")
 @click.option("--workers", type=click.IntRange(1), help="Tasks at a time.")
 @click.option("--transform", metavar="MODULE:FUNCTION", help="Dict to dict; None drops.")
 @click.option("--samples-per-chunk", type=click.IntRange(1), help="Default: by the sizes.")
@@ -34,8 +34,9 @@ __all__ = ["command"]
     show_default=True,
     help="How many to leave out, named in FEED/quarantine.jsonl.",
 )
-@click.option("--python", help="hadoop: interpreter on the nodes that has datafeed installed.")
+@click.option("--python", help="hadoop, spark: interpreter on the nodes that has datafeed.")
 @click.option("--task-memory-mb", type=click.IntRange(256), help="hadoop: of a container.")
+@click.option("--spark-master", help="spark: as spark://host:7077 or yarn; default: its own.")
 @click.option("--dry-run", is_flag=True, help="Show fields and splits; write nothing.")
 def command(
     sources: tuple[str, ...],
@@ -51,6 +52,7 @@ def command(
     max_bad_samples: int,
     python: str | None,
     task_memory_mb: int | None,
+    spark_master: str | None,
     dry_run: bool,
     as_json: bool,
 ) -> None:
@@ -83,6 +85,7 @@ def command(
             max_bad_samples=max_bad_samples,
             python=python,
             task_memory_mb=task_memory_mb,
+            spark_master=spark_master,
         )
     except DatafeedError as error:
         if speaks:

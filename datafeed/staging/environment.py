@@ -4,6 +4,7 @@ A virtual environment does not relocate; a folder of packages on PYTHONPATH does
 interpreter there has the same minor version.
 """
 
+import sys
 import tarfile
 from collections.abc import Iterator, Mapping
 from importlib.metadata import Distribution, PackageNotFoundError, distribution
@@ -12,7 +13,7 @@ from pathlib import Path
 import datafeed
 from datafeed.errors import ConfigError
 
-__all__ = ["ARCHIVE_FOLDER", "pack_environment"]
+__all__ = ["ARCHIVE_FOLDER", "pack_environment", "same_python"]
 
 ARCHIVE_FOLDER = "datafeed_environment"
 _NEEDED = ("numpy", "h5py", "crc32c", "tqdm", "click")
@@ -44,6 +45,11 @@ def pack_environment(folder: Path, modules: Mapping[str, Path], *, with_packages
         for name, module in modules.items():
             _add(archive, module, name)
     return path
+
+
+def same_python() -> str:
+    """Name of an interpreter that can load what is packed here."""
+    return f"python{sys.version_info.major}.{sys.version_info.minor}"
 
 
 def _add(archive: tarfile.TarFile, path: Path, name: str) -> None:

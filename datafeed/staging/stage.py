@@ -77,7 +77,8 @@ def stage(
     Args:
         sources: Files, folders or globs; paths, ``file://`` or ``hdfs://``.
         to: Folder of the feed: new, or of an unfinished run.
-        engine: ``local``, ``mpi`` (all ranks call this, and get the result) or ``hadoop``.
+        engine: ``local``, ``mpi`` (all ranks call this, and get the result), ``hadoop`` or
+            ``spark``.
         format: Of the shards; ``auto`` looks into the first one.
         workers: Tasks at a time; None lets the engine decide.
         transform: ``MODULE:FUNCTION``, dict to dict; None drops the sample, a list fans out.
@@ -88,7 +89,8 @@ def stage(
         max_bad_samples: How many samples that do not decode, or do not fit the fields, are left
             out and named in ``quarantine.jsonl``; 0: the first one ends the run.
         progress: Show progress on stderr.
-        engine_options: ``python`` and ``task_memory_mb`` of the hadoop engine.
+        engine_options: ``python`` of hadoop and spark, ``task_memory_mb`` of hadoop,
+            ``spark_master`` of spark, ``silent_s`` and ``slow_s`` of mpi.
 
     Raises:
         SourceError, FormatError: a shard is missing or bad; the message names it.

@@ -21,7 +21,7 @@ from datafeed.staging.parent import die_with_parent
 from datafeed.staging.plan import Plan
 from datafeed.staging.task import attempt_name, run_split
 
-__all__ = ["main"]
+__all__ = ["Events", "do_split", "main"]
 
 _FINAL = (FormatError, ConfigError, DamagedError)
 """Errors that come again however often the task is run."""
@@ -43,14 +43,13 @@ def main() -> int:
     folder = Folder(options.feed, source)
     plan = folder.read_plan(options.plan)
     for line in sys.stdin:
-        if line.strip() and not _do(int(line), plan, folder, events):
+        if line.strip() and not do_split(int(line), plan, folder, attempt_name(), events):
             return 1
     return 0
 
 
-def _do(split: int, plan: Plan, folder: Folder, events: "Events") -> bool:
-    """Run one split; tells whether going on makes sense."""
-    attempt = attempt_name()
+def do_split(split: int, plan: Plan, folder: Folder, attempt: str, events: "Events") -> bool:
+    """Run one split, and leave word of a failure; tells whether going on makes sense."""
     try:
         entry = run_split(plan, split, folder, attempt, events.report)
     except Exception as error:

@@ -5,7 +5,6 @@ the commit records in the feed's folder, so a job that dies half-way has lost no
 """
 
 import shlex
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from datafeed.sources import join, local_path
 from datafeed.staging.engines.base import Engine, Job, failure
 from datafeed.staging.engines.task_logs import telling_line
 from datafeed.staging.engines.yarn import YarnClient
-from datafeed.staging.environment import ARCHIVE_FOLDER, pack_environment
+from datafeed.staging.environment import ARCHIVE_FOLDER, pack_environment, same_python
 from datafeed.staging.scratch import scratch_folder
 from datafeed.staging.transform import module_files
 
@@ -78,7 +77,7 @@ class HadoopEngine(Engine):
         if "beyond" in text and "memory" in text:
             cure = f"raise --task-memory-mb (now {self.task_memory_mb})"
         elif "failed with code" in text or "Cannot run program" in text:
-            cure = f"see that {self.python or _same_python()} runs on the nodes"
+            cure = f"see that {self.python or same_python()} runs on the nodes"
             cure += " and has datafeed installed" if self.python else ", or name one with --python"
         else:
             cure = "see the job's log"
@@ -126,15 +125,11 @@ class HadoopEngine(Engine):
 
     def _mapper(self, job: Job) -> str:
         """The tasks' command, quoted as Hadoop Streaming takes it apart."""
-        command = [self.python or _same_python(), "-m", "datafeed.staging.worker"]
+        command = [self.python or same_python(), "-m", "datafeed.staging.worker"]
         command += ["--events", "hadoop", "--feed", job.folder.url, "--plan", job.plan.feed_id]
         command += ["--hdfs-client", job.plan.hdfs_client]
         path = f"env PYTHONPATH={ARCHIVE_FOLDER} " if self._ships(job) else ""
         return path + shlex.join(command)
-
-
-def _same_python() -> str:
-    return f"python{sys.version_info.major}.{sys.version_info.minor}"
 
 
 def _as_url(path: str) -> str:
