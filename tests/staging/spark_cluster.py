@@ -50,6 +50,7 @@ class SparkCluster:
         name = f"spark-{secrets.token_hex(4)}"
         env = {"SPARK_DAEMON_MEMORY": "256m", "SPARK_LOCAL_IP": "127.0.0.1", **marks(name, None)}
         env["SPARK_MASTER_OPTS"] = "-Dspark.master.rest.enabled=false"  # it wants port 6066
+        env["SPARK_DAEMON_JAVA_OPTS"] = f"-Djava.io.tmpdir={folder}"
         env["SPARK_WORKER_DIR"] = env["SPARK_LOCAL_DIRS"] = str(folder / "work")
 
         def daemon(title: str, *words: str) -> Daemon:

@@ -4,12 +4,13 @@ import json
 import os
 import signal
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
 
 import datafeed as df
+from datafeed.cluster.process import wait_until
 from datafeed.errors import ConfigError, FormatError
 from tests.staging.made import DATAFEED, datafeed, write_big_shards
 from tests.staging.spark_cluster import DEFAULTS, SparkCluster
@@ -17,6 +18,7 @@ from tests.staging.test_stage_local import left_over, parts_of, wait_for
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 
+Start = Callable[[list[str]], "subprocess.Popen[bytes]"]
 TRANSFORM = """
 import os, time
 from aug.helper import same
@@ -70,43 +72,67 @@ def test_equal_bytes_on_a_local_cluster_with_the_shipped_environment(home: Path)
     assert_equal_to_local(home)
 
 
-def test_killed_and_stopped_tasks_are_done_again(spark: SparkCluster, home: Path) -> None:
+@pytest.fixture
+def start(home: Path) -> Iterator[Start]:
+    """Start the command; it ends with the test."""
+    started: list[subprocess.Popen[bytes]] = []
+
+    def begin(words: list[str]) -> "subprocess.Popen[bytes]":
+        started.append(subprocess.Popen([DATAFEED, *words], cwd=home))
+        return started[-1]
+
+    yield begin
+    for run in started:
+        run.kill()
+        run.wait(10)
+
+
+def test_killed_and_stopped_tasks_are_done_again(
+    spark: SparkCluster, home: Path, start: Start
+) -> None:
     """A worker's Python is killed in mid-split; its second try is stopped, and gets a twin."""
     (home / "hold").touch()
-    run = subprocess.Popen([DATAFEED, *arguments(home, "feed", spark.master)], cwd=home)
-    first = holder(home)
-    os.kill(first, signal.SIGKILL)
-    wait_for(lambda: holder(home) != first)
-    os.kill(holder(home), signal.SIGSTOP)
+    run = start(arguments(home, "feed", spark.master))
+    for task in (first := holders(home)):
+        os.kill(task, signal.SIGKILL)
+    os.kill(next(task for task in holders(home, beside=first)), signal.SIGSTOP)
     (home / "hold").unlink()
     assert run.wait(120) == 0
     assert_equal_to_local(home)
     wait_for(lambda: not spark.running_applications())
 
 
-def holder(home: Path) -> int:
-    """The process of a task that holds its split, once the others have written theirs."""
-    feed, found = home / "feed", list[str]()
+def holders(home: Path, beside: Sequence[int] = ()) -> list[int]:
+    """The processes that hold their split, once the others have written theirs."""
+    found: list[int] = []
 
-    def is_alone() -> bool:
-        found[:] = [
-            path.parent.name.rpartition("-")[2].partition(".")[0]
-            for path in feed.glob("_staging/tmp/*/part-00001.h5.*")
-        ]
-        found[:] = [pid for pid in found if Path("/proc", pid).exists()]
-        return len(list(feed.glob("_staging/done/*.json"))) == 3 and len(found) == 1
+    def is_held() -> bool:
+        done = list((home / "feed").glob("_staging/done/*.json"))
+        now = half_written(home / "feed") if len(done) == 3 else []
+        found[:] = [task for task in now if task not in beside]
+        return bool(found)
 
-    wait_for(is_alone)
-    return int(found[0])
+    assert wait_until(is_held, 150)
+    return found
+
+
+def half_written(feed: Path) -> list[int]:
+    """Living processes that write a part."""
+    try:
+        scratch = [path.parent.name for path in feed.glob("_staging/tmp/*/part-*")]
+    except FileNotFoundError:  # it went while we looked
+        return []
+    pids = [int(name.rpartition("-")[2].partition(".")[0]) for name in scratch]
+    return [pid for pid in pids if Path("/proc", str(pid)).exists()]
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
 def test_an_interrupted_application_ends_and_the_command_goes_on(
-    spark: SparkCluster, home: Path, number: signal.Signals
+    spark: SparkCluster, home: Path, start: Start, number: signal.Signals
 ) -> None:
     (home / "hold").touch()
-    run = subprocess.Popen([DATAFEED, *arguments(home, "feed", spark.master)], cwd=home)
-    task = holder(home)
+    run = start(arguments(home, "feed", spark.master))
+    (task, *_) = holders(home)
     assert len(spark.running_applications()) == 1
     run.send_signal(number)
     assert run.wait(60) == (130 if number == signal.SIGINT else -9)
