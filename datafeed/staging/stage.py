@@ -264,10 +264,13 @@ def _prepare(plan: Plan, folder: Folder) -> list[int]:
 
 def _end_earlier(folder: Folder) -> None:
     """Kill the YARN application of a run that was killed, before it can write any more."""
-    application = folder.noted_application()
-    if application is not None:
+    noted = folder.noted_application()
+    if noted is not None:
         with scratch_folder() as scratch:
-            YarnClient(scratch).kill(application)
+            client = YarnClient(scratch)
+            is_id = noted.startswith("application_")
+            for application in [noted] if is_id else client.tagged(noted):
+                client.kill(application)
         folder.forget_application()
 
 

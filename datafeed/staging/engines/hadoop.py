@@ -4,6 +4,7 @@ The manifest holds a split number a line. Maps report by counters and status lin
 the commit records in the feed's folder, so a job that dies half-way has lost nothing.
 """
 
+import hashlib
 import shlex
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,8 +42,13 @@ class HadoopEngine(Engine):
         """Run all tasks in one YARN application; it is killed if this process is interrupted."""
         with scratch_folder() as scratch:
             client = YarnClient(scratch)
-            with client.submit(self._arguments(job, scratch)):
-                self._wait(client, job)
+            job.folder.note_application(_tag(job))  # found by it if we are killed before its id
+            try:
+                with client.submit(self._arguments(job, scratch)):
+                    self._wait(client, job)
+            finally:
+                if client.is_ended:
+                    job.folder.forget_application()
             return {"yarn_application_id": client.application_id}
 
     def _wait(self, client: YarnClient, job: Job) -> None:
@@ -95,6 +101,7 @@ class HadoopEngine(Engine):
         settings = {
             "mapreduce.job.name": f"datafeed stage {job.folder.url}",
             "mapreduce.input.lineinputformat.linespermap": -(-len(job.splits) // n_maps),
+            "mapreduce.job.tags": _tag(job),
             "mapreduce.job.reduces": 0,
             "mapreduce.map.speculative": "false",
             "mapreduce.map.memory.mb": self.task_memory_mb,
@@ -130,6 +137,12 @@ class HadoopEngine(Engine):
         command += ["--hdfs-client", job.plan.hdfs_client]
         path = f"env PYTHONPATH={ARCHIVE_FOLDER} " if self._ships(job) else ""
         return path + shlex.join(command)
+
+
+def _tag(job: Job) -> str:
+    """Of the applications of this feed; one place holds one feed."""
+    place = hashlib.sha256(job.folder.url.encode()).hexdigest()[:16]
+    return f"datafeed-{place}"
 
 
 def _as_url(path: str) -> str:
