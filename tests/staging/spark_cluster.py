@@ -57,17 +57,18 @@ class SparkCluster:
             command = [str(SPARK_HOME / "bin" / "spark-class"), *words]
             return Daemon.start(title, command, folder / f"{title}.log", env)
 
-        host = ("--host", "127.0.0.1", "--port", "0", "--webui-port", "0")
-        cluster = cls("", "", name, [daemon("master", f"{_DEPLOY}.master.Master", *host)])
+        ports = ("--port", "0", "--webui-port", "0")
+        master = (f"{_DEPLOY}.master.Master", "--host", "127.0.0.1", *ports)
+        cluster = cls("", "", name, [daemon("master", *master)])
         try:
             cluster.master = cluster._said(0, r"Starting Spark master at (spark://\S+)")
             port = cluster._said(0, r"Successfully started service .MasterUI. on port (\d+)")
             cluster.web = f"http://127.0.0.1:{port}"
             for i in (1, 2):
-                room = ("--cores", "1", "--memory", "512m", cluster.master)
-                cluster.daemons.append(
-                    daemon(f"worker{i}", f"{_DEPLOY}.worker.Worker", *host, *room)
-                )
+                # Spark makes no twin of a task on the host that runs it already.
+                room = ("--host", f"127.0.0.{i}", "--cores", "1", "--memory", "512m")
+                worker = (f"{_DEPLOY}.worker.Worker", *ports, *room, cluster.master)
+                cluster.daemons.append(daemon(f"worker{i}", *worker))
             for i in (1, 2):
                 cluster._said(i, r"(Successfully registered) with master")
         except BaseException:
