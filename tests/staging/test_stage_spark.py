@@ -97,7 +97,7 @@ def test_killed_and_stopped_tasks_are_done_again(
         os.kill(task, signal.SIGKILL)
     os.kill(next(task for task in holders(home, beside=first)), signal.SIGSTOP)
     (home / "hold").unlink()
-    assert run.wait(120) == 0
+    assert run.wait(60) == 0
     assert_equal_to_local(home)
     wait_for(lambda: not spark.running_applications())
 

@@ -155,12 +155,13 @@ class Run:
 @contextmanager
 def _places(scratch: Path) -> Iterator[None]:
     """Let Spark's JVM, while it starts, learn of Java and of a folder for temporary files."""
-    names = ("JAVA_HOME", "SPARK_LOCAL_DIRS", "SPARK_SUBMIT_OPTS")
+    names = ("JAVA_HOME", "SPARK_LOCAL_DIRS", "SPARK_SUBMIT_OPTS", "SPARK_WORKER_DIR")
     before = {name: os.environ.get(name) for name in names}
     temporary = tempfile.tempdir
     options = f"{before['SPARK_SUBMIT_OPTS'] or ''} -Djava.io.tmpdir={scratch}"
     os.environ.update(JAVA_HOME=str(java_home()), SPARK_SUBMIT_OPTS=options.strip())
-    os.environ.setdefault("SPARK_LOCAL_DIRS", str(scratch))
+    for name in ("SPARK_LOCAL_DIRS", "SPARK_WORKER_DIR"):  # the latter is of local-cluster
+        os.environ.setdefault(name, str(scratch))
     tempfile.tempdir = str(scratch)
     try:
         yield
