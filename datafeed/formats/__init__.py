@@ -12,11 +12,12 @@ from datafeed.formats.compression import decompressed, is_compressed, reading
 from datafeed.formats.idx import IdxFormat
 from datafeed.formats.parquet import ParquetFormat
 from datafeed.formats.tar import TarFormat
+from datafeed.formats.tfrecord import TfRecordFormat
 from datafeed.sources.base import Source
 
 __all__ = ["FORMATS", "Format", "Found", "Span", "detect", "get", "good_samples"]
 
-_ALL: tuple[Format, ...] = (TarFormat(), ParquetFormat(), IdxFormat())
+_ALL: tuple[Format, ...] = (TarFormat(), ParquetFormat(), TfRecordFormat(), IdxFormat())
 FORMATS: dict[str, Format] = {form.name: form for form in _ALL}
 """By the name that ``--format`` takes."""
 

@@ -76,7 +76,9 @@ def test_lists_are_ragged_and_fixed_lists_are_shapes(tmp_path: Path) -> None:
 
 def test_tensors_keep_their_shape(tmp_path: Path) -> None:
     wanted = np.arange(24, dtype=np.uint8).reshape(4, 2, 3)
-    path = _write(tmp_path / "a.parquet", {"x": pa.FixedShapeTensorArray.from_numpy_ndarray(wanted)})
+    path = _write(
+        tmp_path / "a.parquet", {"x": pa.FixedShapeTensorArray.from_numpy_ndarray(wanted)}
+    )
     np.testing.assert_array_equal(_values(path), wanted)
 
 
@@ -179,7 +181,7 @@ def test_cut_and_damaged(tmp_path: Path) -> None:
             read_bytes(PARQUET, tmp_path, data[:n_bytes], "shard.parquet")
     flipped = bytearray(data)
     flipped[len(data) // 2] ^= 1
-    with pytest.raises(FormatError, match="is damaged .*CRC"):
+    with pytest.raises(FormatError, match=r"is damaged .*CRC"):
         read_bytes(PARQUET, tmp_path, bytes(flipped), "shard.parquet")
 
 

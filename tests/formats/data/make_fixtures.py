@@ -73,7 +73,9 @@ def _sequence(i: int) -> Any:
     return tf.train.SequenceExample(
         context=tf.train.Features(feature={"id": _ints([i])}),
         feature_lists=tf.train.FeatureLists(
-            feature_list={name: tf.train.FeatureList(feature=found) for name, found in lists.items()}
+            feature_list={
+                name: tf.train.FeatureList(feature=found) for name, found in lists.items()
+            }
         ),
     )
 
