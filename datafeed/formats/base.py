@@ -8,7 +8,7 @@ from datafeed.errors import FormatError
 from datafeed.feed.schema import Sample
 from datafeed.sources.base import Source
 
-__all__ = ["Format", "Found", "Span", "even_cuts", "good_samples"]
+__all__ = ["Format", "Found", "Span", "even_cuts", "good_samples", "head_of"]
 
 Found = tuple[str, Sample | FormatError]
 """A key, and its sample; or why there is none."""
@@ -33,9 +33,15 @@ class Format(Protocol):
 
     name: str
     """As ``--format`` takes it."""
+    can_be_compressed: bool = False
+    """Whether shards may be compressed as a whole: by gzip, bzip2, xz or zstd."""
 
     def matches(self, url: str, head: bytes) -> bool:
-        """Whether a shard is of this format, by its first 1,024 bytes (not by name alone)."""
+        """Whether a shard is of this format, by its first 1,024 bytes (not by name alone).
+
+        Of a shard that is compressed as a whole they are those of what it holds.
+        """
+        ...
 
     def shards(self, urls: Sequence[str]) -> list[str]:
         """The URLs that stand for shards, in order (IDX drops label files, which go with images).
@@ -110,3 +116,10 @@ def good_samples(samples: Iterator[Found], limit: int) -> Iterator[tuple[str, Sa
             yield key, sample
         elif limit == 0:
             raise sample
+
+
+def head_of(source: Source, url: str, n_bytes: int) -> bytes:
+    """Read the first bytes of a shard that holds at least as many, and no more than them."""
+    head = bytearray(n_bytes)
+    source.pread_into(url, 0, memoryview(head))
+    return bytes(head)
