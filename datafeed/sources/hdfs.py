@@ -63,6 +63,7 @@ class HdfsSource(OwnedByProcess):
         self._connecting = threading.Lock()
         self._is_connected = False
         self._web: WebHdfs | None = None
+        self._has_web, self._web_timeout_s = True, min(timeout_s / 2, _MAX_CHECKSUM_S)
         self._claim(self._root)
         self._load()
 
@@ -143,14 +144,15 @@ class HdfsSource(OwnedByProcess):
         return self._run(url, partial(self._web_checksum, self._path(url)))
 
     def _web_checksum(self, path: str) -> str | None:
-        if self._web is None:
+        if not self._has_web:
             return None
         try:
+            self._web = self._web or web_client(self._namenodes, self._web_timeout_s)
             found = self._web.ask("GET", "GETFILECHECKSUM", path)["FileChecksum"]
         except (FileNotFoundError, IsADirectoryError):
             raise
-        except OSError:
-            self._web = None
+        except (OSError, ModuleNotFoundError):
+            self._has_web = False
             return None
         return f"{found['algorithm']}:{found['bytes']}"
 
@@ -284,7 +286,7 @@ class HdfsSource(OwnedByProcess):
         limit_s = min(self._timeout_s / 2, _MAX_CONNECT_S)
         require_listening(namenodes, limit_s, web=not self._driver.needs_rpc)
         self._driver.connect(namenodes, self._timeout_s)
-        self._web = web_client(namenodes, min(self._timeout_s / 2, _MAX_CHECKSUM_S))
+        self._namenodes = namenodes
 
     def _path(self, url: str) -> str:
         self._check_owner()

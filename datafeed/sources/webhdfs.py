@@ -2,6 +2,7 @@
 
 import posixpath
 from collections.abc import Iterator
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from datafeed.sources.base import FileInfo
@@ -13,12 +14,10 @@ if TYPE_CHECKING:
 __all__ = ["WebHdfsDriver", "web_client"]
 
 
-def web_client(namenodes: NameNodes, timeout_s: float) -> "WebHdfs | None":
-    """Make a client of the NameNodes' HTTP servers; None if requests is not installed."""
-    try:
-        from datafeed.sources.webhdfs_client import WebHdfs
-    except ModuleNotFoundError:
-        return None
+def web_client(namenodes: NameNodes, timeout_s: float) -> "WebHdfs":
+    """Make a client of the NameNodes' HTTP servers; ModuleNotFoundError without requests."""
+    from datafeed.sources.webhdfs_client import WebHdfs
+
     return WebHdfs(namenodes.web, timeout_s)
 
 
@@ -29,7 +28,8 @@ class WebHdfsDriver:
     _web: "WebHdfs | None" = None
 
     def start(self) -> None:
-        """Nothing to load."""
+        """Load requests."""
+        import_module("datafeed.sources.webhdfs_client")
 
     def connect(self, namenodes: NameNodes, timeout_s: float) -> None:
         """Make a client; it connects when it is asked something."""
