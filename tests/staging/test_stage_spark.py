@@ -4,7 +4,7 @@ import json
 import os
 import signal
 import subprocess
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -87,29 +87,27 @@ def start(home: Path) -> Iterator[Start]:
         run.wait(10)
 
 
-def test_killed_and_stopped_tasks_are_done_again(
-    spark: SparkCluster, home: Path, start: Start
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
+def test_a_task_that_is_killed_or_stopped_is_done_again(
+    spark: SparkCluster, home: Path, start: Start, number: signal.Signals
 ) -> None:
-    """A worker's Python is killed in mid-split; its second try is stopped, and gets a twin."""
+    """Killed: Spark tries again; stopped: it makes a twin."""
     (home / "hold").touch()
     run = start(arguments(home, "feed", spark.master))
-    for task in (first := holders(home)):
-        os.kill(task, signal.SIGKILL)
-    os.kill(next(task for task in holders(home, beside=first)), signal.SIGSTOP)
+    os.kill(holders(home)[0], number)
     (home / "hold").unlink()
-    assert run.wait(60) == 0
+    assert run.wait(100) == 0
     assert_equal_to_local(home)
     wait_for(lambda: not spark.running_applications())
 
 
-def holders(home: Path, beside: Sequence[int] = ()) -> list[int]:
+def holders(home: Path) -> list[int]:
     """The processes that hold their split, once the others have written theirs."""
     found: list[int] = []
 
     def is_held() -> bool:
         done = list((home / "feed").glob("_staging/done/*.json"))
-        now = half_written(home / "feed") if len(done) == 3 else []
-        found[:] = [task for task in now if task not in beside]
+        found[:] = half_written(home / "feed") if len(done) == 3 else []
         return bool(found)
 
     assert wait_until(is_held, 150)
@@ -132,7 +130,7 @@ def test_an_interrupted_application_ends_and_the_command_goes_on(
 ) -> None:
     (home / "hold").touch()
     run = start(arguments(home, "feed", spark.master))
-    (task, *_) = holders(home)
+    task = holders(home)[0]
     assert len(spark.running_applications()) == 1
     run.send_signal(number)
     assert run.wait(60) == (130 if number == signal.SIGINT else -9)

@@ -17,7 +17,7 @@ from datafeed.sources import open_source
 from datafeed.staging.engines.base import Engine, Job, failure
 from datafeed.staging.engines.hand import Work
 from datafeed.staging.engines.spark_session import Run, SparkSession, attempt_of_task
-from datafeed.staging.environment import ARCHIVE_FOLDER, pack_environment, same_python
+from datafeed.staging.environment import ARCHIVE_FOLDER, pack, packages, same_python
 from datafeed.staging.folder import TIMEOUT_S, Folder
 from datafeed.staging.scratch import scratch_folder
 from datafeed.staging.task import attempt_name
@@ -61,10 +61,10 @@ class SparkEngine(Engine):
             session.use_python(self.python or sys.executable)
             return
         session.use_python(self.python or same_python())
-        modules = module_files(job.plan.transform) if job.plan.transform else {}
-        if modules or self.python is None:
-            archive = pack_environment(scratch, modules, with_packages=self.python is None)
-            session.ship(archive, ARCHIVE_FOLDER)
+        files = packages(job.plan.format) if self.python is None else {}
+        files |= module_files(job.plan.transform) if job.plan.transform else {}
+        if files:
+            session.ship(pack(scratch / "environment.tar.gz", files), ARCHIVE_FOLDER)
 
 
 def _grouped(job: Job) -> list[list[int]]:
