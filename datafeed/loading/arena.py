@@ -122,7 +122,7 @@ class Arena:
         lengths = manifest.max_piece_bytes if manifest.parts else []
         self.slot_bytes = max(1, sum(lengths))
         """Bytes of a slot."""
-        self.n_slots = min(memory_bytes // self.slot_bytes, manifest.n_chunks)
+        self.n_slots = self.n_slots_in(manifest, memory_bytes)
         if manifest.n_chunks and not self.n_slots:
             raise ConfigError(
                 f"memory_bytes={memory_bytes}: a chunk of this feed has {self.slot_bytes} bytes; "
@@ -132,7 +132,15 @@ class Arena:
         """Chunk in each slot, -1 for none."""
         self.columns = self._make_columns(manifest, lengths)
 
-    def _make_columns(self, manifest: Manifest, lengths: Sequence[int]) -> list[FixedColumn | RaggedColumn]:
+    @staticmethod
+    def n_slots_in(manifest: Manifest, memory_bytes: int) -> int:
+        """Count the slots that memory has room for, at most one for each chunk."""
+        slot_bytes = max(1, sum(manifest.max_piece_bytes) if manifest.parts else 0)
+        return min(memory_bytes // slot_bytes, manifest.n_chunks)
+
+    def _make_columns(
+        self, manifest: Manifest, lengths: Sequence[int]
+    ) -> list[FixedColumn | RaggedColumn]:
         columns: list[FixedColumn | RaggedColumn] = []
         left = iter(lengths)
         for field in manifest.schema if lengths else ():

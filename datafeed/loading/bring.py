@@ -64,13 +64,11 @@ class Bringer:
     def run(self, handover: Handover) -> None:
         """Do loads until there are no more."""
         while loads := handover.next_loads(_FEW if self._coldness.is_cold else _MANY):
+            self._parts.look()
             if self._coldness.is_cold or not self._are_checked(loads):
                 self._bring(loads, handover)
             else:
-                handover.loaded([number for number, _ in loads])
-            n_bytes = sum(self._parts.n_bytes(load.chunk) for _, load in loads)
-            self._counters.add(hits=len(loads), bytes=n_bytes)
-            self._counts.add(fetched=len(loads))
+                self._hand_on(loads, handover)
 
     def _are_checked(self, loads: list[tuple[int, Load]]) -> bool:
         return all(self._parts.is_checked(load.chunk) for _, load in loads)
@@ -79,7 +77,13 @@ class Bringer:
         before = n_blocks_read()
         for _, load in loads:
             self._parts.will_need(load.chunk)
-        for number, load in loads:
-            self._parts.bring(load.chunk, self._counters)
-            handover.loaded([number])
+        for load in loads:
+            self._parts.bring(load[1].chunk, self._counters)
+            self._hand_on([load], handover)
         self._coldness.note(before, len(loads))
+
+    def _hand_on(self, loads: list[tuple[int, Load]], handover: Handover) -> None:
+        n_bytes = sum(self._parts.n_bytes(load.chunk) for _, load in loads)
+        self._counters.add(hits=len(loads), bytes=n_bytes)
+        self._counts.add(fetched=len(loads))
+        handover.loaded([number for number, _ in loads])

@@ -1,11 +1,12 @@
 """Gathering: the samples of batches out of their chunks into buffers of their own."""
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from datafeed.feed.schema import Array, Field
 from datafeed.loading.arena import Ragged
 from datafeed.loading.bring import Coldness, n_blocks_read
+from datafeed.loading.depth import Depth
 from datafeed.loading.handover import Handover
 from datafeed.loading.pool import Pool
 from datafeed.loading.schedule import Step, Take
@@ -26,6 +27,7 @@ class FixedSamples(Protocol):
         """Copy samples to ``out``, contiguous, one row for each."""
 
 
+@runtime_checkable
 class RaggedSamples(Protocol):
     """A ragged field of resident chunks."""
 
@@ -39,27 +41,24 @@ class Gatherer:
     """Gathers batches from chunks that are resident: in the arena, or mapped.
 
     Args:
-        fixed, ragged: The fields wanted.
-        group_samples: Samples that a buffer has room for, so that several small batches share
-            one and are gathered by one call.
-        n_kept: Free buffers kept for each field.
+        columns: The fields wanted.
+        depth: Tells how many batches share a buffer, and how many buffers are kept.
         is_pinned: Take page-locked buffers.
         coldness: Told of what had to be read from disks meanwhile, where chunks are mapped.
     """
 
     def __init__(
         self,
-        fixed: Sequence[FixedSamples],
-        ragged: Sequence[RaggedSamples],
-        group_samples: int,
-        n_kept: int,
+        columns: Sequence[FixedSamples | RaggedSamples],
+        depth: Depth,
         is_pinned: bool,
         coldness: Coldness | None = None,
     ) -> None:
-        self._ragged, self._coldness = ragged, coldness
-        self._fixed = [
-            (column, Pool(n_kept, is_pinned, group_samples * column.field.row_bytes))
-            for column in fixed
+        self._coldness = coldness
+        n_kept = 2 + -(-depth.batches // depth.group)
+        self._columns: list[tuple[FixedSamples | RaggedSamples, Pool]] = [
+            (column, Pool(n_kept, is_pinned, depth.group_samples * column.field.row_bytes))
+            for column in columns
         ]
 
     def gather(self, steps: Sequence[Step], handover: Handover) -> list[Arrays] | None:
@@ -69,7 +68,7 @@ class Gatherer:
             steps: Several only if all their chunks are there already.
             handover: Tells which are there.
         """
-        group = _Group(steps, self._fixed, self._ragged)
+        group = _Group(steps, self._columns)
         takes = [take for step in steps for take in step.takes]
         # A batch of more chunks than there are slots comes in pieces, so it never is in a group.
         for some in [takes] if len(steps) > 1 else [[take] for take in takes]:
@@ -93,27 +92,23 @@ class _Group:
     """Batches that share their buffers."""
 
     def __init__(
-        self,
-        steps: Sequence[Step],
-        fixed: Sequence[tuple[FixedSamples, Pool]],
-        ragged: Sequence[RaggedSamples],
+        self, steps: Sequence[Step], columns: Sequence[tuple[FixedSamples | RaggedSamples, Pool]]
     ) -> None:
         self._sizes = [len(step.positions) for step in steps]
         n = sum(self._sizes)
-        self._fixed = [
-            (column, pool.lease((n, *column.field.shape), column.field.dtype))
-            for column, pool in fixed
+        self._rooms: list[tuple[FixedSamples | RaggedSamples, Any]] = [
+            (column, _room(column.field, pool, n)) for column, pool in columns
         ]
-        self._ragged: list[tuple[RaggedSamples, list[Any]]] = [(column, []) for column in ragged]
         self._n_filled = 0
 
     def fill(self, take: Take) -> None:
         """Copy the next samples of all fields."""
         end = self._n_filled + len(take.rows)
-        for column, room in self._fixed:
-            column.fill(take, room[self._n_filled : end])
-        for ragged, samples in self._ragged:
-            samples += ragged.samples(take)
+        for column, room in self._rooms:
+            if isinstance(column, RaggedSamples):
+                room += column.samples(take)
+            else:
+                column.fill(take, room[self._n_filled : end])
         self._n_filled = end
 
     def batches(self) -> list[Arrays]:
@@ -122,7 +117,10 @@ class _Group:
         end = 0
         for size in self._sizes:
             start, end = end, end + size
-            arrays: Arrays = {c.field.name: room[start:end] for c, room in self._fixed}
-            arrays |= {c.field.name: samples[start:end] for c, samples in self._ragged}
-            found.append(arrays)
+            found.append({column.field.name: room[start:end] for column, room in self._rooms})
         return found
+
+
+def _room(field: Field, pool: Pool, n: int) -> Any:
+    """Where samples go: a buffer, or a list to append to."""
+    return [] if field.is_ragged else pool.lease((n, *field.shape), field.dtype)

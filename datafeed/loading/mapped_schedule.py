@@ -4,18 +4,17 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from datafeed.cache.mapped import MappedParts
 from datafeed.feed.manifest import Manifest
 from datafeed.loading.layout import I64Array
-from datafeed.loading.order import Order
 from datafeed.loading.schedule import Plan, Step, Stretch, Take, stretches
 from datafeed.loading.slots import Load
+from datafeed.loading.steps import Steps
 
 __all__ = ["planned_mapped"]
 
 
 def planned_mapped(
-    order: Order,
+    order: Steps,
     rank: int,
     world_size: int,
     epoch: int,
@@ -23,7 +22,6 @@ def planned_mapped(
     max_samples: int,
     *,
     manifest: Manifest,
-    parts: MappedParts,
     n_ahead: int,
 ) -> Iterator[Plan]:
     """Give the steps, with loads that bring each chunk into memory once an epoch.
@@ -31,17 +29,16 @@ def planned_mapped(
     Args:
         order, rank, world_size, epoch, step, max_samples: As for ``unplanned``.
         manifest: Finds the chunks of samples.
-        parts: Opened as they are needed.
         n_ahead: Chunks to bring before they are needed, at most.
     """
-    planner = _Planner(manifest, parts, n_ahead)
+    planner = _Planner(manifest, n_ahead)
     for stretch in stretches(order, rank, world_size, epoch, step, max_samples):
         yield planner.plan(stretch)
 
 
 class _Planner:
-    def __init__(self, manifest: Manifest, parts: MappedParts, n_ahead: int) -> None:
-        self._manifest, self._parts, self._n_ahead = manifest, parts, n_ahead
+    def __init__(self, manifest: Manifest, n_ahead: int) -> None:
+        self._manifest = manifest
         self._is_asked = np.zeros(manifest.n_chunks, np.bool_)
         self._epoch = -1
         self._n_takes = self._n_loads = 0
@@ -52,9 +49,8 @@ class _Planner:
         if stretch.epoch != self._epoch:
             self._is_asked[:] = False
             self._epoch = stretch.epoch
-        chunks, rows = self._manifest.locate(stretch.positions)
-        self._parts.open(chunks)
-        ends = stretch.starts[1:]
+        chunks, rows = self._manifest.locate(stretch.share.positions)
+        ends = stretch.share.starts[1:]
         fresh, firsts = self._fresh(chunks)
         needs = self._n_loads + np.searchsorted(firsts, ends)
         loads = self._loads(fresh, self._n_takes + np.searchsorted(ends, firsts, side="right"))
@@ -82,7 +78,7 @@ class _Planner:
     def _steps(
         self, stretch: Stretch, chunks: I64Array, rows: I64Array, needs: I64Array
     ) -> list[Step]:
-        starts = stretch.starts.tolist()
+        starts = stretch.share.starts.tolist()
         steps = list(stretch.steps())
         for i, (step, need) in enumerate(zip(steps, needs.tolist(), strict=True)):
             part = slice(starts[i], starts[i + 1])
