@@ -34,8 +34,8 @@ class Column:
             dtype=piece.dtype,
         )
         self._pending = memoryview(bytearray(self._per_chunk * self._row_bytes))
-        self._n_pending = 0
-        self._n_written = 0
+        self._n_pending = self._n_written = 0
+        self._places: list[int] = []
         self.n_rows = 0
 
     def append(self, array: Array) -> tuple[int, int]:
@@ -76,15 +76,20 @@ class Column:
             self._n_pending = 0
         self._dataset.id.set_extent((self.n_rows, *self._shape))
         self._dataset.flush()
+        self._places = [0] * -(-self.n_rows // self._per_chunk)
+        if self._row_bytes:  # asking for one chunk after another would take quadratic time
+            self._dataset.id.chunk_iter(self._note_place)
+
+    def _note_place(self, stored: Any) -> None:
+        self._places[stored.chunk_offset[0] // self._per_chunk] = stored.byte_offset
 
     def extents(self, start: int, stop: int) -> list[tuple[int, int]]:
-        """Byte ranges of the file that hold rows ``start`` to ``stop``."""
+        """Byte ranges of the file that hold rows ``start`` to ``stop``; after ``finish``."""
         found: list[tuple[int, int]] = []
         while start < stop and self._row_bytes:
             head = start % self._per_chunk
             n_bytes = min(stop - start, self._per_chunk - head) * self._row_bytes
-            stored = self._dataset.id.get_chunk_info_by_coord(self._corner(start - head))
-            offset = stored.byte_offset + head * self._row_bytes
+            offset = self._places[start // self._per_chunk] + head * self._row_bytes
             if found and sum(found[-1]) == offset:
                 found[-1] = (found[-1][0], found[-1][1] + n_bytes)
             else:

@@ -31,6 +31,7 @@ from datafeed.feed.held import HeldValues, hold
 from datafeed.feed.index import IndexPlace, OriginPlace, PartEntry
 from datafeed.feed.manifest import Manifest
 from datafeed.feed.schema import Array, Field, Schema
+from datafeed.feed.writeback import Writeback
 
 __all__ = ["PartWriter", "hdf5_version", "write_virtual"]
 
@@ -63,6 +64,7 @@ class PartWriter:
             alignment_threshold=_ALIGNED_FROM_BYTES,
             alignment_interval=_ALIGNMENT,
         )
+        self._writeback = Writeback(path)
         self._pieces = pieces_of(schema)
         self._columns = [Column(self._file, piece, samples_per_chunk) for piece in self._pieces]
         self._held = [hold(field, samples_per_chunk) for field in schema]
@@ -132,6 +134,7 @@ class PartWriter:
         self._rows.append(
             [column.append(array) for column, array in zip(self._columns, arrays, strict=True)]
         )
+        self._writeback.go_on()
 
     def close(self) -> PartEntry:
         """Write what is left, then origins and index, and close the file.
@@ -157,6 +160,7 @@ class PartWriter:
             ],
         )
         self._file.close()
+        self._writeback.close()
         return entry
 
     def _write_origin(self) -> OriginPlace:
@@ -189,6 +193,7 @@ class PartWriter:
 
     def abandon(self) -> None:
         """Close and delete the file; on a full disk libhdf5 cannot close it in order."""
+        self._writeback.close()
         with suppress(OSError, RuntimeError):
             self._file.close()
         self._path.unlink(missing_ok=True)

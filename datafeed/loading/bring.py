@@ -77,13 +77,15 @@ class Bringer:
         before = n_blocks_read()
         for _, load in loads:
             self._parts.will_need(load.chunk)
-        for load in loads:
-            self._parts.bring(load[1].chunk, self._counters)
-            self._hand_on([load], handover)
+        for number, load in loads:
+            is_new = not self._parts.is_checked(load.chunk)
+            with self._counts.activity.doing("source"):
+                self._parts.bring(load.chunk, self._counters)
+            self._counts.add(fetched=is_new)
+            self._hand_on([(number, load)], handover)
         self._coldness.note(before, len(loads))
 
     def _hand_on(self, loads: list[tuple[int, Load]], handover: Handover) -> None:
         n_bytes = sum(self._parts.n_bytes(load.chunk) for _, load in loads)
         self._counters.add(hits=len(loads), bytes=n_bytes)
-        self._counts.add(fetched=len(loads))
         handover.loaded([number for number, _ in loads])

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any, Protocol, runtime_checkable
 
 from datafeed.feed.schema import Array, Field
+from datafeed.loading.activity import Activity
 from datafeed.loading.arena import Ragged
 from datafeed.loading.bring import Coldness, n_blocks_read
 from datafeed.loading.depth import Depth
@@ -44,6 +45,7 @@ class Gatherer:
         columns: The fields wanted.
         depth: Tells how many batches share a buffer, and how many buffers are kept.
         is_pinned: Take page-locked buffers.
+        activity: Where the time that it takes is noted.
         coldness: Told of what had to be read from disks meanwhile, where chunks are mapped.
     """
 
@@ -52,9 +54,10 @@ class Gatherer:
         columns: Sequence[FixedSamples | RaggedSamples],
         depth: Depth,
         is_pinned: bool,
+        activity: Activity,
         coldness: Coldness | None = None,
     ) -> None:
-        self._coldness = coldness
+        self._activity, self._coldness = activity, coldness
         n_kept = 2 + -(-depth.batches // depth.group)
         self._columns: list[tuple[FixedSamples | RaggedSamples, Pool]] = [
             (column, Pool(n_kept, is_pinned, depth.group_samples * column.field.row_bytes))
@@ -68,7 +71,7 @@ class Gatherer:
             steps: Several only if all their chunks are there already.
             handover: Tells which are there.
         """
-        group = _Group(steps, self._columns)
+        group = _Group(steps, self._columns, self._activity)
         takes = [take for step in steps for take in step.takes]
         # A batch of more chunks than there are slots comes in pieces, so it never is in a group.
         for some in [takes] if len(steps) > 1 else [[take] for take in takes]:
@@ -92,8 +95,12 @@ class _Group:
     """Batches that share their buffers."""
 
     def __init__(
-        self, steps: Sequence[Step], columns: Sequence[tuple[FixedSamples | RaggedSamples, Pool]]
+        self,
+        steps: Sequence[Step],
+        columns: Sequence[tuple[FixedSamples | RaggedSamples, Pool]],
+        activity: Activity,
     ) -> None:
+        self._activity = activity
         self._sizes = [len(step.positions) for step in steps]
         n = sum(self._sizes)
         self._rooms: list[tuple[FixedSamples | RaggedSamples, Any]] = [
@@ -105,10 +112,12 @@ class _Group:
         """Copy the next samples of all fields."""
         end = self._n_filled + len(take.rows)
         for column, room in self._rooms:
-            if isinstance(column, RaggedSamples):
-                room += column.samples(take)
-            else:
-                column.fill(take, room[self._n_filled : end])
+            is_text = column.field.kind in ("str", "bytes")
+            with self._activity.doing("decode" if is_text else "gather"):
+                if isinstance(column, RaggedSamples):
+                    room += column.samples(take)
+                else:
+                    column.fill(take, room[self._n_filled : end])
         self._n_filled = end
 
     def batches(self) -> list[Arrays]:

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from datafeed.errors import ConfigError, StallError
-from datafeed.feed.feed import Feed
+from datafeed.feed.readable import Readable
 from datafeed.loading.batch import check_dtypes, map_tensors
 from datafeed.loading.device import CudaCopies
 from datafeed.loading.handover import Handover
@@ -37,7 +37,7 @@ class Reader:
     """
 
     def __init__(
-        self, feed: Feed, order: Steps, rank: int, world_size: int, options: LoaderOptions
+        self, feed: Readable, order: Steps, rank: int, world_size: int, options: LoaderOptions
     ) -> None:
         self._feed, self._order, self._options = feed, order, options
         if options.with_index and "index" in feed.fields:
@@ -57,7 +57,8 @@ class Reader:
             options.sample_transform,
             options.batch_transform,
             options.n_threads,
-            self._place,
+            self._place if self._is_pinned or self._copies else None,
+            self.counts.activity,
         )
         self._wanted = Wanted(
             feed,
@@ -116,18 +117,13 @@ class Reader:
             StallError: nothing moved for ``timeout_s`` and a half.
             ConfigError: the loader was closed, or began another iteration.
         """
-        began_s = time.monotonic()
+        began_s, is_ready = time.perf_counter(), pipeline.handover.is_ready
         # A tier gets the time that the user gave; it must be able to use it up and say so.
         ready = pipeline.handover.get(1.5 * self._options.timeout_s)
         batch = self._finished(ready.batch.result, ready.step.step)
         epoch, step = ready.step.epoch, ready.step.step + 1
         self._next = (epoch, step) if step < self._order.steps else (epoch + 1, 0)
-        self.counts.add(
-            batches=1,
-            samples=len(ready.step.positions),
-            bytes=ready.n_bytes,
-            wait_s=time.monotonic() - began_s,
-        )
+        self.counts.handed_out(len(ready.step.positions), ready.n_bytes, began_s, is_ready)
         return batch
 
     def _finished(self, result: Any, step: int) -> Any:
@@ -155,6 +151,8 @@ class Reader:
         """End everything; twice is fine."""
         self._is_closed = True
         self.stop()
+        if self.counts.activity.trace is not None:
+            self.counts.activity.trace.close()
         self._transforms.close()
         self._residence.close()
 

@@ -13,7 +13,7 @@ from datafeed.cache.mapped import MappedParts
 from datafeed.cache.stack import TierStack
 from datafeed.cache.tier import Counters
 from datafeed.feed.chunk import pieces_of
-from datafeed.feed.feed import Feed
+from datafeed.feed.readable import Readable
 from datafeed.loading.arena import Arena
 from datafeed.loading.bring import Bringer, Coldness
 from datafeed.loading.depth import Depth
@@ -44,7 +44,7 @@ _AHEAD_BYTES = 64 << 20
 class Wanted:
     """What batches are asked for."""
 
-    feed: Feed
+    feed: Readable
     order: Steps
     rank: int
     world_size: int
@@ -101,7 +101,7 @@ def choose_residence(wanted: Wanted, counts: LoaderCounts) -> Residence:
         return _Mapped(wanted, parts, counts)
     n_slots = Arena.n_slots_in(wanted.feed.manifest, wanted.memory_bytes)
     if wanted.order.shuffle == "global" and n_slots < wanted.order.n_chunks:
-        return _OneByOne(wanted)
+        return _OneByOne(wanted, counts)
     return _Fetched(wanted, counts)
 
 
@@ -120,7 +120,9 @@ class _Mapped:
         self._n_ahead = max(1, min(_AHEAD_BYTES, wanted.memory_bytes) // chunk_bytes)
         by_name = {column.field.name: column for column in _mapped_columns(parts, wanted.feed)}
         columns = [by_name[name] for name in wanted.names]
-        self.source: Source = Gatherer(columns, wanted.depth, wanted.is_pinned, coldness)
+        self.source: Source = Gatherer(
+            columns, wanted.depth, wanted.is_pinned, counts.activity, coldness
+        )
 
     def plans(self, epoch: int, step: int) -> Iterator[Plan]:
         wanted = self._wanted
@@ -148,7 +150,7 @@ class _Mapped:
         self.source.close()
 
 
-def _mapped_columns(parts: MappedParts, feed: Feed) -> Iterator[FixedSamples | RaggedSamples]:
+def _mapped_columns(parts: MappedParts, feed: Readable) -> Iterator[FixedSamples | RaggedSamples]:
     schema = feed.manifest.schema
     for i, piece in enumerate(pieces_of(schema)):
         if piece.role == "rows":
@@ -168,13 +170,16 @@ class _Fetched:
         check_room(wanted.order, wanted.world_size, self._arena.n_slots, self._arena.slot_bytes)
         self.max_samples = max(1, min(_MAX_PLANNED, self._arena.n_slots * self._arena.n_rows))
         self._stack: TierStack = wanted.feed.open_stack()
+        self._stack.watch = counts.activity.fetched
 
     def renew(self) -> None:
         wanted = self._wanted
         self._arena = Arena(wanted.feed.manifest, wanted.memory_bytes)
         by_name = {column.field.name: column for column in self._arena.columns}
         columns = [by_name[name] for name in wanted.names if name in by_name]
-        self.source: Source = Gatherer(columns, wanted.depth, wanted.is_pinned)
+        self.source: Source = Gatherer(
+            columns, wanted.depth, wanted.is_pinned, self._counts.activity
+        )
 
     def plans(self, epoch: int, step: int) -> Iterator[Plan]:
         wanted = self._wanted
@@ -212,11 +217,11 @@ class _OneByOne:
     n_threads = 0
     max_samples = _MAX_STRETCH
 
-    def __init__(self, wanted: Wanted) -> None:
+    def __init__(self, wanted: Wanted, counts: LoaderCounts) -> None:
         self._wanted = wanted
         schema, n_kept = wanted.feed.manifest.schema, wanted.depth.batches + 2
         self.source: Source = SampleSource(
-            wanted.feed, schema, wanted.names, n_kept, wanted.is_pinned
+            wanted.feed, schema, wanted.names, n_kept, wanted.is_pinned, counts.activity
         )
 
     def plans(self, epoch: int, step: int) -> Iterator[Plan]:

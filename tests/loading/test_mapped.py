@@ -115,6 +115,6 @@ def test_chunks_are_brought_every_epoch_and_checked_once(tmp_path: Path) -> None
                 parts = feed.mapped()
                 assert parts is not None
                 assert all(parts.is_checked(chunk) for chunk in range(n_chunks))
-            assert stats["fetched"] >= n_epochs * n_chunks  # threads run ahead
-            assert stats["tiers"]["parts"]["hits"] == stats["fetched"]
+            assert stats["fetched"] == (n_chunks if n_epochs == 1 else 0)
+            assert stats["tiers"]["parts"]["hits"] >= n_epochs * n_chunks  # threads run ahead
             assert (stats["slots"], stats["resident"]) == (0, 0)
