@@ -45,7 +45,7 @@ class MemcachedTier:
         self.counters = Counters()
         self._pool = ServerPool(servers, idle_s=idle_s, connect_timeout_s=connect_timeout_s)
         self._pool.refuse_eviction(allow=allow_eviction, need_all=False)
-        self._store = BlockStore(self._pool, manifest.feed_id)
+        self._store = BlockStore(self._pool, manifest)
 
     def fetch(
         self, requests: Sequence[ChunkRequest], timeout_s: float
