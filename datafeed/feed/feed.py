@@ -3,7 +3,7 @@
 import operator
 import os
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from threading import Lock
@@ -18,10 +18,12 @@ from datafeed.cache.stack import TierStack
 from datafeed.cache.tier import ChunkRequest
 from datafeed.cache.windows import Windows
 from datafeed.errors import ConfigError
+from datafeed.feed.choosing import Choice, Test, choose, split
 from datafeed.feed.chunk import pieces_of, unpack
 from datafeed.feed.index import PartIndex
 from datafeed.feed.manifest import FEED_FILE, Manifest
 from datafeed.feed.schema import Array, Field
+from datafeed.feed.selection import Selection
 from datafeed.sources import Source, join, open_source, scheme
 from datafeed.sources.base import OwnedByProcess
 
@@ -183,6 +185,10 @@ class Feed(OwnedByProcess):
             found = self._indexes[part] = PartIndex(entry, bytes(chunks), bytes(extents))
         return found
 
+    def part_url(self, part: int) -> str:
+        """Where a part lies."""
+        return join(self.url, self.manifest.parts[part].file)
+
     def piece_lengths(self, chunk: int) -> list[int]:
         """Bytes of each piece of a chunk, in payload order."""
         part, number = self.manifest.chunk_place(chunk)
@@ -253,6 +259,45 @@ class Feed(OwnedByProcess):
         view = Feed(self.url, self.servers, *self._arguments, tuple_fields=names)
         view._windows, view._is_view = self._windows, True
         return view
+
+    def select(
+        self,
+        choice: Choice | None = None,
+        *,
+        where: Mapping[str, Test] | None = None,
+        keys: Sequence[str] | None = None,
+    ) -> Selection:
+        """Choose samples; those that meet all that is given stand in feed order.
+
+        Args:
+            choice: Feed positions, or a mask with a bool for each sample.
+            where: Field name to a function that gets many values (an array, first axis the
+                sample; a list for a ragged field) and gives a bool for each. Reads the whole feed
+                once; keep ``positions`` of the selection to choose the same again at once.
+            keys: Keys of samples in their shards.
+
+        Raises:
+            ConfigError: there is no such position, key or field, or a position comes twice.
+        """
+        return Selection(self, choose(self, choice, where, keys))
+
+    def split(self, by: str = "name", **shares: float) -> dict[str, Selection]:
+        """Split by hash: ``feed.split(train=0.9, validation=0.1)``.
+
+        A sample's side depends on its name and the shares alone, so it stays when the feed grows,
+        and when it is staged anew in other parts or another order.
+
+        Args:
+            by: What is hashed: ``name``, the file name of the shard and the key in it; ``key``
+                alone, where keys differ between shards and shards may be cut anew; or a field,
+                so that all samples with one value (a patient, a video) stay on one side.
+            **shares: Name of each side to its share of the samples, together at most 1.
+
+        Raises:
+            ConfigError: shares are not above 0 or come to more than 1; there is no such field.
+        """
+        found = split(self, by, shares)
+        return {name: Selection(self, positions) for name, positions in found.items()}
 
     def _check_names(self, names: Sequence[str]) -> None:
         unknown = [name for name in names if name not in self.fields]

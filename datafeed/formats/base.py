@@ -2,13 +2,14 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Protocol
 
 from datafeed.errors import FormatError
 from datafeed.feed.schema import Sample
 from datafeed.sources.base import Source
 
-__all__ = ["Format", "Found", "Span", "even_cuts", "good_samples", "head_of"]
+__all__ = ["Format", "Found", "Span", "cuts_at", "even_cuts", "good_samples", "head_of"]
 
 Found = tuple[str, Sample | FormatError]
 """A key, and its sample; or why there is none."""
@@ -35,6 +36,9 @@ class Format(Protocol):
     """As ``--format`` takes it."""
     can_be_compressed: bool = False
     """Whether shards may be compressed as a whole: by gzip, bzip2, xz or zstd."""
+
+    packages: tuple[str, ...] = ()
+    """Distributions it needs beside those of staging itself; shipped to remote tasks."""
 
     def matches(self, url: str, head: bytes) -> bool:
         """Whether a shard is of this format, by its first 1,024 bytes (not by name alone).
@@ -107,6 +111,17 @@ def even_cuts(size: int, target_bytes: int) -> list[int]:
     """Cut a size into pieces of about equal bytes, the fewest that are at most the target."""
     n = max(1, -(-size // max(1, target_bytes)))
     return [size * i // n for i in range(1, n)]
+
+
+def cuts_at(starts: Sequence[int], size: int, target_bytes: int) -> list[int]:
+    """Cut at some of the places where units begin, so that pieces are of about the target."""
+    found: list[int] = []
+    last = 0
+    for start, stop in pairwise([*sorted(starts), size]):
+        if start > last and stop - last > target_bytes:
+            found.append(start)
+            last = start
+    return found
 
 
 def good_samples(samples: Iterator[Found], limit: int) -> Iterator[tuple[str, Sample]]:

@@ -14,10 +14,10 @@ from datafeed.errors import ConfigError, FormatError
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
-__all__ = ["decompressed", "is_compressed", "reading", "zstd_decompressor"]
+__all__ = ["decompressed", "is_compressed", "reading", "zlib_file", "zstd_decompressor"]
 
-_ZSTD_PIECE_BYTES = 8 << 10
-"""Fed to zstd at a time; what it gives, at most 32,000 times as much, is held in memory."""
+_PIECE_BYTES = 8 << 10
+"""Fed to zstd or zlib at a time; what it gives, at most 32,000 times as much, is in memory."""
 
 
 def zstd_decompressor() -> Any:
@@ -33,11 +33,17 @@ def zstd_decompressor() -> Any:
     return zstandard.ZstdDecompressor().decompressobj()
 
 
-class _ZstdFile(io.RawIOBase):
-    """The plain bytes of zstd frames; unlike zstandard's own reader, it sees where one is cut."""
+class _FramesFile(io.RawIOBase):
+    """The plain bytes of frames; unlike zstandard's own reader, it sees where one is cut.
 
-    def __init__(self, file: BinaryIO) -> None:
-        self._file, self._frame = file, zstd_decompressor()
+    Args:
+        file: The compressed bytes.
+        decompressor: Makes an object as ``zlib.decompressobj`` does, for one frame.
+    """
+
+    def __init__(self, file: BinaryIO, decompressor: Callable[[], Any]) -> None:
+        self._file, self._decompressor = file, decompressor
+        self._frame = decompressor()
         self._plain = b""
         self._position = 0
 
@@ -54,7 +60,7 @@ class _ZstdFile(io.RawIOBase):
         """Go on to a later place."""
         target = offset + (self._position if whence == io.SEEK_CUR else 0)
         if target < self._position or whence == io.SEEK_END:
-            raise io.UnsupportedOperation("zstd is read forwards")
+            raise io.UnsupportedOperation("compressed files are read forwards")
         while self._position < target and self.read(min(target - self._position, 1 << 20)):
             pass
         return self._position
@@ -71,25 +77,34 @@ class _ZstdFile(io.RawIOBase):
     def _decompress(self) -> bool:
         """Decompress some more; tells whether there is any."""
         data = self._frame.unused_data if self._frame.eof else b""
-        data = data or self._file.read(_ZSTD_PIECE_BYTES)
+        data = data or self._file.read(_PIECE_BYTES)
         if not data:
             if not self._frame.eof:
-                raise EOFError("inside of a zstd frame")
+                raise EOFError("inside of a compressed frame")
             return False
         if self._frame.eof:
-            self._frame = zstd_decompressor()
+            self._frame = self._decompressor()
         try:
             self._plain = self._frame.decompress(data)
-        except Exception as error:  # zstandard.ZstdError, a class known when it is installed
+        except Exception as error:  # zstandard.ZstdError, a class known where it is installed
             raise OSError(str(error)) from error
         return True
+
+
+def _buffered(file: BinaryIO, decompressor: Callable[[], Any]) -> BinaryIO:
+    return io.BufferedReader(_FramesFile(file, decompressor), 1 << 17)
+
+
+def zlib_file(file: BinaryIO) -> BinaryIO:
+    """Give a file of the plain bytes of a zlib stream, which has no magic of its own."""
+    return _buffered(file, zlib.decompressobj)
 
 
 _OPENERS: dict[bytes, Callable[[BinaryIO], object]] = {
     b"\x1f\x8b": lambda file: gzip.GzipFile(fileobj=file),
     b"BZh": bz2.BZ2File,
     b"\xfd7zXZ\x00": lzma.LZMAFile,
-    b"\x28\xb5\x2f\xfd": lambda file: io.BufferedReader(_ZstdFile(file), 1 << 17),
+    b"\x28\xb5\x2f\xfd": lambda file: _buffered(file, zstd_decompressor),
 }
 
 
@@ -109,12 +124,12 @@ def decompressed(file: BinaryIO) -> BinaryIO:
 
 
 @contextmanager
-def reading(url: str, also: type[Exception] = OSError) -> Iterator[None]:
+def reading(url: str, also: tuple[type[Exception], ...] = ()) -> Iterator[None]:
     """Turn what damaged shards raise into FormatError; sources raise SourceError themselves.
 
     Args:
         url: The shard.
-        also: Error of the format's own library.
+        also: Errors of the format's own library.
     """
     try:
         yield
@@ -122,6 +137,12 @@ def reading(url: str, also: type[Exception] = OSError) -> Iterator[None]:
         raise FormatError(f"{url}: ends early; it was cut off, write or copy it again") from error
     except UnicodeDecodeError as error:
         raise FormatError(f"{url}: a name in it is not UTF-8; rename it") from error
-    except (OSError, lzma.LZMAError, zlib.error, also) as error:
-        cause = " ".join(str(error).split())
-        raise FormatError(f"{url}: is damaged ({cause}); write or copy it again") from error
+    except (OSError, lzma.LZMAError, zlib.error) as error:
+        raise _damaged(url, error) from error
+    except also as error:
+        raise _damaged(url, error) from error
+
+
+def _damaged(url: str, error: Exception) -> FormatError:
+    cause = " ".join(str(error).split())
+    return FormatError(f"{url}: is damaged ({cause}); write or copy it again")

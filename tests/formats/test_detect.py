@@ -55,7 +55,7 @@ def test_name_decides_where_the_head_tells_nothing(tmp_path: Path) -> None:
     "data", [b"text", b"\x89PNG" + bytes(2000), gzip.compress(b"text"), b"BZhx"]
 )
 def test_unknown_content_lists_the_choices(tmp_path: Path, data: bytes) -> None:
-    with pytest.raises(FormatError, match=r"is of no known format; .* --format tar\|idx"):
+    with pytest.raises(FormatError, match=r"is of no known format; .* --format tar\|parquet"):
         _detect(tmp_path, data, "shard.tar")
 
 
@@ -66,7 +66,7 @@ def test_empty_file(tmp_path: Path) -> None:
 
 def test_get() -> None:
     assert all(get(name) is form and form.name == name for name, form in FORMATS.items())
-    with pytest.raises(ConfigError, match="--format zip: unknown; choose one of tar, idx"):
+    with pytest.raises(ConfigError, match="--format zip: unknown; choose one of tar, parquet"):
         get("zip")
 
 
