@@ -16,9 +16,10 @@ from datafeed.cache.tier import ChunkRequest
 from datafeed.errors import CacheError
 from datafeed.feed.block import PAYLOAD_BYTES, TRAILER_BYTES, Blocks
 from datafeed.feed.chunk import crc_of
+from datafeed.feed.manifest import Manifest
 from datafeed.feed.placement import Placement
 
-__all__ = ["CORRUPT_CURE", "Block", "BlockStore"]
+__all__ = ["CORRUPT_CURE", "Block", "BlockStore", "placement_of"]
 
 CORRUPT_CURE = "it is read from the part instead; run 'datafeed warm --replace'"
 
@@ -56,18 +57,24 @@ class Block:
         self.outcome, self.error = outcome, error
 
 
+def placement_of(servers: Sequence[str], manifest: Manifest) -> Placement:
+    """Place the blocks of a feed on servers."""
+    blocks_per_chunk = Blocks.count(sum(manifest.max_piece_bytes))
+    return Placement(servers, manifest.feed_id, blocks_per_chunk)
+
+
 class BlockStore:
     """Reads and writes the blocks of one feed.
 
     Args:
         pool: The servers; several stores may share it.
-        feed_id: From ``feed.json``.
+        manifest: Of the feed.
     """
 
-    def __init__(self, pool: ServerPool, feed_id: str) -> None:
+    def __init__(self, pool: ServerPool, manifest: Manifest) -> None:
         self._pool = pool
-        self._blocks = Blocks(feed_id)
-        self._placement = Placement(pool.names, feed_id)
+        self._blocks = Blocks(manifest.feed_id)
+        self._placement = placement_of(pool.names, manifest)
 
     def cut(self, requests: Sequence[ChunkRequest]) -> list[Block]:
         """List the blocks of chunks, in order, and find their servers."""

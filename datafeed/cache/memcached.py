@@ -61,7 +61,7 @@ class MemcachedTier:
             servers, idle_s=idle_s, connect_timeout_s=connect_timeout_s, access=access
         )
         self._pool.refuse_eviction(allow=allow_eviction, need_all=False)
-        self._store = BlockStore(self._pool, manifest.feed_id)
+        self._store = BlockStore(self._pool, manifest)
         self._refill = Refill(self._store, self.counters) if refill else None
         self._had_in = np.zeros(manifest.n_chunks, np.int32)  # chunk to era + 1, 0: never
 

@@ -95,9 +95,9 @@ def store(servers: list[str], feed: Feed, chunk: int, block: int, value: bytes |
     """Replace a block in the cache behind datafeed's back; None deletes it."""
     from pymemcache.client.base import Client
 
-    from datafeed.feed.placement import Placement
+    from datafeed.cache.blocks import placement_of
 
-    placement = Placement(servers, feed.manifest.feed_id)
+    placement = placement_of(servers, feed.manifest)
     server = servers[int(placement.servers([chunk], [block])[0])]
     with closing(Client(server, timeout=5)) as client:
         key = Blocks(feed.manifest.feed_id).key(chunk, block)
