@@ -215,7 +215,7 @@ def test_connections_are_kept_and_closed(feed: Feed, memcached_server: Start) ->
         for _ in range(5):
             fetch_all(tier, feed)
         after = int(pool.stats(0)["total_connections"])
-        assert after - before == 3  # one to look at the settings, one to fetch, one to see this
+        assert 3 <= after - before <= 6  # for the settings, for this, and up to 4 to fetch by
         tier.close()
         tier.close()
         [(_, error), *_] = tier.fetch(requests_of(feed), 10)
