@@ -230,8 +230,7 @@ def _prepare(plan: Plan, folder: Folder) -> list[int]:
     _end_earlier(folder)
     done = folder.done()
     kept = set(_sound_parts(plan, folder, done))
-    ours = {plan.split_digest(i) for i in range(len(plan.splits))}
-    if done and begun and not any(record.digest in ours for record in done.values()):
+    if done and begun and not _shares_parts(plan, done):
         found = differences(plan.content(), begun[0].content())
         raise StagingError(
             f"{folder.url}: holds {len(done)} parts of another unfinished run "
@@ -242,6 +241,11 @@ def _prepare(plan: Plan, folder: Folder) -> list[int]:
     folder.make()
     folder.write_plan(plan)
     return [i for i in range(len(plan.splits)) if plan.part_name(i) not in kept]
+
+
+def _shares_parts(plan: Plan, done: Mapping[str, Record]) -> bool:
+    ours = {plan.split_digest(i) for i in range(len(plan.splits))}
+    return any(record.digest in ours for record in done.values())
 
 
 def _end_earlier(folder: Folder) -> None:
@@ -255,6 +259,8 @@ def _end_earlier(folder: Folder) -> None:
 
 def _sound_parts(plan: Plan, folder: Folder, done: Mapping[str, Record]) -> dict[str, Record]:
     """Parts that are committed, made as this plan makes them, and there in full."""
+    if not done:
+        return {}
     sizes = folder.part_sizes()
     wanted = {plan.part_name(i): plan.split_digest(i) for i in range(len(plan.splits))}
     return {
