@@ -35,7 +35,7 @@ def _replace_alike(url: str) -> None:
     with closing(open_source(url)) as source:
         before, data = source.stat(url), bytearray(source.read(url))
         data[3 << 20] ^= 1
-        source.write(url, data)
+        source.write(url, bytes(data))
         _set_time(source, url, before.mtime_ms)
         now = source.stat(url)
         assert (now.size, now.mtime_ms) == (before.size, before.mtime_ms)
