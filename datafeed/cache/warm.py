@@ -26,7 +26,7 @@ from datafeed.cache.stack import TierStack
 from datafeed.cache.tier import ChunkRequest
 from datafeed.errors import CacheError, ConfigError
 
-__all__ = ["WarmResult", "warm"]
+__all__ = ["WarmResult", "check_servers", "warm"]
 
 _log = logging.getLogger("datafeed.cache")
 
@@ -92,6 +92,19 @@ def warm(
         return _Warming(feed, pool, TierStack([parts]), work, replace).run(dry_run)
     finally:
         parts.close()
+        pool.close()
+
+
+def check_servers(servers: str | Sequence[str], *, allow_eviction: bool = False) -> None:
+    """See that all servers answer and that none of them evicts.
+
+    Raises:
+        CacheError: one is down, hangs, or may evict.
+    """
+    pool = ServerPool(servers)
+    try:
+        pool.refuse_eviction(allow=allow_eviction, need_all=True)
+    finally:
         pool.close()
 
 

@@ -310,12 +310,17 @@ def test_evictions_are_counted(
 def test_the_command(feed: Feed, memcached_server: Start) -> None:
     servers = ",".join(memcached_server().address for _ in range(2))
     run = CliRunner().invoke
+    result = run(group, ["warm", feed.url, "--cache", servers, "--dry-run", "--json"])
+    planned = json.loads(result.stdout)
+    assert (planned["stored"], planned["needed_bytes"]) == (20, 20 << 19)
     result = run(group, ["warm", feed.url, "--cache", servers, "--workers", "1", "--json"])
     assert result.exit_code == 0, result.output
     counted = json.loads(result.stdout)
     assert (counted["blocks"], counted["stored"], counted["did_not_fit"]) == (20, 20, 0)
     result = run(group, ["warm", feed.url, "--cache", servers])
     assert "already there: 20" in result.stdout
+    result = run(group, ["verify", feed.url, "--cache", servers, "--workers", "3", "--json"])
+    assert json.loads(result.stdout)["cache"]["present"] == 20
     result = run(group, ["warm", feed.url, "--cache", "nowhere"])
     assert result.exit_code == 2
     assert "host:port" in result.stderr
