@@ -100,6 +100,8 @@ def stage(
     if workers is not None and workers < 1:
         raise ConfigError(f"--workers {workers}: give 1 or more")
     servers = parse_servers(warm) if warm else None
+    if servers:
+        _check_servers(servers, allow_eviction)
     runner = make_engine(engine, engine_options)
     plan = plan_of(sources, to, format, transform, samples_per_chunk, hdfs_client, max_bad_samples)
     with closing(open_source(plan.to, hdfs_client, timeout_s=TIMEOUT_S)) as source:
@@ -125,6 +127,13 @@ def stage(
         bad_samples=_n_bad(manifest),
         warm=_warm(plan, servers, allow_eviction, progress) if servers else None,
     )
+
+
+def _check_servers(servers: Sequence[str], allow_eviction: bool) -> None:
+    """Find a dead server before hours of staging, not after."""
+    from datafeed.cache.warm import check_servers
+
+    check_servers(servers, allow_eviction=allow_eviction)
 
 
 def _warm(

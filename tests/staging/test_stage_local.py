@@ -338,6 +338,7 @@ def test_servers_that_may_evict_are_refused(
     assert done.returncode == 1
     assert server in done.stderr
     assert "-M" in done.stderr
+    assert not (tmp_path / "feed").exists()  # found before anything was staged
     assert datafeed(*arguments, "--allow-eviction").returncode == 0
 
 
