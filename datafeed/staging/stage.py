@@ -101,6 +101,8 @@ def stage(
     if workers is not None and workers < 1:
         raise ConfigError(f"--workers {workers}: give 1 or more")
     servers = parse_servers(warm) if warm else None
+    if servers:
+        _check_servers(servers, allow_eviction)
     runner = make_engine(engine, engine_options)
 
     started_s = time.monotonic()
@@ -143,6 +145,13 @@ def _staged(
         facts=dict(manifest.made["facts"]),
         bad_samples=_n_bad(manifest),
     )
+
+
+def _check_servers(servers: Sequence[str], allow_eviction: bool) -> None:
+    """Find a dead server before hours of staging, not after."""
+    from datafeed.cache.warm import check_servers
+
+    check_servers(servers, allow_eviction=allow_eviction)
 
 
 def _warm(
@@ -248,8 +257,7 @@ def _prepare(plan: Plan, folder: Folder) -> list[int]:
     _end_earlier(folder)
     done = folder.done()
     kept = set(_sound_parts(plan, folder, done))
-    ours = {plan.split_digest(i) for i in range(len(plan.splits))}
-    if done and begun and not any(record.digest in ours for record in done.values()):
+    if done and begun and not _shares_parts(plan, done):
         found = differences(plan.content(), begun[0].content())
         raise StagingError(
             f"{folder.url}: holds {len(done)} parts of another unfinished run "
@@ -260,6 +268,11 @@ def _prepare(plan: Plan, folder: Folder) -> list[int]:
     folder.make()
     folder.write_plan(plan)
     return [i for i in range(len(plan.splits)) if plan.part_name(i) not in kept]
+
+
+def _shares_parts(plan: Plan, done: Mapping[str, Record]) -> bool:
+    ours = {plan.split_digest(i) for i in range(len(plan.splits))}
+    return any(record.digest in ours for record in done.values())
 
 
 def _end_earlier(folder: Folder) -> None:
@@ -276,6 +289,8 @@ def _end_earlier(folder: Folder) -> None:
 
 def _sound_parts(plan: Plan, folder: Folder, done: Mapping[str, Record]) -> dict[str, Record]:
     """Parts that are committed, made as this plan makes them, and there in full."""
+    if not done:
+        return {}
     sizes = folder.part_sizes()
     wanted = {plan.part_name(i): plan.split_digest(i) for i in range(len(plan.splits))}
     return {
