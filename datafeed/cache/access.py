@@ -56,8 +56,8 @@ class CacheAccess:
         user, colon, password = line.partition(b":")
         if not (user and colon and password) or b" " in line:
             raise ConfigError(
-                f"cache password file {self.password_file}: write user:password into its first line, "
-                "without spaces"
+                f"cache password file {self.password_file}: write user:password into its first "
+                "line, without spaces"
             )
         return user + b" " + password
 
