@@ -23,8 +23,28 @@ def no_thread_is_left() -> Iterator[None]:
     assert loader_threads() == []
 
 
+@pytest.fixture
+def fetched(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let chunks be fetched into the arena, as if the parts lay on another machine."""
+    monkeypatch.setattr(Feed, "mapped", lambda self: None)
+
+
 @pytest.fixture(scope="module")
-def feed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Feed]:
-    """The small feed; some tests have one of their own."""
+def written(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Feed]:
+    """The small feed."""
     with write_feed(tmp_path_factory.mktemp("feeds") / "a", PARTS, PER_CHUNK) as opened:
         yield opened
+
+
+@pytest.fixture(params=["mapped", "fetched"])
+def feed(written: Feed, request: pytest.FixtureRequest) -> Feed:
+    """The small feed, its chunks resident in one way and in the other."""
+    if request.param == "fetched":
+        request.getfixturevalue("fetched")
+    return written
+
+
+@pytest.fixture
+def fetched_feed(written: Feed, fetched: None) -> Feed:
+    """The small feed, its chunks fetched."""
+    return written

@@ -82,17 +82,17 @@ print(len(next(batches)["id"]))
     assert time.monotonic() - began_s < 60
 
 
-def test_close_wakes_a_user_who_waits(feed: Feed, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_close_wakes_a_user_who_waits(fetched_feed: Feed, monkeypatch: pytest.MonkeyPatch) -> None:
     asked, may_go_on = threading.Event(), threading.Event()
-    stack = feed.open_stack()
+    stack = fetched_feed.open_stack()
 
     def fetch(requests: Any, timeout_s: float) -> None:
         asked.set()
         may_go_on.wait(20)
 
     monkeypatch.setattr(stack, "fetch", fetch)
-    monkeypatch.setattr(feed, "open_stack", lambda: stack)
-    loader = loader_of(feed)
+    monkeypatch.setattr(fetched_feed, "open_stack", lambda: stack)
+    loader = loader_of(fetched_feed)
     errors: list[BaseException] = []
 
     def wait() -> None:

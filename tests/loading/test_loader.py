@@ -61,9 +61,9 @@ def test_batch_size_is_of_each_rank(feed: Feed) -> None:
         assert len(loader) == sum(PARTS)
 
 
-def test_global_shuffle_by_sample_equals_that_from_the_arena(feed: Feed) -> None:
+def test_global_shuffle_by_sample_equals_that_from_the_arena(fetched_feed: Feed) -> None:
     def epoch(memory_bytes: int) -> list[int]:
-        with loader_of(feed, shuffle="global", memory_bytes=memory_bytes) as loader:
+        with loader_of(fetched_feed, shuffle="global", memory_bytes=memory_bytes) as loader:
             batches = list(loader)
             for batch in batches:
                 check_batch(batch, batch["id"].numpy())

@@ -43,11 +43,11 @@ def test_batches_stay_valid_as_long_as_they_are_held(feed: Feed) -> None:
     ],
 )
 def test_little_memory_gives_the_same_batches(
-    feed: Feed, n_slots: int, options: dict[str, Any]
+    fetched_feed: Feed, n_slots: int, options: dict[str, Any]
 ) -> None:
     global_batch, shuffle = options.get("global_batch_size", BATCH), options.get("shuffle", True)
     order = Order(PARTS, PER_CHUNK, global_batch, streams=STREAMS, shuffle=shuffle)
-    with loader_of(feed, memory_bytes=n_slots * SLOT_BYTES, **options) as loader:
+    with loader_of(fetched_feed, memory_bytes=n_slots * SLOT_BYTES, **options) as loader:
         for epoch in range(2):
             for step, batch in enumerate(loader):
                 check_batch(batch, order.batch(epoch, step))
@@ -56,41 +56,41 @@ def test_little_memory_gives_the_same_batches(
     assert (stats["refetched"] > 0) == (options.get("shuffle") is not False)
 
 
-def test_too_little_memory_is_refused_with_the_needed_figure(feed: Feed) -> None:
+def test_too_little_memory_is_refused_with_the_needed_figure(fetched_feed: Feed) -> None:
     with pytest.raises(ConfigError, match=rf"memory_bytes=\d+.*{SLOT_BYTES} bytes"):
-        loader_of(feed, memory_bytes=SLOT_BYTES - 1)
+        loader_of(fetched_feed, memory_bytes=SLOT_BYTES - 1)
     with pytest.raises(ConfigError, match=rf"needs about \d+; give memory_bytes={20 * SLOT_BYTES}"):
-        loader_of(feed, memory_bytes=5 * SLOT_BYTES)
+        loader_of(fetched_feed, memory_bytes=5 * SLOT_BYTES)
 
 
-def test_a_tight_memory_is_told(feed: Feed, caplog: pytest.LogCaptureFixture) -> None:
-    loader_of(feed, memory_bytes=15 * SLOT_BYTES).close()
+def test_a_tight_memory_is_told(fetched_feed: Feed, caplog: pytest.LogCaptureFixture) -> None:
+    loader_of(fetched_feed, memory_bytes=15 * SLOT_BYTES).close()
     assert f"memory_bytes={20 * SLOT_BYTES}" in caplog.text
     caplog.clear()
-    loader_of(feed, memory_bytes=20 * SLOT_BYTES).close()
+    loader_of(fetched_feed, memory_bytes=20 * SLOT_BYTES).close()
     assert not caplog.text
 
 
-def test_chunks_stay_resident_between_epochs_and_iterations(feed: Feed) -> None:
-    with loader_of(feed) as loader:
+def test_chunks_stay_resident_between_epochs_and_iterations(fetched_feed: Feed) -> None:
+    with loader_of(fetched_feed) as loader:
         list(loader)
         for batch in loader:
             check_batch(batch, order_of().batch(1, 0))
             break
         loader.set_epoch(5)
         list(loader)
-        assert loader.stats()["fetched"] == feed.manifest.n_chunks
+        assert loader.stats()["fetched"] == fetched_feed.manifest.n_chunks
 
 
-def test_stats_count_what_was_handed_out(feed: Feed) -> None:
-    with loader_of(feed) as loader:
+def test_stats_count_what_was_handed_out(fetched_feed: Feed) -> None:
+    with loader_of(fetched_feed) as loader:
         batches = list(loader)
         stats = loader.stats()
     n = sum(PARTS)
     assert (stats["batches"], stats["samples"]) == (len(batches), n)
     assert stats["bytes"] == n * (16 + 8)
-    assert stats["resident"] == stats["slots"] == feed.manifest.n_chunks == stats["fetched"]
+    assert stats["resident"] == stats["slots"] == fetched_feed.manifest.n_chunks == stats["fetched"]
     assert stats["refetched"] == 0
     assert 0 < stats["wait_s"] < 60
-    assert stats["tiers"]["parts"]["hits"] == feed.manifest.n_chunks
+    assert stats["tiers"]["parts"]["hits"] == fetched_feed.manifest.n_chunks
     json.dumps(stats)
