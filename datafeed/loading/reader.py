@@ -25,6 +25,8 @@ from datafeed.loading.transforms import Transforms
 
 __all__ = ["Reader"]
 
+_GROWTH = 4  # uint8 that becomes float32
+
 
 class Reader:
     """Reads batches of a feed in its order.
@@ -70,6 +72,8 @@ class Reader:
             options.memory_bytes,
             options.timeout_s,
             self._is_pinned,
+            options.n_threads if options.sample_transform else 0,
+            1 if options.batch_transform is None else _GROWTH,
         )
         # Last: what raises above leaves nothing open.
         self._residence = choose_residence(self._wanted, self.counts)
