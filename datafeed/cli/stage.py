@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.exceptions import Exit
 
+from datafeed.cli.access import access_options
 from datafeed.cli.options import Command, emit, exit_status, say
 from datafeed.errors import DatafeedError
 from datafeed.mpi import is_first_rank
@@ -38,6 +39,7 @@ __all__ = ["command"]
 @click.option("--task-memory-mb", type=click.IntRange(256), help="hadoop: of a container.")
 @click.option("--spark-master", help="spark: as spark://host:7077 or yarn; default: its own.")
 @click.option("--dry-run", is_flag=True, help="Show fields and splits; write nothing.")
+@access_options
 def command(
     sources: tuple[str, ...],
     to: str,
