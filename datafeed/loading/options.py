@@ -6,7 +6,7 @@ from typing import Any
 
 from datafeed.errors import ConfigError
 from datafeed.loading.order import Shuffle
-from datafeed.loading.transforms import BatchTransform, SampleTransform
+from datafeed.loading.transforms import BatchTransform, SampleTransform, TransformIn
 
 __all__ = ["LoaderOptions"]
 
@@ -54,6 +54,7 @@ class LoaderOptions:
     timeout_s: float = 60.0
     with_index: bool = False
     num_workers: int = 0
+    transform_in: TransformIn = "threads"
 
     def __post_init__(self) -> None:
         if self.batch_size is not None and self.global_batch_size is not None:
@@ -68,13 +69,16 @@ class LoaderOptions:
         if self.num_workers < 0:
             raise ConfigError(f"num_workers={self.num_workers}: give threads for sample_transform")
 
+        if self.transform_in not in ("threads", "processes"):
+            raise ConfigError(f"transform_in={self.transform_in!r}: give 'threads' or 'processes'")
+
     def global_batch(self, world_size: int) -> int:
         """Samples of a step over all ranks; without any size one for each rank, as in torch."""
         return self.global_batch_size or (self.batch_size or 1) * world_size
 
     @property
-    def n_threads(self) -> int:
-        """Threads for ``sample_transform``."""
+    def n_workers(self) -> int:
+        """Threads or processes for ``sample_transform``."""
         return self.num_workers or _N_THREADS
 
     @classmethod
