@@ -5,6 +5,7 @@ from typing import Any
 
 import click
 
+from datafeed.cli.access import access_options
 from datafeed.cli.options import Command, emit, say
 
 __all__ = ["command"]
@@ -31,6 +32,7 @@ __all__ = ["command"]
 @click.option("--python", help="hadoop: interpreter on the nodes that has datafeed installed.")
 @click.option("--task-memory-mb", type=click.IntRange(256), help="hadoop: of a container.")
 @click.option("--dry-run", is_flag=True, help="Show fields and splits; write nothing.")
+@access_options
 def command(
     sources: tuple[str, ...],
     to: str,

@@ -58,6 +58,7 @@ class Reader:
             options.with_index,
             options.sample_transform,
             options.batch_transform,
+            options.collate_fn,
             options.n_workers,
             options.transform_in,
             self._place if self._is_pinned or self._copies else None,
@@ -72,7 +73,7 @@ class Reader:
             options.memory_bytes,
             options.timeout_s,
             self._is_pinned,
-            options.n_workers if options.sample_transform else 0,
+            options.n_workers if options.sample_transform or options.collate_fn else 0,
             1 if options.batch_transform is None else _GROWTH,
         )
         try:
@@ -167,7 +168,10 @@ class Reader:
 
 def _copies(device: Any) -> CudaCopies | None:
     """How batches get to the device; None for the CPU."""
-    wanted = torch.device("cpu" if device is None else device)
+    try:
+        wanted = torch.device("cpu" if device is None else device)
+    except (RuntimeError, TypeError) as error:
+        raise ConfigError(f"device={device!r}: torch knows no such device") from error
     if wanted.type == "cpu":
         return None
     if wanted.type != "cuda" or not torch.cuda.is_available():

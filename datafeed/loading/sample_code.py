@@ -10,7 +10,7 @@ from torch.utils.data import default_collate
 from datafeed.errors import FeedError
 from datafeed.feed.mixing import key64
 
-__all__ = ["SampleCode", "SampleError", "SampleTransform", "collate", "generator_of"]
+__all__ = ["SampleCode", "SampleError", "SampleTransform", "generator_of"]
 
 SampleTransform = Callable[[Any, np.random.Generator], Any]
 
@@ -33,7 +33,8 @@ class SampleCode:
     who works on it, so augmentation is the same for any number of ranks, threads and processes.
     """
 
-    transform: SampleTransform
+    transform: SampleTransform | None
+    collate_fn: Callable[[list[Any]], Any] | None
     seed: int
     names: Sequence[str] | None
     """Fields of a tuple view."""
@@ -51,11 +52,32 @@ class SampleCode:
 
     def run_on(self, sample: Any, position: int, epoch: int) -> Any:
         """Transform one sample, a dict or a tuple; raises as ``run`` does."""
+        if self.transform is None:
+            return sample
         generator = generator_of(key64(self.seed, epoch, _SAMPLE_KEY), position)
         try:
             return self.transform(sample, generator)
         except Exception as error:
             raise SampleError(position) from error
+
+    def collate(self, samples: list[Any]) -> Any:
+        """Make a batch of transformed samples, as torch does.
+
+        Raises:
+            FeedError: they do not fit together.
+        """
+        if self.collate_fn is not None:
+            try:
+                return self.collate_fn(samples)
+            except Exception as error:
+                raise FeedError(f"collate_fn failed: {error!r}") from error
+        try:
+            return default_collate(samples)
+        except (TypeError, RuntimeError, ValueError) as error:
+            raise FeedError(
+                f"results of sample_transform cannot be stacked: {error}; let it give arrays, "
+                "tensors or numbers of one shape and type"
+            ) from error
 
 
 def generator_of(key: int, number: int) -> np.random.Generator:
@@ -65,18 +87,3 @@ def generator_of(key: int, number: int) -> np.random.Generator:
     numbers: as easy as 1, 2, 3", SC 2011).
     """
     return np.random.Generator(np.random.Philox(key=np.array([key, number], np.uint64)))
-
-
-def collate(samples: list[Any]) -> Any:
-    """Make a batch of transformed samples, as torch does.
-
-    Raises:
-        FeedError: they do not fit together.
-    """
-    try:
-        return default_collate(samples)
-    except (TypeError, RuntimeError, ValueError) as error:
-        raise FeedError(
-            f"results of sample_transform cannot be stacked: {error}; let it give arrays, tensors "
-            "or numbers of one shape and type"
-        ) from error

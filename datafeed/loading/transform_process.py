@@ -14,7 +14,7 @@ from datafeed.loading.channel import Channel
 from datafeed.loading.gather import Arrays
 from datafeed.loading.packing import unpack_value
 from datafeed.loading.pool import Pool
-from datafeed.loading.sample_code import SampleCode, SampleError, collate
+from datafeed.loading.sample_code import SampleCode, SampleError
 from datafeed.loading.schedule import Step
 
 __all__ = ["TransformProcess"]
@@ -45,8 +45,8 @@ class TransformProcess:
         except Exception as error:
             self._channel.close()
             raise ConfigError(
-                f"sample_transform cannot be sent to a process ({error}); define it at the top of "
-                'a module, or give transform_in="threads"'
+                f"sample_transform or collate_fn cannot be sent to a process ({error}); define it "
+                'at the top of a module, or give transform_in="threads"'
             ) from error
         finally:
             theirs.close()
@@ -163,7 +163,7 @@ def _answer(
             code.run(arrays, i, position, epoch)
             for i, (position, epoch) in enumerate(zip(positions, epochs, strict=True))
         ]
-        return {"batch": collate(samples)}
+        return {"batch": code.collate(samples)}
     except SampleError as error:
         text = "".join(traceback.format_exception(error.__cause__))
         return _failed(error.position, repr(error.__cause__), text)

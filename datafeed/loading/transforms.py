@@ -19,7 +19,6 @@ from datafeed.loading.sample_code import (
     SampleCode,
     SampleError,
     SampleTransform,
-    collate,
     generator_of,
 )
 from datafeed.loading.schedule import Step
@@ -56,7 +55,8 @@ class Transforms:
         sample_transform: Called with a sample and a generator; its results are collated as by
             torch's ``default_collate``.
         batch_transform: Called with a batch and a generator.
-        n_workers: Threads or processes for ``sample_transform``.
+        collate_fn: Makes a batch of samples instead of ``default_collate``.
+        n_workers: Threads or processes for ``sample_transform`` and ``collate_fn``.
         where: Which of them.
         place: What becomes of the finished batch: pinned, sent to a GPU; None for nothing.
         activity: Where the time that it takes is noted.
@@ -69,6 +69,7 @@ class Transforms:
         with_index: bool,
         sample_transform: SampleTransform | None,
         batch_transform: BatchTransform | None,
+        collate_fn: Callable[[list[Any]], Any] | None,
         n_workers: int,
         where: TransformIn,
         place: Callable[[Any], Any] | None,
@@ -82,8 +83,8 @@ class Transforms:
         self._threads: ThreadPoolExecutor | None = None
         self._processes: list[TransformProcess] = []
         self._is_closed = False
-        if sample_transform is not None:
-            self._code = SampleCode(sample_transform, seed, feed.tuple_fields)
+        if sample_transform is not None or collate_fn is not None:
+            self._code = SampleCode(sample_transform, collate_fn, seed, feed.tuple_fields)
             self._threads = ThreadPoolExecutor(n_workers, thread_name_prefix="datafeed-transform")
         self._idle: SimpleQueue[TransformProcess] | None = None
         if self._code is not None and where == "processes":
@@ -135,9 +136,9 @@ class Transforms:
             idle.put(process)
 
     def _shaped(self, items: dict[str, Any]) -> Any:
-        """A dict, or a list for a tuple view."""
+        """A dict, or a list for a tuple view; text in it as a tuple, as torch collates it."""
         names = self._feed.tuple_fields
-        return items if names is None else [items[name] for name in names]
+        return items if names is None else [_frozen(items[name]) for name in names]
 
     def _finish(self, batch: Any, step: Step) -> Any:
         if self._with_index:
@@ -177,11 +178,11 @@ class Transforms:
 
     def collated(self, samples: list[Any], step: Step) -> Any:
         """Make a batch of transformed samples; an empty one looks like a batch of sample 0."""
-        if samples:
-            return self._finish(collate(samples), step)
         assert self._code is not None
+        if samples:
+            return self._finish(self._code.collate(samples), step)
         try:
-            model = collate([self._code.run_on(self._feed[0], 0, step.epoch)])
+            model = self._code.collate([self._code.run_on(self._feed[0], 0, step.epoch)])
         except SampleError as error:
             raise self._named(error) from error.__cause__
         return self._finish(_emptied(model), step)
@@ -229,6 +230,11 @@ class _Work:
             with self._lock:
                 if not self._future.done():
                     self._future.set_exception(error)
+
+
+def _frozen(values: Any) -> Any:
+    is_text = isinstance(values, list) and (not values or isinstance(values[0], (str, bytes)))
+    return tuple(values) if is_text else values
 
 
 def _emptied(batch: Any) -> Any:
