@@ -13,6 +13,7 @@ from datafeed.formats.hdf5 import Hdf5Format
 from datafeed.formats.idx import IdxFormat
 from datafeed.formats.npz import NpzFormat
 from datafeed.formats.parquet import ParquetFormat
+from datafeed.formats.sequencefile import SequenceFileFormat
 from datafeed.formats.tar import TarFormat
 from datafeed.formats.tfrecord import TfRecordFormat
 from datafeed.sources.base import Source
@@ -25,6 +26,7 @@ _ALL: tuple[Format, ...] = (
     Hdf5Format(),
     NpzFormat(),
     TfRecordFormat(),
+    SequenceFileFormat(),
     IdxFormat(),
 )
 FORMATS: dict[str, Format] = {form.name: form for form in _ALL}

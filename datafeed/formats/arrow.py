@@ -14,7 +14,7 @@ try:
 except ImportError as missing:
     raise ConfigError("Parquet needs pyarrow: pip install 'datafeed[parquet]'") from missing
 
-__all__ = ["ArrowError", "NotStorableError", "group_starts", "open_parquet", "rows"]
+__all__ = ["ArrowError", "NotStorableError", "group_starts", "open_parquet", "rows", "snappy"]
 
 ArrowError: type[Exception] = pa.ArrowException
 _BUFFER_BYTES = 2 << 20
@@ -179,3 +179,17 @@ class _Lists:
 
 def _json(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=str)
+
+
+def snappy(data: bytes) -> bytes:
+    """Decompress one piece of raw Snappy, which begins with its plain size."""
+    size, shift = 0, 0
+    for byte in data[:5]:
+        size |= (byte & 0x7F) << shift
+        shift += 7
+        if byte < 0x80:
+            break
+    try:
+        return bytes(pa.Codec("snappy").decompress(data, size, asbytes=True))
+    except pa.ArrowException as error:
+        raise OSError(str(error)) from error
