@@ -31,7 +31,11 @@ def _read(folder: Path, text: str, form: str = "csv") -> list[dict[str, Any]]:
     return [sample for _, sample in read(get(settled), path)]
 
 
-_ROWS: list[list[Any]] = [["id", "price", "name", "ok"], [1, 2.5, 'a "b", c\nd', "true"], [-2, "", "ü", "False"]]
+_ROWS: list[list[Any]] = [
+    ["id", "price", "name", "ok"],
+    [1, 2.5, 'a "b", c\nd', "true"],
+    [-2, "", "ü", "False"],
+]
 
 
 @pytest.mark.parametrize("delimiter", list(",;\t|"))
