@@ -32,6 +32,7 @@ look() {
         need "Python ($python)" python3 python3-venv python3-dev
     fi
     have memcached || need memcached memcached
+    have openssl || need openssl openssl
     have "${JAVA_HOME:+$JAVA_HOME/bin/}javac" || need 'a JDK' "$(jdk_package)"
     have mvn || need Maven maven
     have g++ || need g++ g++
