@@ -4,6 +4,7 @@ This is the only module that imports mpi4py. Calls are upper-case (buffers, no p
 lower-case ones may deadlock across threads with Open MPI (mpi4py#784).
 """
 
+import functools
 import os
 import socket
 from collections.abc import Iterator, Sequence
@@ -12,8 +13,11 @@ from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
+import torch
+from torch import Tensor
 
 from datafeed.errors import TrainerError
+from trainers.narrow import NARROW, adder
 from trainers.watchdog import Watchdog
 
 __all__ = [
@@ -52,6 +56,12 @@ class World(Protocol):
     def sum(self, array: Buffer) -> None:
         """Replace a contiguous array by its sum over all ranks."""
 
+    def sum_tensor(self, tensor: Tensor) -> None:
+        """Replace a contiguous floating tensor by its sum over all ranks.
+
+        On the CPU, of 16, 32 or 64 bits; on a GPU of 32 or 64, for a CUDA-aware MPI.
+        """
+
     def broadcast(self, array: Buffer) -> None:
         """Replace a contiguous array by rank 0's; shape and dtype must agree."""
 
@@ -77,6 +87,9 @@ class SoloWorld:
 
     def sum(self, array: Buffer) -> None:
         """Leave the array: it is the sum."""
+
+    def sum_tensor(self, tensor: Tensor) -> None:
+        """Leave the tensor: it is the sum."""
 
     def broadcast(self, array: Buffer) -> None:
         """Leave the array: it is rank 0's."""
@@ -119,6 +132,18 @@ class MpiWorld:
         with self._watchdog.waiting("a sum over all ranks"):
             self.comm.Allreduce(self._in_place, array)
 
+    def sum_tensor(self, tensor: Tensor) -> None:
+        """Replace a contiguous floating tensor by its sum over all ranks. Collective."""
+        if tensor.device.type != "cpu":
+            with self._watchdog.waiting("a sum over all ranks"):
+                self.comm.Allreduce(self._in_place, tensor)
+        elif tensor.dtype in NARROW:
+            array = tensor.view(torch.int16).numpy()
+            with self._watchdog.waiting("a sum over all ranks"):
+                self.comm.Allreduce(self._in_place, array, _narrow_sum(tensor.dtype))
+        else:
+            self.sum(tensor.numpy())
+
     def broadcast(self, array: Buffer) -> None:
         """Replace a contiguous array by rank 0's. Collective."""
         flat = array.reshape(-1).view(np.uint8)
@@ -152,6 +177,14 @@ class MpiWorld:
         if self._is_owned:
             self._is_owned = False
             self.comm.Free()
+
+
+@functools.cache
+def _narrow_sum(dtype: torch.dtype) -> Any:
+    """Make the operation once: MPI has few of them to give."""
+    from mpi4py import MPI
+
+    return MPI.Op.Create(adder(dtype), commute=True)
 
 
 def connect(timeout_s: float = 600.0) -> World:
