@@ -26,7 +26,7 @@ from PIL import Image
 
 from datafeed.cluster import LoopbackCluster
 from datafeed.feed.schema import Sample
-from datafeed.formats import FORMATS
+from datafeed.formats import FORMATS, good_samples
 from datafeed.progress import Progress
 from datafeed.sources import join, open_source
 
@@ -102,7 +102,8 @@ def run(
 def put_shards(name: str, work: Path, url: str) -> int:
     """Write a set as PNG tar shards into HDFS; returns their bytes."""
     images, n_shards = SETS[name]
-    samples = list(FORMATS["idx"].samples(open_source(str(IMAGES)), str(IMAGES / images)))
+    found = FORMATS["idx"].samples(open_source(str(IMAGES)), str(IMAGES / images))
+    samples = list(good_samples(found, 0))
     target = open_source(url)
     target.mkdirs(url)
     n_bytes = 0

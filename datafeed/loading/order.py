@@ -6,22 +6,25 @@ window. The number of ranks only decides who loads what: global position j belon
 """
 
 from collections.abc import Sequence
-from operator import index
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from datafeed.errors import ConfigError
 from datafeed.feed.mixing import key64
 from datafeed.loading.bijection import permute
 from datafeed.loading.dealing import Dealing
-from datafeed.loading.layout import I64Array, Layout
+from datafeed.loading.layout import Chunks, I64Array, Layout
+from datafeed.loading.steps import (
+    Share,
+    Shuffle,
+    Steps,
+    check_rank_number,
+    checked_count,
+)
 from datafeed.loading.streams import Streams
 
 __all__ = ["Order", "Shuffle"]
-
-Shuffle = bool | Literal["global"]
 
 # Numbers of streams that many numbers of ranks divide.
 _STREAMS = (96, 48, 24, 12, 6, 3, 2, 1)
@@ -29,11 +32,12 @@ _CHUNKS_PER_STREAM = 8
 _GLOBAL_KEY = 3
 
 
-class Order:
+class Order(Steps):
     """The order of a feed's samples in every epoch.
 
     Args:
-        part_samples: Samples of each part; a number for a single part.
+        part_samples: Samples of each part; a number for a single part. Or the chunks themselves,
+            of a selection; ``samples_per_chunk`` is theirs then.
         samples_per_chunk: Samples of every chunk but the last of each part.
         global_batch: Samples of a step over all ranks.
         seed: Key of the shuffles, any integer.
@@ -50,7 +54,7 @@ class Order:
 
     def __init__(
         self,
-        part_samples: int | Sequence[int] | I64Array,
+        part_samples: int | Sequence[int] | I64Array | Chunks,
         samples_per_chunk: int,
         global_batch: int,
         seed: int = 0,
@@ -59,77 +63,43 @@ class Order:
         drop_last: bool = False,
         shuffle: Shuffle = True,
     ) -> None:
-        if shuffle not in (True, False, "global"):
-            raise ConfigError(f"shuffle={shuffle!r}: give True, False or 'global'")
-        self._layout = Layout(_sizes(part_samples), _count("samples_per_chunk", samples_per_chunk))
-        self.global_batch = _count("global_batch", global_batch)
-        self.seed = _integer("seed", seed)
-        self.window = _count("window", window)
+        super().__init__(global_batch, seed, drop_last, shuffle)
+        per_chunk = checked_count("samples_per_chunk", samples_per_chunk)
+        self._layout: Chunks = (
+            part_samples
+            if isinstance(part_samples, Chunks)
+            else Layout(_sizes(part_samples), per_chunk)
+        )
+        self.window = checked_count("window", window)
         self.streams = (
             _default_streams(self._layout.n_chunks)
             if streams is None
-            else _count("streams", streams)
+            else checked_count("streams", streams)
         )
-        self.drop_last = bool(drop_last)
-        self.shuffle: Shuffle = "global" if shuffle == "global" else bool(shuffle)
         self._epoch: tuple[int, Streams, Dealing] | None = None
 
     @property
     def n_samples(self) -> int:
-        """Samples of the feed."""
+        """Samples of the feed, or of the selection."""
         return self._layout.n_samples
 
     @property
-    def steps(self) -> int:
-        """Steps of an epoch, the same on all ranks."""
-        whole, rest = divmod(self.n_samples, self.global_batch)
-        return whole + (rest > 0 and not self.drop_last)
+    def n_chunks(self) -> int:
+        """Chunks that they lie in."""
+        return self._layout.n_chunks
 
-    def batch(self, epoch: int, step: int) -> I64Array:
-        """Give the feed positions of a global batch.
-
-        Returns:
-            int64 array of ``global_batch`` positions, fewer in the last step of an epoch.
-        """
-        return self.positions(epoch, *self._bounds(step))
-
-    def rank_batch(self, epoch: int, step: int, rank: int, world_size: int) -> I64Array:
-        """Give a rank's share of a global batch; the shares of all ranks make up the batch.
-
-        Returns:
-            int64 array of feed positions, in the order in which they stand in ``batch``. It may
-            be empty where the batch has fewer samples than there are ranks.
-        """
-        self._bounds(step)
-        return self.rank_steps(epoch, step, step + 1, rank, world_size)[0]
-
-    def positions(self, epoch: int, start: int, stop: int) -> I64Array:
-        """Give the feed positions at the global positions ``start`` to ``stop`` of an epoch."""
-        if not 0 <= start <= stop <= self.n_samples:
-            raise ConfigError(f"start={start}, stop={stop}: stay in 0 to {self.n_samples}")
-        return self._at(epoch, np.arange(start, stop))
-
-    def rank_steps(
-        self, epoch: int, first: int, stop: int, rank: int, world_size: int
-    ) -> tuple[I64Array, I64Array]:
-        """Give a rank's share of the steps ``first`` to ``stop`` at once.
-
-        Returns:
-            Feed positions of all these steps; and for each step where its share begins among
-            them, with the end behind the last one. Both int64.
-        """
-        self.check_rank(rank, world_size)
-        if not 0 <= first <= stop <= self.steps:
-            raise ConfigError(f"first={first}, stop={stop}: an epoch has {self.steps} steps")
-        starts = np.minimum(np.arange(first, stop + 1) * self.global_batch, self.n_samples)
-        wanted = np.arange(starts[0], starts[-1])
-        wanted = wanted[self._is_mine(wanted, rank, world_size)]
-        return self._at(epoch, wanted), np.searchsorted(wanted, starts)
+    def rank_steps(self, epoch: int, first: int, stop: int, rank: int, world_size: int) -> Share:
+        """Give a rank's share of the steps ``first`` to ``stop`` at once."""
+        wanted, starts = self._range(epoch, first, stop, rank, world_size)
+        if self.shuffle is True:
+            wanted = wanted[wanted % self.streams % world_size == rank]
+        else:
+            wanted = wanted[self._in_slice(wanted, rank, world_size)]
+        return Share(self._at(epoch, wanted), np.searchsorted(wanted, starts))
 
     def check_rank(self, rank: int, world_size: int) -> None:
         """Raise ConfigError if the order cannot be shared out so."""
-        if not 0 <= index(rank) < index(world_size):
-            raise ConfigError(f"rank={rank}, world_size={world_size}: give 0 <= rank < world_size")
+        check_rank_number(rank, world_size)
         if self.shuffle is True and world_size > self.streams:
             raise ConfigError(
                 f"world_size={world_size} ranks cannot share {self.streams} streams; give "
@@ -137,27 +107,31 @@ class Order:
                 "the feed with smaller chunks"
             )
 
-    def _is_mine(self, positions: I64Array, rank: int, world_size: int) -> npt.NDArray[np.bool_]:
-        """Choose a rank's share: a mask over global positions."""
-        mine: npt.NDArray[np.bool_]
-        if self.shuffle is True:
-            mine = positions % self.streams % world_size == rank
-            return mine
-        number = positions % self.global_batch
-        size = np.minimum(self.n_samples - (positions - number), self.global_batch)
-        first, end = size * rank // world_size, size * (rank + 1) // world_size
-        mine = (number >= first) & (number < end)
-        return mine
+    def chunks_in_use(self, world_size: int, batch_share: float = 1.0) -> tuple[int, int]:
+        """Count the chunks that a rank uses at the same time; see ``Steps``.
+
+        Args:
+            world_size: Ranks.
+            batch_share: What of a global batch comes from this order.
+        """
+        per_stream = max(1.0, batch_share * self.global_batch / self.streams)
+        if self.shuffle is not True or per_stream * self.n_chunks >= self.n_samples:
+            return 0, 0  # every chunk is used up within a batch or two
+        own_streams = -(-self.streams // world_size)
+        # Of a window of W chunks, n samples at random touch W (1 - (1 - 1/W)^n) on average.
+        touched = self.window * (1 - (1 - 1 / self.window) ** per_stream)
+        share = -(-round(batch_share * self.global_batch) // world_size)
+        needed = min(self.n_chunks, share, round(own_streams * touched))
+        # The window in use, and the share of streams that change windows at the same time.
+        return needed, min(self.n_chunks, own_streams * (self.window + 1))
 
     def _at(self, epoch: int, positions: I64Array) -> I64Array:
         """Feed positions at global positions."""
-        if _integer("epoch", epoch) < 0:
-            raise ConfigError(f"epoch={epoch}: epochs are counted from 0")
         if self.shuffle == "global":
             key = key64(self.seed, epoch, _GLOBAL_KEY)
-            return permute(positions, max(1, self.n_samples), key)
+            return self._layout.nth(permute(positions, max(1, self.n_samples), key))
         if not self.shuffle:
-            return positions
+            return self._layout.nth(positions)
         streams, dealing = self._streams(epoch)
         return self._layout.positions(*streams.locate(*dealing.locate(positions)))
 
@@ -169,29 +143,9 @@ class Order:
             known = self._epoch = (epoch, streams, Dealing(streams.lengths))
         return known[1:]
 
-    def _bounds(self, step: int) -> tuple[int, int]:
-        """Global positions at which a step begins and ends."""
-        if not 0 <= _integer("step", step) < self.steps:
-            raise ConfigError(f"step={step}: an epoch has {self.steps} steps, counted from 0")
-        start = index(step) * self.global_batch
-        return start, min(start + self.global_batch, self.n_samples)
-
 
 def _default_streams(n_chunks: int) -> int:
     return next((n for n in _STREAMS if n * _CHUNKS_PER_STREAM <= n_chunks), 1)
-
-
-def _integer(name: str, value: Any) -> int:
-    try:
-        return index(value)
-    except TypeError as error:
-        raise ConfigError(f"{name}={value!r}: give an integer") from error
-
-
-def _count(name: str, value: Any) -> int:
-    if _integer(name, value) < 1:
-        raise ConfigError(f"{name}={value}: give 1 or more")
-    return index(value)
 
 
 def _sizes(part_samples: Any) -> I64Array:

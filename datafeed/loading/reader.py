@@ -14,7 +14,7 @@ import torch
 
 from datafeed.cache.stack import TierStack
 from datafeed.errors import ConfigError, StallError
-from datafeed.feed.feed import Feed
+from datafeed.feed.readable import Readable
 from datafeed.loading.arena import Arena
 from datafeed.loading.batch import check_dtypes, map_tensors
 from datafeed.loading.device import CudaCopies
@@ -22,13 +22,13 @@ from datafeed.loading.fetch import Fetcher
 from datafeed.loading.gather import ArenaSource
 from datafeed.loading.handover import Handover
 from datafeed.loading.options import LoaderOptions
-from datafeed.loading.order import Order
 from datafeed.loading.pipeline import Pipeline, Source
 from datafeed.loading.room import check_room
 from datafeed.loading.samplewise import SampleSource
 from datafeed.loading.schedule import Plan, planned, unplanned
 from datafeed.loading.slots import Slots
 from datafeed.loading.stats import LoaderCounts
+from datafeed.loading.steps import Steps
 from datafeed.loading.transforms import Transforms
 
 __all__ = ["Reader"]
@@ -52,7 +52,7 @@ class Reader:
     """
 
     def __init__(
-        self, feed: Feed, order: Order, rank: int, world_size: int, options: LoaderOptions
+        self, feed: Readable, order: Steps, rank: int, world_size: int, options: LoaderOptions
     ) -> None:
         self._feed, self._order, self._options = feed, order, options
         self._share = (rank, world_size)
@@ -84,16 +84,9 @@ class Reader:
         """An arena, unless the order jumps about in a feed that is larger than it."""
         manifest = self._feed.manifest
         arena = Arena(manifest, self._options.memory_bytes)
-        if self._order.shuffle == "global" and arena.n_slots < manifest.n_chunks:
+        if self._order.shuffle == "global" and arena.n_slots < self._order.n_chunks:
             return None
-        check_room(
-            self._order,
-            self._share[1],
-            manifest.samples_per_chunk,
-            manifest.n_chunks,
-            arena.n_slots,
-            arena.slot_bytes,
-        )
+        check_room(self._order, self._share[1], arena.n_slots, arena.slot_bytes)
         return arena
 
     def _make_source(self) -> Source:

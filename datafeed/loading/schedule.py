@@ -7,8 +7,8 @@ import numpy as np
 
 from datafeed.feed.manifest import Manifest
 from datafeed.loading.layout import I64Array
-from datafeed.loading.order import Order
 from datafeed.loading.slots import Distinct, Load, Slots
+from datafeed.loading.steps import Share, Steps
 
 __all__ = ["Plan", "Step", "Take", "planned", "unplanned"]
 
@@ -35,6 +35,8 @@ class Step:
     """Feed positions, in the order of the batch."""
     takes: list[Take] = field(default_factory=list)
     """Usually one; more where the batch needs more chunks than there are slots."""
+    passes: I64Array | None = None
+    """Which time each sample comes, where that is not told by the epoch: in a blend."""
 
 
 @dataclass(frozen=True)
@@ -52,30 +54,31 @@ class _Stretch:
 
     epoch: int
     first: int
-    positions: I64Array
-    starts: I64Array
+    share: Share
 
     def steps(self) -> Iterator[Step]:
-        for i in range(len(self.starts) - 1):
-            share = self.positions[self.starts[i] : self.starts[i + 1]]
-            yield Step(self.epoch, self.first + i, share)
+        positions, starts, passes = self.share
+        for i in range(len(starts) - 1):
+            mine = slice(starts[i], starts[i + 1])
+            own_passes = None if passes is None else passes[mine]
+            yield Step(self.epoch, self.first + i, positions[mine], passes=own_passes)
 
 
 def _stretches(
-    order: Order, rank: int, world_size: int, epoch: int, step: int, max_samples: int
+    order: Steps, rank: int, world_size: int, epoch: int, step: int, max_samples: int
 ) -> Iterator[_Stretch]:
     """Cut the rest of an epoch and all epochs behind it into stretches, short ones first."""
     max_steps = max(1, max_samples * world_size // order.global_batch)
     n_steps = min(_FIRST_STEPS, max_steps)
     while True:
         stop = min(step + n_steps, order.steps)
-        yield _Stretch(epoch, step, *order.rank_steps(epoch, step, stop, rank, world_size))
+        yield _Stretch(epoch, step, order.rank_steps(epoch, step, stop, rank, world_size))
         epoch, step = (epoch, stop) if stop < order.steps else (epoch + 1, 0)
         n_steps = min(2 * n_steps, max_steps)
 
 
 def unplanned(
-    order: Order, rank: int, world_size: int, epoch: int, step: int, max_samples: int
+    order: Steps, rank: int, world_size: int, epoch: int, step: int, max_samples: int
 ) -> Iterator[Plan]:
     """Give the steps without loads, for samples that are read one by one.
 
@@ -85,11 +88,11 @@ def unplanned(
         max_samples: Samples of a plan, about.
     """
     for stretch in _stretches(order, rank, world_size, epoch, step, max_samples):
-        yield Plan([], list(stretch.steps()), len(stretch.positions))
+        yield Plan([], list(stretch.steps()), len(stretch.share.positions))
 
 
 def planned(
-    order: Order,
+    order: Steps,
     rank: int,
     world_size: int,
     epoch: int,
@@ -126,12 +129,12 @@ class _Planner:
     def __init__(self, manifest: Manifest, slots: Slots, n_rows: int, stretch: _Stretch) -> None:
         self._slots, self._n_rows = slots, n_rows
         self.epoch = stretch.epoch
-        self.chunks, self._rows = manifest.locate(stretch.positions)
-        self._ends = stretch.starts[1:]
+        self.chunks, self._rows = manifest.locate(stretch.share.positions)
+        self._ends = stretch.share.starts[1:]
         self._steps = list(stretch.steps())
         # Samples to look at: a few times the last run, so that short runs stay cheap.
         self._reach = len(self.chunks)
-        self._least_reach = 4 * int(np.diff(stretch.starts).max(initial=1))
+        self._least_reach = 4 * int(np.diff(stretch.share.starts).max(initial=1))
 
     def plans(self, behind: I64Array) -> Iterator[Plan]:
         """Plan all of the stretch; ``behind`` are the chunks of the samples after it."""

@@ -4,17 +4,17 @@ from collections.abc import Mapping
 from typing import Any
 
 from datafeed.errors import ConfigError
-from datafeed.loading.order import Order
+from datafeed.loading.steps import Steps
 
 __all__ = ["make_state", "read_state"]
 
 
-def make_state(feed_id: str, order: Order, epoch: int, step: int) -> dict[str, Any]:
+def make_state(feed_id: str, order: Steps, epoch: int, step: int) -> dict[str, Any]:
     """Describe a place: the next batch is ``step`` of ``epoch``, in this order."""
     return {"epoch": epoch, "step": step, **_identity(feed_id, order)}
 
 
-def _identity(feed_id: str, order: Order) -> dict[str, Any]:
+def _identity(feed_id: str, order: Steps) -> dict[str, Any]:
     """All that the order is a function of, with the names of the loader's arguments."""
     return {
         "feed_id": feed_id,
@@ -27,7 +27,7 @@ def _identity(feed_id: str, order: Order) -> dict[str, Any]:
     }
 
 
-def read_state(state: Mapping[str, Any], feed_id: str, order: Order) -> tuple[int, int]:
+def read_state(state: Mapping[str, Any], feed_id: str, order: Steps) -> tuple[int, int]:
     """Give the epoch and step of a state.
 
     Raises:

@@ -2,7 +2,8 @@
 
 The chunk at place p of the shuffled chunks is number p // S of stream p % S. A stream cuts its
 chunks into windows and shuffles the samples of each window. All is computed: the only chunks
-that need an entry are the parts' short last ones, because they alone break the arithmetic.
+that need an entry are the short ones, because they alone break the arithmetic. Those of a feed
+are the parts' last ones; of a selection all may be short.
 """
 
 import numpy as np
@@ -10,7 +11,7 @@ import numpy.typing as npt
 
 from datafeed.feed.mixing import U64Array, key64, mix64
 from datafeed.loading.bijection import permute, unpermute
-from datafeed.loading.layout import I64Array, Layout
+from datafeed.loading.layout import Chunks, I64Array
 
 __all__ = ["Streams"]
 
@@ -21,14 +22,14 @@ class Streams:
     """Finds the n-th sample of a stream.
 
     Args:
-        layout: The feed's chunks.
+        layout: The chunks.
         n_streams: S.
         window: Chunks of a window. The first one of stream s has only 1 + s % window, so that
             the streams change windows one after another and not all in the same step.
         seed, epoch: Key of the shuffles.
     """
 
-    def __init__(self, layout: Layout, n_streams: int, window: int, seed: int, epoch: int) -> None:
+    def __init__(self, layout: Chunks, n_streams: int, window: int, seed: int, epoch: int) -> None:
         self._layout, self._n, self._window = layout, n_streams, window
         self._chunk_key = key64(seed, epoch, _CHUNK_KEY)
         self._window_key = np.uint64(key64(seed, epoch, _WINDOW_KEY))

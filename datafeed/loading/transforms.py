@@ -107,7 +107,8 @@ class Transforms:
         """Transform one sample of a batch."""
         items = {name: value[i] for name, value in arrays.items()}
         sample = items if self._feed.tuple_fields is None else tuple(self._shaped(items))
-        return self._transformed(sample, step.epoch, int(step.positions[i]))
+        epoch = step.epoch if step.passes is None else int(step.passes[i])
+        return self._transformed(sample, epoch, int(step.positions[i]))
 
     def _transformed(self, sample: Any, epoch: int, position: int) -> Any:
         assert self._sample_transform is not None

@@ -10,6 +10,7 @@
     FEED/_staging/application          the YARN application that runs the tasks
     FEED/_staging/failed/...           what a task that failed has to say
     FEED/_staging/tmp/...              parts being written, where FEED is no HDFS folder
+    FEED/quarantine.jsonl              bad samples that were left out, one a line; if there are any
     FEED/feed.json                     written when all records are there; then _staging goes
 
 Whoever is killed at whatever instant leaves nothing that counts: a part counts with its record,
@@ -18,7 +19,8 @@ a feed with its ``feed.json``.
 
 import json
 import os
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,14 +28,46 @@ from datafeed.errors import DamagedError, StagingError
 from datafeed.feed.index import PartEntry
 from datafeed.feed.manifest import FEED_FILE
 from datafeed.sources import Source, basename, is_temporary, join
+from datafeed.staging.bad_samples import QUARANTINE_FILE, quarantine
 from datafeed.staging.plan import Plan
 
-__all__ = ["TIMEOUT_S", "VIRTUAL_FILE", "Folder"]
+__all__ = ["TIMEOUT_S", "VIRTUAL_FILE", "Folder", "Record"]
 
 VIRTUAL_FILE = "feed.h5"
 _STAGING = "_staging"
 TIMEOUT_S = 60.0
 """For each answer of a file system: staging shares the cluster with others, and can wait."""
+
+
+@dataclass(frozen=True)
+class Record:
+    """The commit record of a part: from its being written on, the part counts."""
+
+    digest: str
+    """``Plan.split_digest`` of its split."""
+    entry: PartEntry
+    bad: Sequence[dict[str, str]] = ()
+    """Samples that were left out, as `BadSamples.found`."""
+
+    def to_bytes(self) -> bytes:
+        """Give its text."""
+        facts = {"digest": self.digest, "entry": self.entry.to_json(), "bad": list(self.bad)}
+        return json.dumps(facts).encode()
+
+    @classmethod
+    def from_bytes(cls, data: bytes, url: str) -> "Record":
+        """Read it.
+
+        Raises:
+            DamagedError: it is cut or edited.
+        """
+        try:
+            facts = json.loads(data)
+            return cls(facts["digest"], PartEntry.from_json(facts["entry"]), facts.get("bad", []))
+        except (KeyError, TypeError, ValueError) as error:
+            raise DamagedError(
+                f"{url}: damaged commit record; delete it and run the same command again"
+            ) from error
 
 
 class Folder:
@@ -107,15 +141,16 @@ class Folder:
         names = [basename(url) for url in self._entries(self.url)]
         return [name for name in names if name not in (_STAGING, FEED_FILE)]
 
-    def commit(self, entry: PartEntry, digest: str) -> None:
+    def commit(self, record: Record) -> None:
         """Write a part's commit record: from now on the part counts."""
-        record = json.dumps({"digest": digest, "entry": entry.to_json()}).encode()
-        self.source.write(join(self._done, entry.file.replace(".h5", ".json")), record)
+        url = join(self._done, record.entry.file.replace(".h5", ".json"))
+        self.source.write(url, record.to_bytes())
 
-    def done(self) -> dict[str, tuple[str, PartEntry]]:
-        """Read all commit records: file name of the part to (digest of its split, entry)."""
-        records = map(self._record, self._entries(self._done))
-        return {entry.file: (digest, entry) for digest, entry in records}
+    def done(self) -> dict[str, Record]:
+        """Read all commit records, by the file name of their part."""
+        urls = self._entries(self._done)
+        records = [Record.from_bytes(self.source.read(url), url) for url in urls]
+        return {record.entry.file: record for record in records}
 
     def forget(self, name: str) -> None:
         """Delete a part and its record."""
@@ -144,14 +179,13 @@ class Folder:
         """The job is over."""
         self.source.delete(self._application)
 
-    def _record(self, url: str) -> tuple[str, PartEntry]:
-        try:
-            record = json.loads(self.source.read(url))
-            return record["digest"], PartEntry.from_json(record["entry"])
-        except (KeyError, TypeError, ValueError) as error:
-            raise DamagedError(
-                f"{url}: damaged commit record; delete it and run the same command again"
-            ) from error
+    def keep_word_of(self, bad: Sequence[dict[str, str]]) -> None:
+        """Write the quarantine file of a feed; none where nothing was left out."""
+        url = join(self.url, QUARANTINE_FILE)
+        if bad:
+            self.source.write(url, quarantine(bad))
+        else:
+            self.source.delete(url)
 
     def report_failure(self, split: int, attempt: str, failure: dict[str, Any]) -> None:
         """Leave word of a failed task for the one who waits."""

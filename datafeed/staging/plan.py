@@ -10,6 +10,7 @@ from typing import Any
 from datafeed.errors import DamagedError
 from datafeed.feed.manifest import FORMAT_VERSION
 from datafeed.feed.schema import Field, Schema
+from datafeed.formats import Span
 from datafeed.sources import FileInfo, local_path
 
 __all__ = ["Plan", "Shard", "Split", "differences", "mtime_of"]
@@ -24,6 +25,15 @@ class Shard:
     mtime_ms: int
     checksum: str | None = None
     """What its file system keeps, as ``COMPOSITE-CRC32C:1a2b3c4d``."""
+    start: int = 0
+    """Where the piece to be staged begins; see ``Span``."""
+    stop: int | None = None
+    """Where it ends; None: the shard is staged as a whole."""
+
+    @property
+    def span(self) -> Span | None:
+        """The piece of the shard; None: all of it."""
+        return None if self.stop is None else Span(self.start, self.stop)
 
 
 @dataclass(frozen=True)
@@ -48,6 +58,8 @@ class Plan:
     samples_per_chunk: int
     splits: Sequence[Split]
     hdfs_client: str = "auto"
+    max_bad_samples: int = 0
+    """How many may be left out; what parts hold does not depend on it."""
 
     @property
     def feed_id(self) -> str:
@@ -101,7 +113,12 @@ class Plan:
     def to_bytes(self) -> bytes:
         """Give the text of ``plan.json``."""
         return json.dumps(
-            {"to": self.to, "hdfs_client": self.hdfs_client, **self.content()}
+            {
+                "to": self.to,
+                "hdfs_client": self.hdfs_client,
+                "max_bad_samples": self.max_bad_samples,
+                **self.content(),
+            }
         ).encode()
 
     @classmethod

@@ -1,13 +1,13 @@
 """Making a plan: which shards, of which format, with which fields, in which splits."""
 
 from collections.abc import Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from itertools import islice
 
-from datafeed.errors import ConfigError, SourceError
+from datafeed.errors import ConfigError, FormatError, SourceError
 from datafeed.feed.chunk import pieces_of
 from datafeed.feed.schema import Sample, Schema, conform, infer_schema
-from datafeed.formats import Format, detect, get
+from datafeed.formats import Format, detect, get, good_samples
 from datafeed.sources import Source, open_source
 from datafeed.staging.counting import CountingSource
 from datafeed.staging.plan import Plan, Shard, Split, mtime_of
@@ -30,6 +30,7 @@ def make_plan(
     transform: str | None = None,
     chunk: int | None = None,
     hdfs_client: str = "auto",
+    max_bad_samples: int = 0,
 ) -> Plan:
     """List the shards, look into the first one, and cut the work into splits.
 
@@ -40,6 +41,7 @@ def make_plan(
         transform: ``MODULE:FUNCTION``.
         chunk: Samples of a chunk; None lets the sizes decide.
         hdfs_client: As ``--hdfs-client``.
+        max_bad_samples: As ``--max-bad-samples``; what is guessed passes over bad ones.
 
     Raises:
         SourceError: a source is missing or matches nothing.
@@ -53,19 +55,22 @@ def make_plan(
         form = detect(source, shards[0].url) if format_name == "auto" else get(format_name)
         kept = set(form.shards([shard.url for shard in shards]))
         shards = [shard for shard in shards if shard.url in kept]
-        schema, sample_bytes, feed_bytes = _probe(source, form, shards, transform)
+        settled = form.settled(source, [shard.url for shard in shards])
+        form = get(settled)
+        schema, sample_bytes, feed_bytes = _probe(source, form, shards, transform, max_bad_samples)
     n_rows = chunk or samples_per_chunk(sample_bytes, feed_bytes)
     _check_chunk(schema, n_rows)
     splits = cut_splits([shard.size for shard in shards])
     return Plan(
         to=to,
-        format=form.name,
+        format=settled,
         transform=transform,
         transform_digest=digest_of(transform) if transform else None,
         schema=schema,
         samples_per_chunk=n_rows,
         splits=[Split(shards[start:end]) for start, end in splits],
         hdfs_client=hdfs_client,
+        max_bad_samples=max_bad_samples,
     )
 
 
@@ -93,21 +98,21 @@ def _list_shards(patterns: Sequence[str], client: str) -> list[Shard]:
 
 
 def _probe(
-    source: Source, form: Format, shards: Sequence[Shard], transform: str | None
+    source: Source, form: Format, shards: Sequence[Shard], transform: str | None, max_bad: int
 ) -> tuple[Schema, int, int]:
     """Read the head of the first shard: fields, bytes of a sample, bytes of the feed (a guess)."""
     counter = CountingSource(source)
     url = shards[0].url
-    samples = transformed(
-        form.samples(counter, url), load_transform(transform) if transform else None, url
-    )
+    function = load_transform(transform) if transform else None
+    samples = good_samples(transformed(form.samples(counter, url), function, url), max_bad)
     first = list(islice(samples, _SCHEMA_SAMPLES))
     if not first:
         raise SourceError(f"{url}: holds no sample; leave it out, or check --transform")
     schema = infer_schema(first, url)
     n, n_bytes = 0, 0
     for _, sample in [*first, *islice(samples, _PROBE_SAMPLES)]:
-        n, n_bytes = n + 1, n_bytes + _payload_bytes(schema, sample, url)
+        with suppress(*((FormatError,) if max_bad else ())):
+            n, n_bytes = n + 1, n_bytes + _payload_bytes(schema, sample, url)
         if n_bytes > _PROBE_BYTES:
             break
     total = sum(shard.size for shard in shards)

@@ -13,14 +13,14 @@ from typing import Any
 from datafeed import __version__
 from datafeed.cache.servers import parse_servers
 from datafeed.errors import ConfigError, DamagedError, StagingError
-from datafeed.feed.index import PartEntry
 from datafeed.feed.manifest import Manifest
 from datafeed.feed.part import hdf5_version, write_virtual
 from datafeed.progress import Progress
 from datafeed.sources import join, local_path, open_source
+from datafeed.staging.bad_samples import QUARANTINE_FILE, require_few
 from datafeed.staging.engines import Engine, Job, make_engine
 from datafeed.staging.engines.yarn import YarnClient
-from datafeed.staging.folder import TIMEOUT_S, VIRTUAL_FILE, Folder
+from datafeed.staging.folder import TIMEOUT_S, VIRTUAL_FILE, Folder, Record
 from datafeed.staging.plan import Plan, differences
 from datafeed.staging.planner import make_plan
 from datafeed.staging.scratch import clear_orphans, scratch_folder
@@ -47,6 +47,8 @@ class StageResult:
     """The feed stood there complete already; nothing was done."""
     facts: dict[str, Any] = field(default_factory=dict)
     """What the engine has to tell, as ``yarn_application_id``."""
+    bad_samples: int = 0
+    """Left out; the feed's ``quarantine.jsonl`` names them."""
     warm: dict[str, Any] | None = None
     """What warming did, where it was asked for."""
 
@@ -63,6 +65,7 @@ def stage(
     warm: str | Sequence[str] | None = None,
     allow_eviction: bool = False,
     hdfs_client: str = "auto",
+    max_bad_samples: int = 0,
     progress: bool = True,
     **engine_options: Any,
 ) -> StageResult:
@@ -82,6 +85,8 @@ def stage(
         warm: memcached servers to load the feed into then.
         allow_eviction: Take servers that may evict.
         hdfs_client: ``auto``, ``native`` or ``pydoop``.
+        max_bad_samples: How many samples that do not decode, or do not fit the fields, are left
+            out and named in ``quarantine.jsonl``; 0: the first one ends the run.
         progress: Show progress on stderr.
         engine_options: ``python`` and ``task_memory_mb`` of the hadoop engine.
 
@@ -96,7 +101,7 @@ def stage(
         raise ConfigError(f"--workers {workers}: give 1 or more")
     servers = parse_servers(warm) if warm else None
     runner = make_engine(engine, engine_options)
-    plan = plan_of(sources, to, format, transform, samples_per_chunk, hdfs_client)
+    plan = plan_of(sources, to, format, transform, samples_per_chunk, hdfs_client, max_bad_samples)
     with closing(open_source(plan.to, hdfs_client, timeout_s=TIMEOUT_S)) as source:
         folder = Folder(plan.to, source)
         standing = _standing_feed(folder)
@@ -117,6 +122,7 @@ def stage(
         stage_engine=str(manifest.made["engine"]),
         was_staged=standing is not None,
         facts=dict(manifest.made["facts"]),
+        bad_samples=_n_bad(manifest),
         warm=_warm(plan, servers, allow_eviction, progress) if servers else None,
     )
 
@@ -138,6 +144,7 @@ def plan_of(
     transform: str | None = None,
     samples_per_chunk: int | None = None,
     hdfs_client: str = "auto",
+    max_bad_samples: int = 0,
 ) -> Plan:
     """Make the plan of a run, with whole paths, without touching the feed's folder."""
     patterns = [sources] if isinstance(sources, (str, os.PathLike)) else list(sources)
@@ -150,6 +157,7 @@ def plan_of(
         transform=transform,
         chunk=samples_per_chunk,
         hdfs_client=hdfs_client,
+        max_bad_samples=max_bad_samples,
     )
 
 
@@ -182,7 +190,16 @@ def _require_same(plan: Plan, standing: Manifest, folder: Folder) -> None:
             f"{folder.url}: holds another feed ({'; '.join(found)}); give another --to, or "
             "delete it first"
         )
+    if _n_bad(standing) > plan.max_bad_samples:
+        raise StagingError(
+            f"{folder.url}: was staged without {_n_bad(standing)} bad samples, see its "
+            f"{QUARANTINE_FILE}; that is more than --max-bad-samples {plan.max_bad_samples}"
+        )
     folder.clean([part.file for part in standing.parts])
+
+
+def _n_bad(manifest: Manifest) -> int:
+    return int(manifest.made.get("bad_samples", 0))
 
 
 def _make(
@@ -214,7 +231,7 @@ def _prepare(plan: Plan, folder: Folder) -> list[int]:
     done = folder.done()
     kept = set(_sound_parts(plan, folder, done))
     ours = {plan.split_digest(i) for i in range(len(plan.splits))}
-    if done and begun and not any(digest in ours for digest, _ in done.values()):
+    if done and begun and not any(record.digest in ours for record in done.values()):
         found = differences(plan.content(), begun[0].content())
         raise StagingError(
             f"{folder.url}: holds {len(done)} parts of another unfinished run "
@@ -236,16 +253,16 @@ def _end_earlier(folder: Folder) -> None:
         folder.forget_application()
 
 
-def _sound_parts(
-    plan: Plan, folder: Folder, done: Mapping[str, tuple[str, PartEntry]]
-) -> dict[str, PartEntry]:
+def _sound_parts(plan: Plan, folder: Folder, done: Mapping[str, Record]) -> dict[str, Record]:
     """Parts that are committed, made as this plan makes them, and there in full."""
     sizes = folder.part_sizes()
     wanted = {plan.part_name(i): plan.split_digest(i) for i in range(len(plan.splits))}
     return {
-        name: done[name][1]
+        name: done[name]
         for name, digest in wanted.items()
-        if name in done and done[name][0] == digest and sizes.get(name) == done[name][1].bytes
+        if name in done
+        and done[name].digest == digest
+        and sizes.get(name) == done[name].entry.bytes
     }
 
 
@@ -259,8 +276,11 @@ def _finish(plan: Plan, folder: Folder, engine: str, facts: dict[str, Any]) -> M
             f"{folder.url}: {len(missing)} parts are not committed, {missing[0]} first; run "
             "the same command again"
         )
+    bad = [sample for name in names for sample in parts[name].bad]
+    require_few(bad, plan.max_bad_samples)
     made = {
         "plan": plan.content(),
+        "bad_samples": len(bad),
         "engine": engine,
         "facts": facts,
         "versions": {
@@ -273,10 +293,11 @@ def _finish(plan: Plan, folder: Folder, engine: str, facts: dict[str, Any]) -> M
         feed_id=plan.feed_id,
         schema=plan.schema,
         samples_per_chunk=plan.samples_per_chunk,
-        parts=[parts[name] for name in names],
+        parts=[parts[name].entry for name in names],
         made=made,
     )
     _write_virtual(manifest, folder)
+    folder.keep_word_of(bad)
     folder.source.write(folder.feed, manifest.to_bytes())
     folder.clean(names)
     return manifest

@@ -8,22 +8,20 @@ from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
-from crc32c import crc32c
-
-from datafeed.errors import ConfigError, SourceError, StagingError
+from datafeed.errors import ConfigError, FormatError, SourceError, StagingError
+from datafeed.feed.checksum import file_crc
 from datafeed.feed.index import PartEntry
 from datafeed.feed.part import PartWriter
-from datafeed.feed.schema import conform
-from datafeed.formats import FORMATS
+from datafeed.feed.schema import Array, Sample, conform
+from datafeed.formats import get
 from datafeed.sources import Source, join, local_path, open_source
-from datafeed.staging.folder import TIMEOUT_S, Folder
+from datafeed.staging.bad_samples import BadSamples
+from datafeed.staging.folder import TIMEOUT_S, Folder, Record
 from datafeed.staging.plan import Plan, Shard, mtime_of
 from datafeed.staging.scratch import scratch_folder
 from datafeed.staging.transform import digest_of, load_transform, transformed
 
 __all__ = ["attempt_name", "run_split"]
-
-_READ_BYTES = 4 << 20
 
 
 def attempt_name() -> str:
@@ -54,23 +52,27 @@ def run_split(
     _check_transform(plan)
     with scratch_folder(local_path(folder.tmp)) as scratch:
         path = scratch / f"{plan.part_name(split)}.{attempt}"
-        entry = _seal(_write(plan, split, path, report), plan.part_name(split), path)
+        bad = BadSamples(plan.max_bad_samples)
+        entry = _seal(_write(plan, split, path, report, bad), plan.part_name(split), path)
         folder.require_plan(plan.feed_id)  # a task may outlive its run by hours
         if local_path(folder.url):
             folder.source.rename(str(path), join(folder.url, entry.file))
         else:
             folder.source.put(path, join(folder.url, entry.file))
-    folder.commit(entry, plan.split_digest(split))
+        folder.require_plan(plan.feed_id)
+        folder.commit(Record(plan.split_digest(split), entry, bad.found))
     return entry
 
 
-def _write(plan: Plan, split: int, path: Path, report: Callable[[int], None]) -> PartEntry:
+def _write(
+    plan: Plan, split: int, path: Path, report: Callable[[int], None], bad: BadSamples
+) -> PartEntry:
     shards = plan.splits[split].shards
     urls = [shard.url for shard in shards]
     try:
         with PartWriter(path, plan.schema, plan.samples_per_chunk, urls) as writer:
             for i, shard in enumerate(shards):
-                _write_shard(plan, shard, i, writer, report)
+                _write_shard(plan, shard, i, writer, report, bad)
             return writer.close()
     except OSError as error:
         raise StagingError(_no_room(urls[0], path, error)) from error
@@ -86,15 +88,31 @@ def _no_room(url: str, path: Path, error: OSError) -> str:
 
 
 def _write_shard(
-    plan: Plan, shard: Shard, i: int, writer: PartWriter, report: Callable[[int], None]
+    plan: Plan,
+    shard: Shard,
+    i: int,
+    writer: PartWriter,
+    report: Callable[[int], None],
+    bad: BadSamples,
 ) -> None:
     with closing(open_source(shard.url, plan.hdfs_client, timeout_s=TIMEOUT_S)) as source:
         _check_unchanged(source, shard)
-        samples = FORMATS[plan.format].samples(source, shard.url)
+        samples = get(plan.format).samples(source, shard.url, shard.span)
         transform = load_transform(plan.transform) if plan.transform else None
         for key, sample in transformed(samples, transform, shard.url):
-            writer.append(conform(plan.schema, sample, f"{shard.url}: sample {key!r}"), key, i)
+            try:
+                arrays = _checked(plan, sample, f"{shard.url}: sample {key!r}")
+            except FormatError as error:
+                bad.add(shard.url, key, error)
+                continue
+            writer.append(arrays, key, i)
             report(1)
+
+
+def _checked(plan: Plan, sample: Sample | FormatError, where: str) -> list[Array]:
+    if isinstance(sample, FormatError):
+        raise sample
+    return conform(plan.schema, sample, where)
 
 
 def _check_transform(plan: Plan) -> None:
@@ -116,9 +134,7 @@ def _check_unchanged(source: Source, shard: Shard) -> None:
 
 def _seal(entry: PartEntry, name: str, path: Path) -> PartEntry:
     """Make the file durable; add its name, size and checksum to the entry."""
-    crc, size = 0, 0
-    with path.open("rb") as file:
+    with path.open("rb", buffering=0) as file:
         os.fsync(file.fileno())
-        while data := file.read(_READ_BYTES):
-            crc, size = crc32c(data, crc), size + len(data)
-    return replace(entry, file=name, bytes=size, crc32c=f"{crc:08x}")
+        crc, size = file_crc(file)
+    return replace(entry, file=name, bytes=size, crc32c=crc)

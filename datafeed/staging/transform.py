@@ -61,23 +61,35 @@ def digest_of(name: str) -> str:
 
 
 def transformed(
-    samples: Iterator[tuple[str, Sample]], transform: Transform | None, shard: str
-) -> Iterator[tuple[str, Sample]]:
+    samples: Iterator[tuple[str, Sample | FormatError]], transform: Transform | None, shard: str
+) -> Iterator[tuple[str, Sample | FormatError]]:
     """Apply a transform: a dict goes on, None drops the sample, a list of dicts fans out.
 
-    Raises:
-        FormatError: the function raised or gave something else; names shard and sample.
+    A sample on which the function raised, or for which it gave something else, comes as the
+    FormatError that names shard and sample; bad samples go past it.
     """
     if transform is None:
         yield from samples
         return
     for key, sample in samples:
+        if isinstance(sample, FormatError):
+            yield key, sample
+            continue
         try:
-            result = transform(sample)
-        except Exception as error:
-            raise FormatError(f"{shard}: sample {key!r}: transform raised {error!r}") from error
-        for i, one in enumerate(_as_list(result, f"{shard}: sample {key!r}")):
-            yield (f"{key}/{i}" if isinstance(result, list) else key), one
+            results, fans_out = _results(transform, sample, f"{shard}: sample {key!r}")
+        except FormatError as error:
+            yield key, error
+            continue
+        for i, one in enumerate(results):
+            yield (f"{key}/{i}" if fans_out else key), one
+
+
+def _results(transform: Transform, sample: Sample, where: str) -> tuple[list[Sample], bool]:
+    try:
+        result = transform(sample)
+    except Exception as error:
+        raise FormatError(f"{where}: transform raised {error!r}") from error
+    return _as_list(result, where), isinstance(result, list)
 
 
 def _as_list(result: Any, where: str) -> list[Sample]:

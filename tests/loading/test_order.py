@@ -99,7 +99,7 @@ def test_many_steps_at_once_are_the_single_steps(
     first = data.draw(st.integers(0, order.steps))
     stop = data.draw(st.integers(first, order.steps))
     rank = data.draw(st.integers(0, world_size - 1))
-    positions, starts = order.rank_steps(epoch, first, stop, rank, world_size)
+    positions, starts, _ = order.rank_steps(epoch, first, stop, rank, world_size)
     assert len(starts) == stop - first + 1
     for i, step in enumerate(range(first, stop)):
         share = order.rank_batch(epoch, step, rank, world_size)
