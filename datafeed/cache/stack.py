@@ -1,13 +1,17 @@
 """Tiers one behind the other: what one does not deliver, the next one does."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol, runtime_checkable
 
 from datafeed.cache.tier import ChunkRequest, Tier
 from datafeed.errors import StallError
 
-__all__ = ["MappingTier", "TierStack"]
+__all__ = ["MappingTier", "TierStack", "Watch"]
+
+
+Watch = Callable[[str, float, float], None]
+"""Takes a tier's name, and when it began and ended to fetch, by ``time.perf_counter``."""
 
 
 @runtime_checkable
@@ -27,6 +31,8 @@ class TierStack:
 
     def __init__(self, tiers: Sequence[Tier]) -> None:
         self._tiers = list(tiers)
+        self.watch: Watch | None = None
+        """Told of every tier that was asked."""
 
     def fetch(self, requests: Sequence[ChunkRequest], timeout_s: float) -> None:
         """Fetch chunks straight into their views, checked.
@@ -46,10 +52,20 @@ class TierStack:
         for tier in self._tiers:
             left_s = max(0.0, deadline - time.monotonic())
             share_s = left_s if tier is self._tiers[-1] else left_s / 2
-            missing = tier.fetch([request for request, _ in missing], share_s)
+            missing = self._ask(tier, [request for request, _ in missing], share_s)
             if not missing:
                 return
         self._raise(*missing[0], timeout_s)
+
+    def _ask(
+        self, tier: Tier, requests: Sequence[ChunkRequest], timeout_s: float
+    ) -> Sequence[tuple[ChunkRequest, Exception | None]]:
+        start_s = time.perf_counter()
+        try:
+            return tier.fetch(requests, timeout_s)
+        finally:
+            if self.watch is not None:
+                self.watch(tier.name, start_s, time.perf_counter())
 
     def mapped(self, chunk: int) -> Sequence[memoryview] | None:
         """Give the pieces of a chunk where they lie already, to be gathered from there.

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from datafeed.cache.stack import TierStack
+from datafeed.cache.stack import TierStack, Watch
 from datafeed.cache.tier import ChunkRequest
 from datafeed.errors import ConfigError
 from datafeed.feed.index import PartIndex
@@ -119,6 +119,20 @@ class _JoinedStack(TierStack):
     def __init__(self, stacks: Sequence[TierStack], first_chunks: npt.NDArray[np.int64]) -> None:
         super().__init__([])
         self._stacks, self._first_chunks = stacks, first_chunks
+
+    @property
+    def watch(self) -> Watch | None:
+        """Told of every tier that was asked."""
+        return self._stacks[0].watch if self._stacks else None
+
+    @watch.setter
+    def watch(self, watch: Watch | None) -> None:
+        for stack in self.__dict__.get("_stacks", ()):
+            stack.watch = watch
+
+    def mapped(self, chunk: int) -> Sequence[memoryview] | None:
+        owner, own = _place(self._first_chunks, chunk)
+        return self._stacks[owner].mapped(own)
 
     def fetch(self, requests: Sequence[ChunkRequest], timeout_s: float) -> None:
         deadline = time.monotonic() + timeout_s

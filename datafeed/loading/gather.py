@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 
 from datafeed.feed.schema import Array
+from datafeed.loading.activity import Activity
 from datafeed.loading.arena import Arena, FixedColumn, RaggedColumn
 from datafeed.loading.handover import Handover
 from datafeed.loading.layout import I64Array
@@ -26,9 +27,13 @@ class ArenaSource:
         names: Fields to gather.
         n_kept: Free buffers kept for each field.
         is_pinned: Take page-locked buffers.
+        activity: Where the time that it takes is noted.
     """
 
-    def __init__(self, arena: Arena, names: list[str], n_kept: int, is_pinned: bool) -> None:
+    def __init__(
+        self, arena: Arena, names: list[str], n_kept: int, is_pinned: bool, activity: Activity
+    ) -> None:
+        self._activity = activity
         by_name = {column.field.name: column for column in arena.columns}
         self._columns = [(by_name[name], Pool(n_kept, is_pinned)) for name in names]
 
@@ -43,7 +48,9 @@ class ArenaSource:
             if not handover.wait_loaded(take.need):
                 return None
             for column, _ in self._columns:
-                _fill(column, take.rows, batch[column.field.name], start)
+                is_text = column.field.kind in ("str", "bytes")
+                with self._activity.doing("decode" if is_text else "gather"):
+                    _fill(column, take.rows, batch[column.field.name], start)
             start += len(take.rows)
             handover.taken()
         return batch

@@ -141,6 +141,14 @@ class Handover:
 
     # The user.
 
+    @property
+    def is_ready(self) -> bool:
+        """Whether the next batch lies ready."""
+        try:
+            return self._ready[0].batch.done()
+        except IndexError:
+            return False
+
     def get(self, timeout_s: float) -> Ready:
         """Wait for the next batch.
 

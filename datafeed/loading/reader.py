@@ -76,9 +76,11 @@ class Reader:
             options.sample_transform,
             options.batch_transform,
             options.n_threads,
-            self._place,
+            self._place if self._is_pinned or self._copies else None,
+            self.counts.activity,
         )
         self._stack: TierStack = feed.open_stack()  # last: what raises above leaves nothing open
+        self._stack.watch = self.counts.activity.fetched
 
     def _make_arena(self) -> Arena | None:
         """An arena, unless the order jumps about in a feed that is larger than it."""
@@ -92,8 +94,9 @@ class Reader:
     def _make_source(self) -> Source:
         rest = (self._names, _DEPTH + 2, self._is_pinned)
         if self._arena is None:
-            return SampleSource(self._feed, self._feed.manifest.schema, *rest)
-        return ArenaSource(self._arena, *rest)
+            schema = self._feed.manifest.schema
+            return SampleSource(self._feed, schema, *rest, self.counts.activity)
+        return ArenaSource(self._arena, *rest, self.counts.activity)
 
     def _place(self, batch: Any) -> Any:
         """The last thing done to a batch in the background."""
@@ -157,18 +160,13 @@ class Reader:
             StallError: nothing moved for ``timeout_s`` and a half.
             ConfigError: the loader was closed, or began another iteration.
         """
-        began_s = time.monotonic()
+        began_s, is_ready = time.perf_counter(), pipeline.handover.is_ready
         # A tier gets the time that the user gave; it must be able to use it up and say so.
         ready = pipeline.handover.get(1.5 * self._options.timeout_s)
         batch = self._finished(ready.batch.result, ready.step.step)
         epoch, step = ready.step.epoch, ready.step.step + 1
         self._next = (epoch, step) if step < self._order.steps else (epoch + 1, 0)
-        self.counts.add(
-            batches=1,
-            samples=len(ready.step.positions),
-            bytes=ready.n_bytes,
-            wait_s=time.monotonic() - began_s,
-        )
+        self.counts.handed_out(len(ready.step.positions), ready.n_bytes, began_s, is_ready)
         return batch
 
     def _finished(self, result: Any, step: int) -> Any:
@@ -204,6 +202,8 @@ class Reader:
         """End everything; twice is fine."""
         self._is_closed = True
         self.stop()
+        if self.counts.activity.trace is not None:
+            self.counts.activity.trace.close()
         self._transforms.close()
         self._source.close()
         self._stack.close()
