@@ -49,7 +49,8 @@ class GradientAverager:
             ``auto``: ``thread`` for parameters on a GPU.
         buffers: ``broadcast`` gives all ranks the buffers of rank 0 in each ``finish``, so that
             batch norms have the same statistics; ``own`` leaves them.
-        bucket_bytes: Most bytes of a bucket.
+        bucket_bytes: Most bytes of a bucket, unless one parameter has more. A thread sends a
+            bucket when it is full, so the last one is what the backward pass does not hide.
         first_bucket_bytes: Most bytes of the first bucket.
         piece_bytes: Bytes of one Allreduce.
         cuda_aware: Whether MPI takes GPU memory; None: ask ``trainers.cuda_aware``.
@@ -67,7 +68,7 @@ class GradientAverager:
         *,
         overlap: Literal["auto", "thread", "after"] = "auto",
         buffers: Literal["broadcast", "own"] = "own",
-        bucket_bytes: int = 25 << 20,
+        bucket_bytes: int = 2 << 20,
         first_bucket_bytes: int = 1 << 20,
         piece_bytes: int = 1 << 20,
         cuda_aware: bool | None = None,

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from trainers.device_streams import Streams
+from trainers.narrow import NARROW
 from trainers.world import World
 
 __all__ = ["DirectWire", "StagedWire", "Wire", "wire_for"]
@@ -77,7 +78,7 @@ class StagedWire:
 
     def _pair(self, piece: Tensor) -> list[Tensor]:
         if piece.dtype not in self._buffers:
-            n = self._piece_bytes // piece.element_size() or 1
+            n = piece.numel()  # no later piece of this type is longer
             self._buffers[piece.dtype] = [
                 self._streams.host_buffer(n, piece.dtype) for _ in range(2)
             ]
@@ -85,7 +86,11 @@ class StagedWire:
 
 
 def _pieces(flat: Tensor, piece_bytes: int) -> tuple[Tensor, ...]:
-    return torch.split(flat, piece_bytes // flat.element_size() or 1) if flat.numel() else ()
+    if not flat.numel():
+        return ()
+    if flat.dtype in NARROW:  # their sums cost a call of Python, and little else
+        piece_bytes *= 4
+    return torch.split(flat, piece_bytes // flat.element_size() or 1)
 
 
 def wire_for(
