@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from datafeed.cache.mapped import MappedParts
 from datafeed.cache.stack import TierStack, Watch
 from datafeed.cache.tier import ChunkRequest
 from datafeed.errors import ConfigError
@@ -60,6 +61,8 @@ class Joined:
         self.first_samples = _firsts([manifest.n_samples for manifest in manifests])
         """Position at which each feed begins, and the end."""
         self._first_chunks = _firsts([manifest.n_chunks for manifest in manifests])
+        self._mapping: MappedParts | None = None
+        self._is_mapping_known = False
         self._first_parts = _firsts([len(manifest.parts) for manifest in manifests])
 
     @property
@@ -97,6 +100,14 @@ class Joined:
         """Where a part lies."""
         owner, own = _place(self._first_parts, part)
         return self._feeds[owner].part_url(own)
+
+    def mapped(self) -> MappedParts | None:
+        """Map the parts of all feeds, once; None if one of them cannot be."""
+        if any(feed.mapped() is None for feed in self._feeds):
+            return None
+        if not self._is_mapping_known:
+            self._mapping, self._is_mapping_known = MappedParts.of(self), True
+        return self._mapping
 
     def piece_lengths(self, chunk: int) -> list[int]:
         """Bytes of each piece of a chunk, in payload order."""

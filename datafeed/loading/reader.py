@@ -6,39 +6,26 @@ although they hold all of this.
 
 import concurrent.futures
 import time
-from collections.abc import Iterator
 from threading import RLock
 from typing import Any
 
 import torch
 
-from datafeed.cache.stack import TierStack
 from datafeed.errors import ConfigError, StallError
 from datafeed.feed.readable import Readable
-from datafeed.loading.arena import Arena
 from datafeed.loading.batch import check_dtypes, map_tensors
 from datafeed.loading.device import CudaCopies
-from datafeed.loading.fetch import Fetcher
-from datafeed.loading.gather import ArenaSource
 from datafeed.loading.handover import Handover
 from datafeed.loading.options import LoaderOptions
-from datafeed.loading.pipeline import Pipeline, Source
-from datafeed.loading.room import check_room
-from datafeed.loading.samplewise import SampleSource
-from datafeed.loading.schedule import Plan, planned, unplanned
-from datafeed.loading.slots import Slots
+from datafeed.loading.pipeline import Pipeline
+from datafeed.loading.residence import Wanted, choose_residence
 from datafeed.loading.stats import LoaderCounts
 from datafeed.loading.steps import Steps
 from datafeed.loading.transforms import Transforms
 
 __all__ = ["Reader"]
 
-_DEPTH = 3
-_N_FETCHERS = 2
-# Samples planned at a time, and ahead of the batches: 6 MiB of numbers at most. Planning takes
-# about 0.5 us a sample, so that a longer stretch would hold up the batches behind it.
-_MAX_STRETCH = 1 << 16
-_MAX_PLANNED = 1 << 18
+_GROWTH = 4  # uint8 that becomes float32
 
 
 class Reader:
@@ -55,8 +42,6 @@ class Reader:
         self, feed: Readable, order: Steps, rank: int, world_size: int, options: LoaderOptions
     ) -> None:
         self._feed, self._order, self._options = feed, order, options
-        self._share = (rank, world_size)
-        self._names = list(feed.tuple_fields or feed.fields)
         if options.with_index and "index" in feed.fields:
             raise ConfigError("with_index=True: the feed has a field 'index' of its own")
         check_dtypes(feed.manifest.schema)
@@ -67,8 +52,6 @@ class Reader:
         self._lock = RLock()  # one thread may close while another begins
         self._copies = _copies(options.device)
         self._is_pinned = _may_pin(options.pin_memory or self._copies is not None)
-        self._arena = self._make_arena()
-        self._source = self._make_source()
         self._transforms = Transforms(
             feed,
             order.seed,
@@ -79,24 +62,20 @@ class Reader:
             self._place if self._is_pinned or self._copies else None,
             self.counts.activity,
         )
-        self._stack: TierStack = feed.open_stack()  # last: what raises above leaves nothing open
-        self._stack.watch = self.counts.activity.fetched
-
-    def _make_arena(self) -> Arena | None:
-        """An arena, unless the order jumps about in a feed that is larger than it."""
-        manifest = self._feed.manifest
-        arena = Arena(manifest, self._options.memory_bytes)
-        if self._order.shuffle == "global" and arena.n_slots < self._order.n_chunks:
-            return None
-        check_room(self._order, self._share[1], arena.n_slots, arena.slot_bytes)
-        return arena
-
-    def _make_source(self) -> Source:
-        rest = (self._names, _DEPTH + 2, self._is_pinned)
-        if self._arena is None:
-            schema = self._feed.manifest.schema
-            return SampleSource(self._feed, schema, *rest, self.counts.activity)
-        return ArenaSource(self._arena, *rest, self.counts.activity)
+        self._wanted = Wanted(
+            feed,
+            order,
+            rank,
+            world_size,
+            list(feed.tuple_fields or feed.fields),
+            options.memory_bytes,
+            options.timeout_s,
+            self._is_pinned,
+            options.n_threads if options.sample_transform else 0,
+            1 if options.batch_transform is None else _GROWTH,
+        )
+        # Last: what raises above leaves nothing open.
+        self._residence = choose_residence(self._wanted, self.counts)
 
     def _place(self, batch: Any) -> Any:
         """The last thing done to a batch in the background."""
@@ -125,33 +104,15 @@ class Reader:
             raise ConfigError("this loader is closed; make a new one")
 
     def _begin(self, epoch: int, step: int) -> Pipeline:
-        room = _MAX_PLANNED
-        if self._arena is not None:
-            room = min(room, self._arena.n_slots * self._arena.n_rows)
+        residence, depth = self._residence, self._wanted.depth
         return Pipeline(
-            self._plans(epoch, step, min(room, _MAX_STRETCH)),
-            self._source,
+            residence.plans(epoch, step),
+            residence.source,
             self._transforms,
-            self._fetch,
-            _N_FETCHERS if self._arena is not None else 0,
-            Handover(room, _DEPTH),
+            residence.bring,
+            residence.n_threads,
+            Handover(residence.max_samples, depth.batches, depth.group),
         )
-
-    def _plans(self, epoch: int, step: int, max_samples: int) -> Iterator[Plan]:
-        place = (self._order, *self._share, epoch, step, max_samples)
-        if self._arena is None:
-            return unplanned(*place)
-        return planned(
-            *place,
-            manifest=self._feed.manifest,
-            slots=Slots(self._arena.resident),
-            n_rows=self._arena.n_rows,
-        )
-
-    def _fetch(self, handover: Handover) -> None:
-        assert self._arena is not None
-        options = self._options
-        Fetcher(self._feed, self._stack, self._arena, options.timeout_s, self.counts).run(handover)
 
     def read(self, pipeline: Pipeline) -> Any:
         """Wait for the next batch.
@@ -181,22 +142,14 @@ class Reader:
 
     def stats(self) -> dict[str, Any]:
         """Copy the counts of the loader and of its tiers."""
-        arena = self._arena
-        return {
-            **self.counts.as_dict(),
-            "slots": 0 if arena is None else arena.n_slots,
-            "resident": 0 if arena is None else int((arena.resident >= 0).sum()),
-            "tiers": self._stack.stats(),
-        }
+        return {**self.counts.as_dict(), **self._residence.stats()}
 
     def stop(self) -> None:
         """End the threads, but keep the memory and what is in it; twice is fine."""
         with self._lock:
             pipeline, self._pipeline = self._pipeline, None
-            if pipeline is not None and not pipeline.close() and self._arena is not None:
-                # A thread hangs in a tier and may still write: leave the memory to it.
-                self._arena = self._make_arena()
-                self._source = self._make_source()
+            if pipeline is not None and not pipeline.close():
+                self._residence.renew()  # a thread hangs in a tier and may still write
 
     def close(self) -> None:
         """End everything; twice is fine."""
@@ -205,8 +158,7 @@ class Reader:
         if self.counts.activity.trace is not None:
             self.counts.activity.trace.close()
         self._transforms.close()
-        self._source.close()
-        self._stack.close()
+        self._residence.close()
 
 
 def _copies(device: Any) -> CudaCopies | None:

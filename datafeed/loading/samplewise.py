@@ -52,14 +52,18 @@ class SampleSource:
         self._pools = {name: Pool(n_kept, is_pinned) for name in names}
         self._threads = ThreadPoolExecutor(_N_THREADS, thread_name_prefix="datafeed-read")
 
-    def gather(self, step: Step, handover: Handover) -> Arrays | None:
-        """Read the samples of a step; None when there is no more use for them."""
+    def gather(self, steps: Sequence[Step], handover: Handover) -> list[Arrays] | None:
+        """Read the samples of steps; None when there is no more use for them."""
+        batches = [self._batch(step) for step in steps]
+        return None if handover.is_closed else batches
+
+    def _batch(self, step: Step) -> Arrays:
         positions = step.positions.tolist()
         size = -(-len(positions) // _N_THREADS) or 1
         shares = [positions[i : i + size] for i in range(0, len(positions), size)]
         with self._activity.doing("gather"):
             samples = [one for share in self._threads.map(self._read, shares) for one in share]
-            return None if handover.is_closed else self._stack(samples)
+            return self._stack(samples)
 
     def _read(self, positions: list[int]) -> list[dict[str, Any]]:
         samples = self._feed.__getitems__(positions)

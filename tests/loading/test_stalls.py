@@ -72,6 +72,7 @@ class SlowTier:
         """Nothing to let go of."""
 
 
+@pytest.mark.usefixtures("fetched")
 def test_slow_caches_are_found(feed: Feed, monkeypatch: pytest.MonkeyPatch) -> None:
     stack = feed.open_stack()
     stack._tiers.insert(0, SlowTier())
