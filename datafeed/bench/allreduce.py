@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 
@@ -66,14 +67,15 @@ def _measured(quick: bool) -> str:
         "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
         "PRTE_MCA_rmaps_default_mapping_policy": ":oversubscribe",
     }
-    done = subprocess.run(
-        command,
-        env={**env, **os.environ},
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        text=True,
-        timeout=_LIMIT_S,
-    )
+    with TemporaryDirectory(prefix="datafeed-bench-") as folder:
+        done = subprocess.run(
+            command,
+            env={**env, **os.environ, "TORCHINDUCTOR_CACHE_DIR": folder},  # DDP makes one
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            text=True,
+            timeout=_LIMIT_S,
+        )
     if done.returncode:
         raise TrainerError(
             f"{' '.join(command[:3])} ended with status {done.returncode}; see what it said"
