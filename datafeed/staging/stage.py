@@ -100,6 +100,8 @@ def stage(
     if workers is not None and workers < 1:
         raise ConfigError(f"--workers {workers}: give 1 or more")
     servers = parse_servers(warm) if warm else None
+    if servers:
+        _check_servers(servers, allow_eviction)
     runner = make_engine(engine, engine_options)
     plan = plan_of(sources, to, format, transform, samples_per_chunk, hdfs_client, max_bad_samples)
     with closing(open_source(plan.to, hdfs_client, timeout_s=TIMEOUT_S)) as source:
@@ -125,6 +127,13 @@ def stage(
         bad_samples=_n_bad(manifest),
         warm=_warm(plan, servers, allow_eviction, progress) if servers else None,
     )
+
+
+def _check_servers(servers: Sequence[str], allow_eviction: bool) -> None:
+    """Find a dead server before hours of staging, not after."""
+    from datafeed.cache.warm import check_servers
+
+    check_servers(servers, allow_eviction=allow_eviction)
 
 
 def _warm(
@@ -230,8 +239,7 @@ def _prepare(plan: Plan, folder: Folder) -> list[int]:
     _end_earlier(folder)
     done = folder.done()
     kept = set(_sound_parts(plan, folder, done))
-    ours = {plan.split_digest(i) for i in range(len(plan.splits))}
-    if done and begun and not any(record.digest in ours for record in done.values()):
+    if done and begun and not _shares_parts(plan, done):
         found = differences(plan.content(), begun[0].content())
         raise StagingError(
             f"{folder.url}: holds {len(done)} parts of another unfinished run "
@@ -242,6 +250,11 @@ def _prepare(plan: Plan, folder: Folder) -> list[int]:
     folder.make()
     folder.write_plan(plan)
     return [i for i in range(len(plan.splits)) if plan.part_name(i) not in kept]
+
+
+def _shares_parts(plan: Plan, done: Mapping[str, Record]) -> bool:
+    ours = {plan.split_digest(i) for i in range(len(plan.splits))}
+    return any(record.digest in ours for record in done.values())
 
 
 def _end_earlier(folder: Folder) -> None:
@@ -255,6 +268,8 @@ def _end_earlier(folder: Folder) -> None:
 
 def _sound_parts(plan: Plan, folder: Folder, done: Mapping[str, Record]) -> dict[str, Record]:
     """Parts that are committed, made as this plan makes them, and there in full."""
+    if not done:
+        return {}
     sizes = folder.part_sizes()
     wanted = {plan.part_name(i): plan.split_digest(i) for i in range(len(plan.splits))}
     return {

@@ -232,7 +232,7 @@ def test_killed_half_way_and_run_again(tmp_path: Path) -> None:
     assert len(parts_of(tmp_path / "calm")) == 4
     (tmp_path / "hold").touch()
     run = subprocess.Popen([DATAFEED, *arguments, "feed"], cwd=tmp_path)
-    wait_for(lambda: len(list((tmp_path / "feed").glob("_staging/done/*"))) == 3)
+    wait_for(lambda: len(list((tmp_path / "feed").glob("_staging/done/part-*"))) == 3)
     workers = workers_of(tmp_path / "feed")
     assert workers
     run.kill()
@@ -256,7 +256,7 @@ def test_ctrl_c_and_sigterm_end_the_workers(tmp_path: Path, number: signal.Signa
     (tmp_path / "hold").touch()
     arguments = ["stage", "raw", "--transform", "mine:f", "--to", "feed"]
     run = subprocess.Popen([DATAFEED, *arguments], cwd=tmp_path)
-    wait_for(lambda: bool(list((tmp_path / "feed").glob("_staging/done/*"))))
+    wait_for(lambda: bool(list((tmp_path / "feed").glob("_staging/done/part-*"))))
     run.send_signal(number)
     assert run.wait(20) == 130
     assert not workers_of(tmp_path / "feed")
@@ -338,6 +338,7 @@ def test_servers_that_may_evict_are_refused(
     assert done.returncode == 1
     assert server in done.stderr
     assert "-M" in done.stderr
+    assert not (tmp_path / "feed").exists()  # found before anything was staged
     assert datafeed(*arguments, "--allow-eviction").returncode == 0
 
 
