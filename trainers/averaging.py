@@ -24,11 +24,12 @@ import torch
 from torch import Tensor, nn
 
 from datafeed.errors import TrainerError
-from trainers.buckets import Bucket, group
+from trainers.buckets import Bucket, Named, group
 from trainers.cuda_aware import is_cuda_aware
 from trainers.narrow import NARROW
 from trainers.replicas import broadcast_buffers, replicate
 from trainers.sender import Sender
+from trainers.wires import Kind, Wires, host_name, sizes_of
 from trainers.world import as_world
 
 __all__ = ["GradientAverager"]
@@ -54,6 +55,8 @@ class GradientAverager:
         first_bucket_bytes: Most bytes of the first bucket.
         piece_bytes: Bytes of one Allreduce.
         cuda_aware: Whether MPI takes GPU memory; None: ask ``trainers.cuda_aware``.
+        host: Ranks that give the same name add up gradients of the CPU in memory that they share;
+            ``auto``: the host's own name. None: by MPI alone.
 
     Raises:
         CollectiveMismatch: the models of two ranks differ in names, shapes, types, layout, order
@@ -72,6 +75,7 @@ class GradientAverager:
         first_bucket_bytes: int = 1 << 20,
         piece_bytes: int = 1 << 20,
         cuda_aware: bool | None = None,
+        host: str | None = "auto",
     ) -> None:
         named = [(n, p) for n, p in model.named_parameters() if p.requires_grad]
         _refuse_unsummable(named)
@@ -80,14 +84,17 @@ class GradientAverager:
         is_threaded = overlap == "thread" or (
             overlap == "auto" and any(p.is_cuda for _, p in named)
         )
-        sizes = f"{bucket_bytes} {first_bucket_bytes} {piece_bytes}"
-        options = f"overlap {is_threaded}, buffers {buffers}, bytes {sizes}, CUDA-aware {aware}"
+        lengths = f"{bucket_bytes} {first_bucket_bytes} {piece_bytes}"
+        options = f"overlap {is_threaded}, buffers {buffers}, bytes {lengths}, CUDA-aware {aware}"
         world = as_world(comm)
         replicate(model, world, [options])
         self._world = world.duplicate()
-        groups = group(named[::-1], first_bucket_bytes, bucket_bytes)
-        self._buckets = [Bucket(part) for part in groups]
-        self._sender = Sender(world.duplicate(), piece_bytes, aware, is_threaded)
+        sizes = sizes_of([p for _, p in named])
+        host = host_name() if host == "auto" else host
+        wires = Wires(world.duplicate(), sizes, piece_bytes, aware, host)
+        self._arrays = wires.arrays
+        self._buckets = _buckets(group(named[::-1], first_bucket_bytes, bucket_bytes), self._arrays)
+        self._sender = Sender(wires, is_threaded)
         self._hooks = [
             p.register_post_accumulate_grad_hook(  # type: ignore[no-untyped-call]
                 partial(self._arrive, bucket, i)
@@ -155,11 +162,13 @@ class GradientAverager:
             )
         total, factor, used = self._agree(n_samples_local)
         for bucket in self._buckets[self._n_sent :]:
-            if factor:
-                bucket.take_rest(self._weight)
-            else:
-                bucket.flat.zero_()  # whatever was taken
-            self._sender.send(bucket.flat, factor or 1)
+            bucket.take_rest(self._weight if factor else 0)
+            if self._sender.is_threaded:
+                self._sender.send(bucket.flat, 1)
+        for array in () if self._sender.is_threaded else self._arrays.values():
+            if not factor:
+                array.zero_()  # whatever was taken
+            self._sender.send(array, factor or 1)
         self._sender.wait()
         for bucket, flags in zip(self._buckets, used, strict=True):
             bucket.give(flags)
@@ -219,6 +228,17 @@ class GradientAverager:
         self._hooks = []
         self._sender.close()
         self._world.close()
+
+
+def _buckets(groups: list[list[Named]], arrays: dict[Kind, Tensor]) -> list[Bucket]:
+    """Give each group its piece of the array of its kind."""
+    buckets, starts = [], dict.fromkeys(arrays, 0)
+    for named in groups:
+        kind = (named[0][1].dtype, named[0][1].device)
+        start, n = starts[kind], sum(p.numel() for _, p in named)
+        buckets.append(Bucket(named, arrays[kind][start : start + n]))
+        starts[kind] += n
+    return buckets
 
 
 def _refuse_unsummable(named: list[tuple[str, nn.Parameter]]) -> None:

@@ -20,14 +20,13 @@ class Bucket:
 
     Args:
         named: Parameters of one type on one device, with their names.
+        flat: As many elements of that type on that device.
     """
 
-    def __init__(self, named: Sequence[Named]) -> None:
+    def __init__(self, named: Sequence[Named], flat: Tensor) -> None:
         self.parameters = [parameter for _, parameter in named]
         self._names = [name for name, _ in named]
-        first = self.parameters[0]
-        n = sum(p.numel() for p in self.parameters)
-        self.flat = torch.zeros(n, dtype=first.dtype, device=first.device)
+        self.flat = flat
         self._views = list(_views(self.flat, self.parameters))
         self.taken = [False] * len(named)
 

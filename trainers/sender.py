@@ -4,12 +4,9 @@ import queue
 import threading
 from typing import Any
 
-import torch
 from torch import Tensor
 
-from trainers.device_streams import Streams, streams_of
-from trainers.wire import Wire, wire_for
-from trainers.world import World
+from trainers.wires import Wires
 
 __all__ = ["Sender"]
 
@@ -18,18 +15,12 @@ class Sender:
     """Sums flat arrays over the ranks.
 
     Args:
-        world: Of this sender alone, which closes it: no other thread may use it.
-        piece_bytes: Bytes of one Allreduce.
-        is_cuda_aware: Whether MPI takes GPU memory.
+        wires: Give each array its way; closed by this sender. No other thread may use them.
         is_threaded: Sum in a helper thread, while the caller goes on.
     """
 
-    def __init__(
-        self, world: World, piece_bytes: int, is_cuda_aware: bool, is_threaded: bool
-    ) -> None:
-        self.is_threaded = is_threaded
-        self._world, self._piece_bytes, self._is_cuda_aware = world, piece_bytes, is_cuda_aware
-        self._ways: dict[tuple[torch.device, int], tuple[Wire, Streams]] = {}
+    def __init__(self, wires: Wires, is_threaded: bool) -> None:
+        self.is_threaded, self._wires = is_threaded, wires
         self._jobs: queue.SimpleQueue[tuple[Any, ...] | None] = queue.SimpleQueue()
         self._done: queue.SimpleQueue[BaseException | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
@@ -40,7 +31,7 @@ class Sender:
 
         In a thread it is done only after ``wait``, and nobody may touch the array until then.
         """
-        wire, streams = self._way(flat)
+        wire, streams = self._wires.way(flat)
         mark = streams.mark()
         if not self.is_threaded:
             wire.sum(flat, factor, mark)
@@ -58,16 +49,7 @@ class Sender:
             error = self._done.get()
             if error is not None:
                 raise error
-        for _, streams in self._ways.values():
-            streams.rejoin()
-
-    def _way(self, flat: Tensor) -> tuple[Wire, Streams]:
-        key = (flat.device, flat.element_size())
-        if key not in self._ways:
-            streams = streams_of(flat.device)
-            wire = wire_for(flat, self._world, self._piece_bytes, self._is_cuda_aware, streams)
-            self._ways[key] = (wire, streams)
-        return self._ways[key]
+        self._wires.rejoin()
 
     def _run(self) -> None:
         while (job := self._jobs.get()) is not None:
@@ -79,9 +61,9 @@ class Sender:
                 self._done.put(error)
 
     def close(self) -> None:
-        """End the thread and free the communicator; twice is fine. Collective."""
+        """End the thread and free the communicators; twice is fine. Collective."""
         if self._thread is not None:
             self._jobs.put(None)
             self._thread.join(60)
             self._thread = None
-        self._world.close()
+        self._wires.close()

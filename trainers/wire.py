@@ -13,7 +13,7 @@ from trainers.device_streams import Streams
 from trainers.narrow import NARROW
 from trainers.world import World
 
-__all__ = ["DirectWire", "StagedWire", "Wire", "wire_for"]
+__all__ = ["DirectWire", "StagedWire", "Wire"]
 
 
 class Wire(Protocol):
@@ -91,11 +91,3 @@ def _pieces(flat: Tensor, piece_bytes: int) -> tuple[Tensor, ...]:
     if flat.dtype in NARROW:  # their sums cost a call of Python, and little else
         piece_bytes *= 4
     return torch.split(flat, piece_bytes // flat.element_size() or 1)
-
-
-def wire_for(
-    flat: Tensor, world: World, piece_bytes: int, is_cuda_aware: bool, streams: Streams
-) -> Wire:
-    """Choose the way of an array: 16-bit sums are computed by the CPU, so those are staged."""
-    direct = flat.device.type == "cpu" or (is_cuda_aware and flat.element_size() > 2)
-    return (DirectWire if direct else StagedWire)(world, piece_bytes, streams)

@@ -60,6 +60,12 @@ class World(Protocol):
     def gather(self, data: bytes) -> list[bytes]:
         """Give every rank the bytes of all ranks, in order of rank; meant for kilobytes."""
 
+    def barrier(self) -> None:
+        """Wait until all ranks are here."""
+
+    def split(self, color: int) -> "World":
+        """Make a world of the ranks with the same color, in their order; the caller closes it."""
+
     def duplicate(self) -> "World":
         """Make a world whose collectives never meet this one's; the caller closes it."""
 
@@ -89,6 +95,13 @@ class SoloWorld:
     def gather(self, data: bytes) -> list[bytes]:
         """Give the bytes of the only rank."""
         return [data]
+
+    def barrier(self) -> None:
+        """Wait for nobody."""
+
+    def split(self, color: int) -> "SoloWorld":
+        """Make another world of one process."""
+        return SoloWorld()
 
     def duplicate(self) -> "SoloWorld":
         """Make another world of one process."""
@@ -152,6 +165,15 @@ class MpiWorld:
             counts = lengths.tolist()
             self.comm.Allgatherv(np.frombuffer(data, np.uint8), (whole, counts))
         return [piece.tobytes() for piece in np.split(whole, np.cumsum(lengths)[:-1])]
+
+    def barrier(self) -> None:
+        """Wait until all ranks are here. Collective."""
+        with self._watchdog.waiting("a barrier"):
+            self.comm.Barrier()
+
+    def split(self, color: int) -> "MpiWorld":
+        """Make a world of the ranks with the same color. Collective."""
+        return MpiWorld(self.comm.Split(color, self.rank), self._timeout_s, is_owned=True)
 
     def duplicate(self) -> "MpiWorld":
         """Make a world on a duplicate of the communicator. Collective."""

@@ -53,10 +53,21 @@ def check(model: nn.Module, value: float, rtol: float = 1e-6) -> None:
         torch.testing.assert_close(grad_of(p), wanted.to(p.dtype), rtol=rtol, atol=0)
 
 
+HOSTS = {
+    "one host": "a",
+    "two hosts of equal size, if ranks are even": f"{RANK % 2}",
+    "hosts of unequal size": "a" if RANK else "b",
+    "MPI alone": None,
+}
+
+
+@pytest.mark.parametrize("host", HOSTS.values(), ids=HOSTS)
 @pytest.mark.parametrize("sizes", [{}, SMALL])
-def test_equal_shares_give_the_mean_over_ranks(sizes: dict[str, Any], overlap: Any) -> None:
+def test_equal_shares_give_the_mean_over_ranks(
+    sizes: dict[str, Any], host: str | None, overlap: Any
+) -> None:
     model = network()
-    averager = GradientAverager(model, WORLD, overlap=overlap, **sizes)
+    averager = GradientAverager(model, WORLD, overlap=overlap, host=host, **sizes)
     for step in range(3):
         averager.zero_grad()
         backward(model, RANK + step)
@@ -198,9 +209,10 @@ class Mixed(nn.Module):
         self.register_buffer("empty", torch.empty(0))
 
 
-def test_types_are_summed_each_in_its_own(overlap: Any) -> None:
+@pytest.mark.parametrize("host", HOSTS.values(), ids=HOSTS)
+def test_types_are_summed_each_in_its_own(host: str | None, overlap: Any) -> None:
     model = Mixed(RANK + 7.0)
-    averager = GradientAverager(model, WORLD, overlap=overlap)
+    averager = GradientAverager(model, WORLD, overlap=overlap, host=host)
     for tensor in (*model.parameters(), model.count):
         assert bool((tensor == 7).all()), "parameters and buffers start as those of rank 0"
     for parameter in (model.weight, model.wide, model.narrow, model.short):
@@ -238,6 +250,19 @@ def test_hand_over_through_staging_buffers() -> None:
         array = flat[:n].clone()
         wire.sum(array, RANK + 1, None)
         torch.testing.assert_close(array, flat[:n] * (SIZE * (SIZE + 1) // 2))
+
+
+def test_memory_that_cannot_be_shared_is_not() -> None:
+    """As in containers: ranks of one name, whose files nobody sees."""
+    with pytest.MonkeyPatch.context() as patch:
+        if RANK == SIZE - 1:
+            patch.setattr("trainers.node_memory.os.getpid", lambda: 2**30)
+        model = network()
+        averager = GradientAverager(model, WORLD)
+    backward(model, RANK)
+    averager.finish()
+    check(model, (SIZE - 1) / 2)
+    averager.close()
 
 
 def models() -> Iterator[tuple[nn.Module, dict[str, Any], str]]:
