@@ -91,7 +91,7 @@ class GradientAverager:
         self._world = world.duplicate()
         sizes = sizes_of([p for _, p in named])
         host = host_name() if host == "auto" else host
-        wires = Wires(world.duplicate(), sizes, piece_bytes, aware, host)
+        wires = Wires(world.duplicate(), sizes, piece_bytes, aware, host, is_threaded)
         self._arrays = wires.arrays
         self._buckets = _buckets(group(named[::-1], first_bucket_bytes, bucket_bytes), self._arrays)
         self._sender = Sender(wires, is_threaded)

@@ -11,12 +11,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from trainers.narrow import NARROW
 from trainers.node_memory import NodeMemory
 from trainers.world import World
 
 __all__ = ["NodeWire"]
 
-_BLOCK = 64 << 10
+_BLOCK, _NARROW_BLOCK = 64 << 10, 256 << 10
 """Elements that are added and handed out at a time, while they are in the cache."""
 
 
@@ -27,10 +28,12 @@ class NodeWire:
         node: Ranks of this node.
         across: The ranks of the other nodes with this one's place; one rank if there is one node.
         memory: Shared by the ranks of the node.
+        is_patient: Leave the core to the computation while waiting.
     """
 
-    def __init__(self, node: World, across: World, memory: NodeMemory) -> None:
+    def __init__(self, node: World, across: World, memory: NodeMemory, is_patient: bool) -> None:
         self._node, self._across, self._memory = node, across, memory
+        self._is_patient = is_patient
 
     def sum(self, flat: Tensor, factor: float, mark: Any) -> None:
         """Replace a flat array by the sum over ranks of ``factor`` times theirs. Collective."""
@@ -39,11 +42,13 @@ class NodeWire:
         arrays = self._everybodys(flat)
         n, rank, size = flat.numel(), self._node.rank, self._node.size
         start, stop = n * rank // size, n * (rank + 1) // size
-        self._node.barrier()  # all arrays are filled
-        step = stop - start if self._across.size > 1 else _BLOCK
+        self._node.barrier(self._is_patient)  # all arrays are filled
+        step = _NARROW_BLOCK if flat.dtype in NARROW else _BLOCK
+        if self._across.size > 1:
+            step = stop - start
         for at in range(start, stop, max(1, step)):
             _add_up([array[at : min(at + step, stop)] for array in arrays], self._across)
-        self._node.barrier()  # all sums are there
+        self._node.barrier(self._is_patient)  # all sums are there
 
     def _everybodys(self, flat: Tensor) -> list[Tensor]:
         """Give the arrays of all ranks of the node; all lie at the same place of their memory."""

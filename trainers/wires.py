@@ -27,6 +27,7 @@ class Wires:
         piece_bytes: Bytes of one Allreduce.
         is_cuda_aware: Whether MPI takes GPU memory.
         host: Ranks that give the same name share memory; None: do not share any.
+        is_patient: Leave the core to the computation while waiting for other ranks of the host.
     """
 
     def __init__(
@@ -36,7 +37,9 @@ class Wires:
         piece_bytes: int,
         is_cuda_aware: bool,
         host: str | None,
+        is_patient: bool = False,
     ) -> None:
+        self._is_patient = is_patient
         self._world, self._piece_bytes, self._is_cuda_aware = world, piece_bytes, is_cuda_aware
         self._worlds: list[World] = []
         self._node_wire: NodeWire | None = None
@@ -72,7 +75,7 @@ class Wires:
         if b"" in self._world.gather(b"shared" if memory else b""):
             return None
         assert memory is not None
-        self._node_wire = NodeWire(node, across, memory)
+        self._node_wire = NodeWire(node, across, memory, self._is_patient)
         return memory
 
     def way(self, flat: Tensor) -> tuple[Wire, Streams]:

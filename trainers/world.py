@@ -7,6 +7,7 @@ Open MPI (mpi4py#784).
 import functools
 import os
 import socket
+import time
 from collections.abc import Sequence
 from typing import Any, Protocol
 
@@ -37,6 +38,9 @@ _BROADCAST_BYTES = 64 << 20
 """Counts of MPI calls are 32-bit integers in Open MPI 5, so long arrays go in pieces."""
 
 
+_PATIENCE_S = 1e-4
+
+
 class World(Protocol):
     """What training needs of its ranks. Each method but ``abort`` and ``close`` is collective."""
 
@@ -60,8 +64,8 @@ class World(Protocol):
     def gather(self, data: bytes) -> list[bytes]:
         """Give every rank the bytes of all ranks, in order of rank; meant for kilobytes."""
 
-    def barrier(self) -> None:
-        """Wait until all ranks are here."""
+    def barrier(self, is_patient: bool = False) -> None:
+        """Wait until all ranks are here; patient: leave the core to others meanwhile."""
 
     def split(self, color: int) -> "World":
         """Make a world of the ranks with the same color, in their order; the caller closes it."""
@@ -96,7 +100,7 @@ class SoloWorld:
         """Give the bytes of the only rank."""
         return [data]
 
-    def barrier(self) -> None:
+    def barrier(self, is_patient: bool = False) -> None:
         """Wait for nobody."""
 
     def split(self, color: int) -> "SoloWorld":
@@ -166,10 +170,15 @@ class MpiWorld:
             self.comm.Allgatherv(np.frombuffer(data, np.uint8), (whole, counts))
         return [piece.tobytes() for piece in np.split(whole, np.cumsum(lengths)[:-1])]
 
-    def barrier(self) -> None:
+    def barrier(self, is_patient: bool = False) -> None:
         """Wait until all ranks are here. Collective."""
         with self._watchdog.waiting("a barrier"):
-            self.comm.Barrier()
+            if not is_patient:
+                self.comm.Barrier()
+                return
+            request = self.comm.Ibarrier()
+            while not request.Test():
+                time.sleep(_PATIENCE_S)
 
     def split(self, color: int) -> "MpiWorld":
         """Make a world of the ranks with the same color. Collective."""
