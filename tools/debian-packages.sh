@@ -39,6 +39,9 @@ look() {
     [ -e /usr/include/tirpc/rpc/xdr.h ] || need "libtirpc's headers" libtirpc-dev
     [ -e /usr/share/datasets/fashion-mnist/train-images-idx3-ubyte.gz ] ||
         need Fashion-MNIST dataset-fashion-mnist
+    have bzip2 || need bzip2 bzip2
+    have xz || need xz xz-utils
+    have zstd || need zstd zstd
 }
 
 as_root() {
