@@ -5,6 +5,7 @@ from typing import Any
 
 import click
 
+from datafeed.cli.access import access_options
 from datafeed.cli.options import Command, emit, say
 from datafeed.errors import DamagedError
 from datafeed.feed.feed import Feed
@@ -22,6 +23,7 @@ __all__ = ["command"]
 @click.option("--workers", default=2, show_default=True, help="Threads that check the cache.")
 @click.option("--source", is_flag=True, help="Check that the shards are as they were.")
 @click.option("--hdfs-client", default="auto", show_default=True, help="native or pydoop.")
+@access_options
 def command(
     feed_url: str,
     cache: str | None,

@@ -58,6 +58,7 @@ class Reader:
             options.with_index,
             options.sample_transform,
             options.batch_transform,
+            options.collate_fn,
             options.n_threads,
             self._place if self._is_pinned or self._copies else None,
             self.counts.activity,
@@ -163,7 +164,10 @@ class Reader:
 
 def _copies(device: Any) -> CudaCopies | None:
     """How batches get to the device; None for the CPU."""
-    wanted = torch.device("cpu" if device is None else device)
+    try:
+        wanted = torch.device("cpu" if device is None else device)
+    except (RuntimeError, TypeError) as error:
+        raise ConfigError(f"device={device!r}: torch knows no such device") from error
     if wanted.type == "cpu":
         return None
     if wanted.type != "cuda" or not torch.cuda.is_available():

@@ -101,6 +101,20 @@ def test_bench_cache(tmp_path: Path) -> None:
     assert_nothing_left(tmp_path)
 
 
+@pytest.mark.slow
+def test_bench_stage(tmp_path: Path) -> None:
+    done = run(tmp_path, DATAFEED, "bench", "stage", "--quick", "--json")
+    *rows, summary = map(json.loads, done.stdout.splitlines())
+    check_rows(rows, "stage")
+    found = {row["row"]: row for row in rows}
+    case = "64 KiB samples from HDFS to local disk, 1 worker, each"
+    assert "goal" in found[f"{case}: datafeed / the slower of reading and writing"]
+    assert found[f"{case}: hdfs dfs -get"]["peer"] == "Hadoop"
+    assert {"planning 10,000 shards: time", "planning 10,000 shards: peak memory"} <= set(found)
+    assert summary["goals"] == sum("goal" in row for row in rows) == 2 + 2 + 1 + 2
+    assert_nothing_left(tmp_path)
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_benchmark_leaves_nothing_behind(tmp_path: Path, number: int) -> None:
     (tmp_path / "t").mkdir()
