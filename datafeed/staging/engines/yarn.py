@@ -31,6 +31,11 @@ _END_S = 10.0
 _KILL_S = 60.0
 _TOLD = re.compile(r"Error|Diagnostics|Container|Exception|Caused by|failed due|Exit code|Cannot")
 _SKIPPED = re.compile(r"StreamJob|Streaming Command Failed|^at |Failed map tasks|WARN|Ignoring")
+_OVER_MEMORY = re.compile(
+    r"attempt_\d+_\d+_m_(\d+)_\d+, Status : FAILED\n[^\n]*?"
+    r"(is running \w+ beyond the '\w+' memory limit.*? used|Exit code is 137)[;\n]"
+)
+"""Said by the NodeManager that looks, or left by the kernel that kills where it uses cgroups."""
 _CHATTER = re.compile(r"^\d{4}-\d\d-\d\d \S+ [A-Z]+ \S+: ")
 
 
@@ -105,6 +110,13 @@ class YarnClient:
         lines = [_CHATTER.sub("", line) for line in lines if not _SKIPPED.search(line)]
         text = " | ".join(dict.fromkeys(lines[-6:])) or "no word from the job client"
         return re.sub(r"\s+", " ", text)[:1000]
+
+    def over_memory(self) -> tuple[int, str]:
+        """How often one task was killed for its memory, and what YARN said of it."""
+        found: list[tuple[str, str]] = _OVER_MEMORY.findall(self._text())
+        tasks = [task for task, _ in found]
+        often = max(map(tasks.count, tasks), default=0)
+        return often, " ".join(found[-1][1].split()) if found else ""
 
     def task_log(self) -> str:
         """The end of what a failed task wrote on stderr; empty if it cannot be had."""
