@@ -38,8 +38,6 @@ def block_rows(say: Callable[[str], None], quick: bool) -> Iterator[Row]:
         quick: A few MiB and rounds, to see that it runs.
     """
     n_bytes, rounds = (_QUICK_BYTES, _QUICK_ROUNDS) if quick else (_BYTES, _ROUNDS)
-    if peer_python() is None:
-        say("cache: pylibmc is left out; benchmarks/peers/cache.sh makes its environment")
     for transport in _TRANSPORTS:
         with (
             TemporaryDirectory(prefix="datafeed-bench-") as folder,
@@ -54,6 +52,8 @@ def block_rows(say: Callable[[str], None], quick: bool) -> Iterator[Row]:
                     job = _Job(f"{size}, {transport}", values, rounds, plain, bulk, peers)
                     yield from job.sets()
                     yield from job.gets()
+    if peer_python() is None:
+        say("cache: pylibmc was left out; benchmarks/peers/cache.sh makes its environment")
 
 
 @dataclass(frozen=True)

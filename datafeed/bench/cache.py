@@ -1,4 +1,4 @@
-"""``datafeed bench cache``: blocks, faults, windows, placement, and OSU's rows for memcached."""
+"""``datafeed bench cache``: blocks, windows, placement, and OSU's rows for memcached."""
 
 from collections.abc import Callable, Iterator
 
@@ -6,7 +6,6 @@ from datafeed.bench.block_rates import block_rows
 from datafeed.bench.measure import Row
 from datafeed.bench.ohb import ohb_rows
 from datafeed.bench.placing import placing_rows
-from datafeed.bench.server_loss import loss_rows
 from datafeed.bench.windows import window_rows
 
 __all__ = ["run"]
@@ -19,5 +18,5 @@ def run(say: Callable[[str], None], quick: bool = False) -> Iterator[Row]:
         say: Takes lines about progress.
         quick: A few MiB and rounds, to see that it runs.
     """
-    for rows in (block_rows, loss_rows, window_rows, placing_rows, ohb_rows):
+    for rows in (block_rows, window_rows, placing_rows, ohb_rows):
         yield from rows(say, quick)

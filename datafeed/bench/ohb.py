@@ -37,6 +37,7 @@ _QUICK_HYBRID_BYTES = 48 << 20
 _HYBRID_MEMORY_MB = 32
 _ZIPF = 1.0
 _AT_ONCE = 16
+_WAIT_S = 60.0
 
 Operation = Callable[[int], None]
 
@@ -109,36 +110,35 @@ def _memlat(client: CacheClient, transport: str, size: int, seconds: float) -> I
     order = np.random.default_rng(0).integers(0, _N_KEYS, 100_000)
     for name, operation in (("SET", keys.set), ("GET", keys.get), ("MIX", keys.mix)):
         times = _times(operation, order, seconds)
-        yield _row(f"ohb_memlat {name}, {transport}", size, times)
+        yield _row(f"ohb_memlat and ohb_memnb, {transport}", f"{name}", size, times)
 
 
 def _memnb(client: CacheClient, transport: str, size: int, seconds: float) -> Iterator[Row]:
-    if not hasattr(client, "iget_into"):
-        return
     keys = _Keys(client, size, _AT_ONCE)
     buffers = [memoryview(bytearray(size)) for _ in range(_AT_ONCE)]
 
     def sets(_: int) -> None:
         handles = [client.iset(keys.keys[i], keys.values[i]) for i in range(_AT_ONCE)]
         for handle in handles:
-            handle.wait(60)
+            handle.wait(_WAIT_S)
 
     def gets(_: int) -> None:
         handles = [client.iget_into(keys.keys[i], buffers[i]) for i in range(_AT_ONCE)]
         for handle in handles:
-            handle.wait(60)
+            if not handle.wait(_WAIT_S):
+                raise CacheError("a value is missing; the rates would mean nothing")
 
     order = np.zeros(100_000, np.int64)
-    for name, operation in (("iset", sets), ("iget", gets)):
+    for name, operation in ((f"iset x {_AT_ONCE}", sets), (f"iget x {_AT_ONCE}", gets)):
         operation(0)
         times = _times(operation, order, seconds) / _AT_ONCE
-        yield _row(f"ohb_memnb {name}, {_AT_ONCE} under way, {transport}", size, times)
+        yield _row(f"ohb_memlat and ohb_memnb, {transport}", name, size, times)
 
 
 def _memhybrid(folder: Path, quick: bool, seconds: float) -> Iterator[Row]:
     n = (_QUICK_HYBRID_BYTES if quick else _HYBRID_BYTES) // _HYBRID_VALUE
     disk = f"ext_page_size=8,ext_item_age=0,ext_path={folder}/ext:{4 * _HYBRID_BYTES >> 20}M"
-    kinds = {"DRAM": (512, ()), "DRAM and SSD": (_HYBRID_MEMORY_MB, ("-o", disk))}
+    kinds = {"DRAM": (512, ()), "DRAM and disk": (_HYBRID_MEMORY_MB, ("-o", disk))}
     rng = np.random.default_rng(0)
     weights = 1 / np.arange(1, n + 1) ** _ZIPF
     orders = {
@@ -156,7 +156,7 @@ def _memhybrid(folder: Path, quick: bool, seconds: float) -> Iterator[Row]:
             keys.check()
             for name, order in orders.items():
                 times = _times(keys.get, order, 4 * seconds)
-                yield _row(f"ohb_memhybrid GET, {kind}, {name}", _HYBRID_VALUE, times)
+                yield _row("ohb_memhybrid", f"GET {name}, {kind}", _HYBRID_VALUE, times)
 
 
 def _set_patiently(keys: _Keys, i: int) -> None:
@@ -188,13 +188,14 @@ def _times(
     return np.array(found)
 
 
-def _row(case: str, size: int, times: npt.NDArray[np.float64]) -> Row:
+def _row(case: str, operation: str, size: int, times: npt.NDArray[np.float64]) -> Row:
     """Sum up latencies: the value is the median."""
     us = 1e6 * times
     more = {
+        "operation": operation,
         "size_bytes": size,
         "p99": float(f"{np.percentile(us, 99):.4g}"),
         "rate_per_s": round(len(times) / float(times.sum())),
         "gb_per_s": float(f"{len(times) * size / float(times.sum()) / 1e9:.4g}"),
     }
-    return make_row("cache", case, f"{size:,} B", us.tolist(), "us", more=more)
+    return make_row("cache", case, f"{operation} {size:,} B", us.tolist(), "us", more=more)
