@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from datafeed.errors import ConfigError
 
-__all__ = ["Array", "Field"]
+__all__ = ["Array", "Field", "given_fields"]
 
 Array = npt.NDArray[Any]
 Kind = Literal["array", "ragged", "bytes", "str"]
@@ -95,9 +95,9 @@ class Field:
             dtype = str(np.dtype(match[1])) if match else ""
         except (TypeError, ValueError):
             match = None
-        if match is None or 0 in shape:
+        if match is None or 0 in shape or np.dtype(dtype).kind not in "biufc":
             raise ConfigError(
-                f"--field {name}:{text}: no such type; give one as int64, float32[*], "
+                f"--fields {name}:{text}: no such type; give one as int64, float32[*], "
                 "uint8[28,28,3], str or bytes"
             )
         kind: Kind = "ragged" if is_ragged else "array"
@@ -107,3 +107,24 @@ class Field:
     def from_json(cls, entry: Mapping[str, Any]) -> "Field":
         """Read an entry of ``feed.json``; unknown keys raise TypeError."""
         return cls(**{**entry, "shape": tuple(entry["shape"])})
+
+
+def given_fields(given: str | Mapping[str, str] | None) -> tuple[Field, ...]:
+    """Read what ``--fields`` takes: ``"image:uint8[28,28] label:int64"``, or a dict of the same.
+
+    Raises:
+        ConfigError: it does not read, or names a field twice.
+    """
+    if isinstance(given, str):
+        given = _pairs(given)
+    return tuple(Field.given(name, text) for name, text in (given or {}).items())
+
+
+def _pairs(text: str) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for word in re.sub(r",\s+", ",", text).split():
+        name, colon, kind = word.partition(":")
+        if not colon or name in found:
+            raise ConfigError(f"--fields {word}: give NAME:TYPE, each name once")
+        found[name] = kind
+    return found

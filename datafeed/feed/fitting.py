@@ -55,7 +55,7 @@ def _clash(field: Field, array: Array) -> str:
         wanted = replace(wanted, dtype=str(np.result_type(field.dtype, array.dtype)))
     text = str(wanted).replace(" ", "")
     is_cure = wanted.shape == field.shape or wanted.is_ragged
-    cure = f"give --field {field.name}:{text}, or " if is_cure and field.kind != "str" else "give "
+    cure = f"give --fields {field.name}:{text}, or " if is_cure and field.kind != "str" else "give "
     return (
         f"field {field.name!r} is {array.dtype}{list(array.shape)}, the feed holds {field}; {cure}"
         "--transform to make all samples alike, or stage such shards into a feed of their own"

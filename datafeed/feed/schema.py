@@ -40,7 +40,9 @@ def infer_schema(
     known = {field.name: field for field in given}
     for name in known:
         if name not in names:
-            raise ConfigError(f"--field {name}: samples have no such field, but {', '.join(names)}")
+            raise ConfigError(
+                f"--fields {name}: samples have no such field, but {', '.join(names)}"
+            )
     try:
         return tuple(
             known.get(name)

@@ -66,6 +66,7 @@ def stage(
     allow_eviction: bool = False,
     hdfs_client: str = "auto",
     max_bad_samples: int = 0,
+    fields: str | Mapping[str, str] | None = None,
     progress: bool = True,
     **engine_options: Any,
 ) -> StageResult:
@@ -88,6 +89,8 @@ def stage(
         hdfs_client: ``auto``, ``native`` or ``pydoop``.
         max_bad_samples: How many samples that do not decode, or do not fit the fields, are left
             out and named in ``quarantine.jsonl``; 0: the first one ends the run.
+        fields: Types of some fields, as ``{"tokens": "int32[*]"}`` or ``"tokens:int32[*]"``; the
+            first samples decide the others.
         progress: Show progress on stderr.
         engine_options: ``python`` of hadoop and spark, ``task_memory_mb`` of hadoop,
             ``spark_master`` of spark, ``silent_s`` and ``slow_s`` of mpi.
@@ -109,7 +112,14 @@ def stage(
 
     def command() -> dict[str, Any]:
         plan = plan_of(
-            sources, to, format, transform, samples_per_chunk, hdfs_client, max_bad_samples
+            sources,
+            to,
+            format,
+            transform,
+            samples_per_chunk,
+            hdfs_client,
+            max_bad_samples,
+            fields,
         )
         result = _staged(runner, plan, workers, samples_per_chunk is not None, progress)
         result = replace(result, seconds=round(time.monotonic() - started_s, 3))
@@ -172,6 +182,7 @@ def plan_of(
     samples_per_chunk: int | None = None,
     hdfs_client: str = "auto",
     max_bad_samples: int = 0,
+    fields: str | Mapping[str, str] | None = None,
 ) -> Plan:
     """Make the plan of a run, with whole paths, without touching the feed's folder."""
     patterns = [sources] if isinstance(sources, (str, os.PathLike)) else list(sources)
@@ -185,6 +196,7 @@ def plan_of(
         chunk=samples_per_chunk,
         hdfs_client=hdfs_client,
         max_bad_samples=max_bad_samples,
+        fields=fields,
     )
 
 
