@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
-from itertools import islice
+from itertools import chain, islice
 
 from datafeed.errors import ConfigError, FormatError, SourceError
 from datafeed.feed.chunk import pieces_of
@@ -139,7 +139,7 @@ class _Probe:
             )
         schema = infer_schema(first, shards[0].url, self.given)
         n, n_bytes = 0, 0
-        for _, sample in [*first, *islice(samples, _PROBE_SAMPLES)]:
+        for _, sample in chain(first, islice(samples, _PROBE_SAMPLES)):
             with suppress(*((FormatError,) if self.max_bad_samples else ())):
                 n, n_bytes = n + 1, n_bytes + _payload_bytes(schema, sample, shards[0].url)
             if n_bytes > _PROBE_BYTES:
