@@ -67,6 +67,7 @@ def stage(
     allow_eviction: bool = False,
     hdfs_client: str = "auto",
     max_bad_samples: int = 0,
+    fields: str | Mapping[str, str] | None = None,
     append: bool = False,
     refresh: bool = False,
     progress: bool = True,
@@ -91,6 +92,8 @@ def stage(
         hdfs_client: ``auto``, ``native`` or ``pydoop``.
         max_bad_samples: How many samples that do not decode, or do not fit the fields, are left
             out and named in ``quarantine.jsonl``; 0: the first one ends the run.
+        fields: Types of some fields, as ``{"tokens": "int32[*]"}`` or ``"tokens:int32[*]"``; the
+            first samples decide the others.
         append: Add those shards to the feed that stands there which it does not hold, as new
             parts; without a feed there, stage as ever. Readers see the old feed until it is done.
         refresh: The same, and parts of shards that changed or are gone are made anew; without it
@@ -116,7 +119,14 @@ def stage(
 
     def command() -> dict[str, Any]:
         plan = plan_of(
-            sources, to, format, transform, samples_per_chunk, hdfs_client, max_bad_samples
+            sources,
+            to,
+            format,
+            transform,
+            samples_per_chunk,
+            hdfs_client,
+            max_bad_samples,
+            fields,
         )
         growth = None
         if append or refresh:
@@ -196,6 +206,7 @@ def plan_of(
     samples_per_chunk: int | None = None,
     hdfs_client: str = "auto",
     max_bad_samples: int = 0,
+    fields: str | Mapping[str, str] | None = None,
 ) -> Plan:
     """Make the plan of a run, with whole paths, without touching the feed's folder."""
     return make_plan(
@@ -206,6 +217,7 @@ def plan_of(
         chunk=samples_per_chunk,
         hdfs_client=hdfs_client,
         max_bad_samples=max_bad_samples,
+        fields=fields,
     )
 
 
