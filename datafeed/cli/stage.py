@@ -35,6 +35,8 @@ __all__ = ["command"]
     show_default=True,
     help="How many to leave out, named in FEED/quarantine.jsonl.",
 )
+@click.option("--append", is_flag=True, help="Add new shards to the feed that stands there.")
+@click.option("--refresh", is_flag=True, help="Append; parts of changed shards are made anew.")
 @click.option("--python", help="hadoop, spark: interpreter on the nodes that has datafeed.")
 @click.option("--task-memory-mb", type=click.IntRange(256), help="hadoop: of a container.")
 @click.option("--spark-master", help="spark: as spark://host:7077 or yarn; default: its own.")
@@ -52,6 +54,8 @@ def command(
     allow_eviction: bool,
     hdfs_client: str,
     max_bad_samples: int,
+    append: bool,
+    refresh: bool,
     python: str | None,
     task_memory_mb: int | None,
     spark_master: str | None,
@@ -85,6 +89,8 @@ def command(
             allow_eviction=allow_eviction,
             hdfs_client=hdfs_client,
             max_bad_samples=max_bad_samples,
+            append=append,
+            refresh=refresh,
             python=python,
             task_memory_mb=task_memory_mb,
             spark_master=spark_master,
