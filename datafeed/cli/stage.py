@@ -24,6 +24,7 @@ __all__ = ["command"]
 @click.option("--engine", default="local", show_default=True, help="local, mpi, hadoop or spark.")
 @click.option("--workers", type=click.IntRange(1), help="Tasks at a time.")
 @click.option("--transform", metavar="MODULE:FUNCTION", help="Dict to dict; None drops.")
+@click.option("--fields", metavar="NAME:TYPE...", help="Default: by the first samples.")
 @click.option("--samples-per-chunk", type=click.IntRange(1), help="Default: by the sizes.")
 @click.option("--part-bytes", type=click.IntRange(1), help="About; default: by the sizes.")
 @click.option("--warm", metavar="SERVERS", help="Then load it into these memcached servers.")
@@ -51,6 +52,7 @@ def command(
     engine: str,
     workers: int | None,
     transform: str | None,
+    fields: str | None,
     samples_per_chunk: int | None,
     part_bytes: int | None,
     warm: str | None,
@@ -84,6 +86,7 @@ def command(
                 samples_per_chunk,
                 hdfs_client,
                 max_bad_samples,
+                fields,
                 part_bytes=part_bytes,
                 source_checksums=source_checksums,
             )
@@ -102,6 +105,7 @@ def command(
             allow_eviction=allow_eviction,
             hdfs_client=hdfs_client,
             max_bad_samples=max_bad_samples,
+            fields=fields,
             part_bytes=part_bytes,
             source_checksums=source_checksums,
             append=append,

@@ -67,6 +67,7 @@ def stage(
     allow_eviction: bool = False,
     hdfs_client: str = "auto",
     max_bad_samples: int = 0,
+    fields: str | Mapping[str, str] | None = None,
     append: bool = False,
     refresh: bool = False,
     part_bytes: int | None = None,
@@ -93,6 +94,8 @@ def stage(
         hdfs_client: ``auto``, ``native``, ``pydoop`` or ``webhdfs``.
         max_bad_samples: How many samples that do not decode, or do not fit the fields, are left
             out and named in ``quarantine.jsonl``; 0: the first one ends the run.
+        fields: Types of some fields, as ``{"tokens": "int32[*]"}`` or ``"tokens:int32[*]"``; the
+            first samples decide the others.
         append: Add those shards to the feed that stands there which it does not hold, as new
             parts; without a feed there, stage as ever. Readers see the old feed until it is done.
         refresh: The same, and parts of shards that changed or are gone are made anew; without it
@@ -129,6 +132,7 @@ def stage(
             samples_per_chunk,
             hdfs_client,
             max_bad_samples,
+            fields,
             part_bytes=part_bytes,
             source_checksums=source_checksums,
         )
@@ -210,6 +214,7 @@ def plan_of(
     samples_per_chunk: int | None = None,
     hdfs_client: str = "auto",
     max_bad_samples: int = 0,
+    fields: str | Mapping[str, str] | None = None,
     *,
     part_bytes: int | None = None,
     source_checksums: bool = False,
@@ -223,6 +228,7 @@ def plan_of(
         chunk=samples_per_chunk,
         hdfs_client=hdfs_client,
         max_bad_samples=max_bad_samples,
+        fields=fields,
         part_bytes=part_bytes,
         source_checksums=source_checksums,
     )
