@@ -57,6 +57,14 @@ def failures(quick: bool, root: Path | None, as_json: bool) -> None:
     _run("failures", quick, root, as_json)
 
 
+@command.command(cls=Command)
+@_quick
+@_root
+def allreduce(quick: bool, root: Path | None, as_json: bool) -> None:
+    """Average gradients over two ranks of mpirun on this machine."""
+    _run("allreduce", quick, root, as_json)
+
+
 def _run(name: str, quick: bool, root: Path | None, as_json: bool) -> None:
     end_on_sigterm()
     rows = run(name, say, quick)

@@ -117,6 +117,16 @@ def test_bench_overlap_and_failures(tmp_path: Path, name: str, row: str) -> None
     assert_nothing_left(tmp_path)
 
 
+@pytest.mark.mpi
+def test_bench_allreduce(tmp_path: Path) -> None:
+    done = run(tmp_path, DATAFEED, "bench", "allreduce", "--quick", "--json")
+    *rows, summary = map(json.loads, done.stdout.splitlines())
+    check_rows(rows, "allreduce")
+    assert summary["goals"] == sum("goal" in row for row in rows) == 6
+    assert {row["peer"] for row in rows if "gloo" in row["variant"] and "peer" in row} == {"torch"}
+    assert_nothing_left(tmp_path)
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_benchmark_leaves_nothing_behind(tmp_path: Path, number: int) -> None:
     (tmp_path / "t").mkdir()
@@ -139,7 +149,7 @@ def test_an_interrupted_benchmark_leaves_nothing_behind(tmp_path: Path, number: 
 def test_make_bench_writes_results_and_page(tmp_path: Path) -> None:
     run(tmp_path, sys.executable, "-m", "datafeed.bench", "--quick", "--root", tmp_path)
     results = tmp_path / "benchmarks" / "results"
-    for name in ("cache", "load"):
+    for name in ("cache", "load", "allreduce"):
         check_rows(
             [json.loads(x) for x in (results / f"{name}.jsonl").read_text().splitlines()], name
         )
