@@ -147,14 +147,24 @@ class HdfsSource(OwnedByProcess):
         if not self._has_web:
             return None
         try:
-            self._web = self._web or web_client(self._namenodes, self._web_timeout_s)
+            if self._web is None:
+                self._web = web_client(self._namenodes, self._web_timeout_s)
+                self._require_same(self._web, path)
             found = self._web.ask("GET", "GETFILECHECKSUM", path)["FileChecksum"]
-        except (FileNotFoundError, IsADirectoryError):
-            raise
         except (OSError, ModuleNotFoundError):
+            self._driver.info(path)  # FileNotFoundError, where it is the file that is missing
             self._has_web = False
             return None
         return f"{found['algorithm']}:{found['bytes']}"
+
+    def _require_same(self, web: "WebHdfs", path: str) -> None:
+        """Raise OSError where the HTTP server, whose port may be guessed, is of another HDFS."""
+        ours, status = self._driver.info(path), web.ask("GET", "GETFILESTATUS", path)["FileStatus"]
+        if (ours.size, ours.mtime_ms // 1000) != (
+            status["length"],
+            status["modificationTime"] // 1000,
+        ):
+            raise OSError(f"{path} is another file there")
 
     def put(self, local: Path, url: str) -> None:
         """Upload a file, whole and durable, or not at all."""

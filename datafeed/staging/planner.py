@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
-from itertools import islice
+from itertools import chain, islice
 
 from datafeed.errors import ConfigError, FormatError, SourceError
 from datafeed.feed.chunk import pieces_of
@@ -120,7 +120,7 @@ def _probe(
         raise SourceError(f"{url}: holds no sample; leave it out, or check --transform")
     schema = infer_schema(first, url)
     n, n_bytes = 0, 0
-    for _, sample in [*first, *islice(samples, _PROBE_SAMPLES)]:
+    for _, sample in chain(first, islice(samples, _PROBE_SAMPLES)):
         with suppress(*((FormatError,) if max_bad else ())):
             n, n_bytes = n + 1, n_bytes + _payload_bytes(schema, sample, url)
         if n_bytes > _PROBE_BYTES:
