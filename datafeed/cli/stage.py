@@ -24,6 +24,7 @@ __all__ = ["command"]
 @click.option("--engine", default="local", show_default=True, help="local, mpi, hadoop or spark.")
 @click.option("--workers", type=click.IntRange(1), help="Tasks at a time.")
 @click.option("--transform", metavar="MODULE:FUNCTION", help="Dict to dict; None drops.")
+@click.option("--fields", metavar="NAME:TYPE...", help="Default: by the first samples.")
 @click.option("--samples-per-chunk", type=click.IntRange(1), help="Default: by the sizes.")
 @click.option("--warm", metavar="SERVERS", help="Then load it into these memcached servers.")
 @click.option("--allow-eviction", is_flag=True, help="Take servers that run without -M.")
@@ -35,6 +36,8 @@ __all__ = ["command"]
     show_default=True,
     help="How many to leave out, named in FEED/quarantine.jsonl.",
 )
+@click.option("--append", is_flag=True, help="Add new shards to the feed that stands there.")
+@click.option("--refresh", is_flag=True, help="Append; parts of changed shards are made anew.")
 @click.option("--python", help="hadoop, spark: interpreter on the nodes that has datafeed.")
 @click.option("--task-memory-mb", type=click.IntRange(256), help="hadoop: of a container.")
 @click.option("--spark-master", help="spark: as spark://host:7077 or yarn; default: its own.")
@@ -47,11 +50,14 @@ def command(
     engine: str,
     workers: int | None,
     transform: str | None,
+    fields: str | None,
     samples_per_chunk: int | None,
     warm: str | None,
     allow_eviction: bool,
     hdfs_client: str,
     max_bad_samples: int,
+    append: bool,
+    refresh: bool,
     python: str | None,
     task_memory_mb: int | None,
     spark_master: str | None,
@@ -68,7 +74,14 @@ def command(
     if dry_run:
         if speaks:
             plan = plan_of(
-                sources, to, format_name, transform, samples_per_chunk, hdfs_client, max_bad_samples
+                sources,
+                to,
+                format_name,
+                transform,
+                samples_per_chunk,
+                hdfs_client,
+                max_bad_samples,
+                fields,
             )
             emit(_plan_facts(plan), as_json)
         return
@@ -85,6 +98,9 @@ def command(
             allow_eviction=allow_eviction,
             hdfs_client=hdfs_client,
             max_bad_samples=max_bad_samples,
+            fields=fields,
+            append=append,
+            refresh=refresh,
             python=python,
             task_memory_mb=task_memory_mb,
             spark_master=spark_master,
