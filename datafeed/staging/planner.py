@@ -98,6 +98,8 @@ def make_plan(
         splits=Splits(shards, cut_splits(shards.piece_bytes(), target)),
         hdfs_client=hdfs_client,
         max_bad_samples=max_bad_samples,
+        sample_bytes=sample_bytes,
+        feed_bytes=feed_bytes,
     )
 
 
