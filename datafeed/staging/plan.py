@@ -36,6 +36,10 @@ class Plan:
     hdfs_client: str = "auto"
     max_bad_samples: int = 0
     """How many may be left out; what parts hold does not depend on it."""
+    sample_bytes: int = 0
+    """Payload of an average sample, guessed from the first ones; 0 in a plan read from its file."""
+    feed_bytes: int = 0
+    """Payload of the whole feed, guessed; 0 in a plan read from its file."""
     part_names: tuple[str, ...] = ()
     """File names of the parts; empty: by number. A feed that grew has gaps in its numbers."""
 

@@ -67,8 +67,11 @@ def stage(
     allow_eviction: bool = False,
     hdfs_client: str = "auto",
     max_bad_samples: int = 0,
+    fields: str | Mapping[str, str] | None = None,
     append: bool = False,
     refresh: bool = False,
+    part_bytes: int | None = None,
+    source_checksums: bool = False,
     progress: bool = True,
     **engine_options: Any,
 ) -> StageResult:
@@ -88,13 +91,19 @@ def stage(
         samples_per_chunk: None lets the sizes decide.
         warm: memcached servers to load the feed into then.
         allow_eviction: Take servers that may evict.
-        hdfs_client: ``auto``, ``native`` or ``pydoop``.
+        hdfs_client: ``auto``, ``native``, ``pydoop`` or ``webhdfs``.
         max_bad_samples: How many samples that do not decode, or do not fit the fields, are left
             out and named in ``quarantine.jsonl``; 0: the first one ends the run.
+        fields: Types of some fields, as ``{"tokens": "int32[*]"}`` or ``"tokens:int32[*]"``; the
+            first samples decide the others.
         append: Add those shards to the feed that stands there which it does not hold, as new
             parts; without a feed there, stage as ever. Readers see the old feed until it is done.
         refresh: The same, and parts of shards that changed or are gone are made anew; without it
             such shards are refused.
+        part_bytes: About how large parts should be; shards that are much larger are cut where
+            their format allows. None lets the sizes decide.
+        source_checksums: Ask HDFS for the checksum of every shard before the tasks begin, a call
+            each: then also shards that changed in nothing else are refused.
         progress: Show progress on stderr.
         engine_options: ``python`` of hadoop and spark, ``task_memory_mb`` of hadoop,
             ``spark_master`` of spark, ``silent_s`` and ``slow_s`` of mpi.
@@ -116,7 +125,16 @@ def stage(
 
     def command() -> dict[str, Any]:
         plan = plan_of(
-            sources, to, format, transform, samples_per_chunk, hdfs_client, max_bad_samples
+            sources,
+            to,
+            format,
+            transform,
+            samples_per_chunk,
+            hdfs_client,
+            max_bad_samples,
+            fields,
+            part_bytes=part_bytes,
+            source_checksums=source_checksums,
         )
         growth = None
         if append or refresh:
@@ -196,6 +214,10 @@ def plan_of(
     samples_per_chunk: int | None = None,
     hdfs_client: str = "auto",
     max_bad_samples: int = 0,
+    fields: str | Mapping[str, str] | None = None,
+    *,
+    part_bytes: int | None = None,
+    source_checksums: bool = False,
 ) -> Plan:
     """Make the plan of a run, with whole paths, without touching the feed's folder."""
     return make_plan(
@@ -206,6 +228,9 @@ def plan_of(
         chunk=samples_per_chunk,
         hdfs_client=hdfs_client,
         max_bad_samples=max_bad_samples,
+        fields=fields,
+        part_bytes=part_bytes,
+        source_checksums=source_checksums,
     )
 
 
