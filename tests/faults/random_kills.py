@@ -16,6 +16,7 @@ from datafeed.cluster.orphans import marks, of_cluster
 from datafeed.cluster.process import ProcessId, wait_until
 from datafeed.sources import basename, is_temporary, join, open_source
 
+NOBODY = "nobody"
 _RUN_S = 240.0
 _GONE_S = 30.0
 OPEN_MPI_LEFTOVERS = ("ompi.", "prte.", "pmix", "sm_segment.")
@@ -99,7 +100,7 @@ def kill_at(
     mark, tmp = f"kill-{secrets.token_hex(4)}", command.cwd / "tmp"
     tmp.mkdir(exist_ok=True)
     run = command.start(mark, tmp)
-    victim, name = None, "nobody"
+    name = NOBODY
     deadline = time.monotonic() + at_s
     while time.monotonic() < deadline and run.poll() is None:
         time.sleep(0.002)
@@ -125,7 +126,7 @@ def _name_of(process: ProcessId) -> str:
     try:
         words = Path(f"/proc/{process.pid}/cmdline").read_text().split("\0")
     except FileNotFoundError:
-        return "one that had ended"
+        return NOBODY
     if "datafeed.staging.worker" in words:
         return "worker"
     if any(word.startswith("pyspark.") for word in words):
