@@ -10,6 +10,7 @@ from datafeed import errors
 
 if TYPE_CHECKING:
     from datafeed.cache.client import CacheClient
+    from datafeed.feed.blend import blend
     from datafeed.feed.feed import Feed, open
     from datafeed.loading.loader import DataLoader
     from datafeed.loading.order import Order
@@ -17,13 +18,14 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0.dev0"
 
-__all__ = ["CacheClient", "DataLoader", "Feed", "Order", "errors", "open", "stage"]
+__all__ = ["CacheClient", "DataLoader", "Feed", "Order", "blend", "errors", "open", "stage"]
 
 _HOMES = {
     "CacheClient": "datafeed.cache.client",
     "DataLoader": "datafeed.loading.loader",
     "Feed": "datafeed.feed.feed",
     "Order": "datafeed.loading.order",
+    "blend": "datafeed.feed.blend",
     "open": "datafeed.feed.feed",
     "stage": "datafeed.staging.stage",
 }

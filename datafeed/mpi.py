@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
+
 from datafeed.errors import ConfigError, StallError
 
 __all__ = ["launched_ranks", "load_mpi", "wait_all"]
@@ -18,6 +20,9 @@ _LAUNCHED_SIZES = (
     "SLURM_STEP_NUM_TASKS",
 )
 _POLL_S = 0.001
+_now = time.monotonic
+_PENDING: list[Any] = []
+"""Calls given up, and their buffers: MPI may still write to them."""
 
 
 def launched_ranks() -> int:
@@ -67,22 +72,31 @@ def _alone() -> Iterator[None]:
         del os.environ[name]  # not for an mpirun that this process starts later
 
 
-def wait_all(comm: Any, timeout_s: float, what: str) -> None:
-    """Wait until all ranks are here; a barrier with a deadline. Collective.
+def wait_all(comm: Any, timeout_s: float, what: str, error: Exception | None = None) -> None:
+    """Wait until all ranks are here, and raise on all of them if one has failed. Collective.
 
     Args:
         comm: mpi4py communicator.
         timeout_s: Seconds to wait for the others.
-        what: They are to come to, for the message.
+        what: They are to do, for the message.
+        error: What went wrong on this rank; raised here, once all know of it.
 
     Raises:
-        StallError: some did not come; the communicator is of no use for collectives any more.
+        StallError: some did not come, and the communicator is of no use for collectives any more;
+            or another rank has failed.
     """
-    barrier, deadline = comm.Ibarrier(), time.monotonic() + timeout_s
-    while not barrier.Test():
-        if time.monotonic() >= deadline:
+    rank, n_ranks = comm.Get_rank(), comm.Get_size()
+    failed, first = np.array([0 if error is None else n_ranks - rank]), np.zeros(1, np.int64)
+    request, deadline = comm.Iallreduce(failed, first, op=load_mpi().MAX), _now() + timeout_s
+    while not request.Test():
+        if _now() >= deadline:
+            _PENDING.append((request, failed, first))
             raise StallError(
-                f"rank {comm.Get_rank()} of {comm.Get_size()} waited {timeout_s:g} s for the "
-                f"others to {what}; see what the others do, or give more time"
-            )
+                f"rank {rank} of {n_ranks} waited {timeout_s:g} s for the others to {what}; see "
+                "what they do, or give more time"
+            ) from error
         time.sleep(_POLL_S)
+    if error is not None:
+        raise error
+    if first[0]:
+        raise StallError(f"rank {n_ranks - first[0]} failed to {what}; see what it says")

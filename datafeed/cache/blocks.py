@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -13,7 +14,7 @@ from datafeed.cache.pool import ServerPool
 from datafeed.cache.scatter import cut
 from datafeed.cache.tier import ChunkRequest
 from datafeed.errors import CacheError
-from datafeed.feed.block import TRAILER_BYTES, Blocks
+from datafeed.feed.block import PAYLOAD_BYTES, TRAILER_BYTES, Blocks
 from datafeed.feed.chunk import crc_of
 from datafeed.feed.placement import Placement
 
@@ -22,7 +23,7 @@ __all__ = ["CORRUPT_CURE", "Block", "BlockStore"]
 CORRUPT_CURE = "it is read from the part instead; run 'datafeed warm --replace'"
 
 
-@dataclass
+@dataclass(slots=True)
 class Block:
     """A block of a chunk that is asked for or stored, and how that ended."""
 
@@ -33,6 +34,8 @@ class Block:
     """Index into the pool's names."""
     n_bytes: int
     """Of its payload."""
+    identity: int
+    """As ``Blocks.identity``."""
     outcome: Outcome | None = None
     error: CacheError | None = None
     """Behind any outcome but a hit or a plain miss."""
@@ -40,8 +43,11 @@ class Block:
     @property
     def payload(self) -> list[memoryview]:
         """The block's range of the chunk's buffers."""
+        views = self.request.views
+        if len(views) == 1 and views[0].nbytes == self.n_bytes:
+            return [views[0]]
         start, stop = Blocks.span(self.number, self.request.n_bytes)
-        return cut(self.request.views, start, stop)
+        return cut(views, start, stop)
 
     def end(self, outcome: Outcome, error: CacheError | None = None) -> None:
         """Note how it went."""
@@ -69,11 +75,14 @@ class BlockStore:
         number = np.arange(len(owner)) - np.repeat(np.cumsum(counts) - counts, counts)
         chunks = np.array([request.chunk for request in requests], np.int64)[owner]
         servers = self._placement.servers(chunks, number)
-        found: list[Block] = []
-        for i, n, server in zip(owner.tolist(), number.tolist(), servers.tolist(), strict=True):
-            start, stop = Blocks.span(n, lengths[i])
-            found.append(Block(requests[i], n, server, stop - start))
-        return found
+        identities = self._blocks.identities(chunks, number)
+        sizes = np.minimum(
+            PAYLOAD_BYTES, np.array(lengths, np.int64)[owner] - number * PAYLOAD_BYTES
+        )
+        columns = (number.tolist(), servers.tolist(), sizes.tolist(), identities)
+        return [
+            Block(requests[i], *rest) for i, *rest in zip(owner.tolist(), *columns, strict=True)
+        ]
 
     def give_up_hopeless(self, blocks: Sequence[Block]) -> list[Block]:
         """End the chunks that have a block on a server known to be down, and give the others'
@@ -94,30 +103,28 @@ class BlockStore:
             blocks: As ``cut`` gives them; each gets its outcome.
             deadline: When to give up [Unit: second of ``time.monotonic``].
         """
-        # Replies come one after another, so all blocks of a server can share one trailer.
-        trailers = [memoryview(bytearray(TRAILER_BYTES)) for _ in self._pool.names]
+        memory = memoryview(bytearray(TRAILER_BYTES * len(blocks)))
+        trailers = (memory[i : i + TRAILER_BYTES] for i in range(0, memory.nbytes, TRAILER_BYTES))
+        key = self._blocks.key
 
         def command(block: Block) -> Command:
-            place = [*block.payload, trailers[block.server]]
-            return meta.get(self._key(block), place, block)
+            place = block.payload
+            place.append(next(trailers))
+            name = key(block.request.chunk, block.number)
+            return meta.get(name, place, block.n_bytes + TRAILER_BYTES, block)
 
         self._converse(blocks, command, self._take_value, deadline)
 
     def _take_value(self, command: Command, reply: Reply) -> None:
         block: Block = command.tag
-        if reply.status == b"EN":
+        if reply.n_bytes == command.n_bytes and _is_sound(block, command.into):
+            block.outcome = "hits"
+        elif reply.status == b"EN":
             block.end("misses")
         elif reply.status == b"SERVER_ERROR":
             block.end("down", CacheError(f"{self._name(block)}: it says {reply.text!r}"))
-        elif reply.n_bytes == command.n_bytes and self._is_sound(block, command.into):
-            block.end("hits")
         else:
             block.end("corrupt", CacheError(f"{self._name(block)} is corrupt; {CORRUPT_CURE}"))
-
-    def _is_sound(self, block: Block, value: Sequence[memoryview]) -> bool:
-        *payload, trailer = value
-        chunk, crc = block.request.chunk, crc_of(payload)
-        return self._blocks.is_sound(bytes(trailer), chunk, block.number, block.n_bytes, crc)
 
     def find(self, blocks: Sequence[Block], deadline: float) -> None:
         """Ask which blocks are there, of the right length; the rest are misses."""
@@ -133,10 +140,8 @@ class BlockStore:
         is a miss with what the server says as its error."""
 
         def command(block: Block) -> Command:
-            payload, chunk = block.payload, block.request.chunk
-            crc = crc_of(payload)
-            trailer = self._blocks.trailer(chunk, block.number, block.n_bytes, crc)
-            return meta.put(self._key(block), [*payload, memoryview(trailer)], block)
+            n_bytes = block.n_bytes + TRAILER_BYTES
+            return meta.put(self._key(block), n_bytes, partial(_sealed, block), block)
 
         self._converse(blocks, command, self._take_receipt, deadline)
 
@@ -172,3 +177,15 @@ class BlockStore:
             f"block {block.number} of chunk {block.request.chunk} "
             f"on cache server {self._pool.names[block.server]}"
         )
+
+
+def _is_sound(block: Block, value: Sequence[memoryview]) -> bool:
+    """Whether a value is the block that it should be, unharmed."""
+    crc = crc_of(value[:-1])
+    return value[-1] == Blocks.seal(block.n_bytes, crc, block.identity)
+
+
+def _sealed(block: Block) -> meta.Value:
+    """The block as a value; its checksum is taken just before it is sent."""
+    payload = block.payload
+    return payload, Blocks.seal(block.n_bytes, crc_of(payload), block.identity)

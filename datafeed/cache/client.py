@@ -43,7 +43,7 @@ class CacheClient:
             CacheError: its server does not answer, or the value has another length.
         """
         view = memoryview(buffer).cast("B")
-        reply = self._ask(key, meta.get(key, [view]))
+        reply = self._ask(key, meta.get(key, [view], view.nbytes))
         if reply.status == b"VA" and reply.n_bytes != view.nbytes:
             raise CacheError(
                 f"cache key {key!r}: the value has {reply.n_bytes} bytes, the buffer "
@@ -61,10 +61,12 @@ class CacheClient:
         Raises:
             CacheError: its server does not answer, or has no room.
         """
-        self._ask(key, meta.put(key, [memoryview(buffer).cast("B")]))
+        view = memoryview(buffer).cast("B")
+        self._ask(key, meta.put(key, view.nbytes, lambda: ([view], b"")))
 
     def _ask(self, key: bytes, command: Command) -> Reply:
         """Send a command to the key's server."""
+        meta.check_key(key)
         replies: list[Reply] = []
 
         def take(_: Command, reply: Reply) -> None:

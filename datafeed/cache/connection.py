@@ -4,7 +4,9 @@ import select
 import socket
 from typing import TYPE_CHECKING
 
+from datafeed.cache.ahead import Tails
 from datafeed.cache.faults import ServerDown, ServerFault, ServerTimeout
+from datafeed.cache.wire import wire_of
 from datafeed.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -30,21 +32,22 @@ class Connection:
         self.server = server
         self._client = _open(server, timeout_s)
         assert self._client.sock is not None
-        self.sock: socket.socket = self._client.sock
-        self.sock.setblocking(False)
+        self.wire = wire_of(self._client.sock)
+        self.tails = Tails()
 
     def stats(self, timeout_s: float, *kind: str) -> dict[str, str]:
         """Ask for statistics; all, or those of one kind, as ``settings``.
+
+        The connection is of no use for anything else after it.
 
         Raises:
             ServerDown, ServerTimeout: as when connecting; the connection is closed.
         """
         from pymemcache.exceptions import MemcacheError
 
-        self.sock.settimeout(timeout_s)
+        self.wire.sock.settimeout(timeout_s)
         try:
             found = self._client.stats(*kind)
-            self.sock.setblocking(False)
         except (OSError, MemcacheError) as error:
             self.close()
             raise fault(self.server, error) from error
@@ -53,7 +56,7 @@ class Connection:
     def is_stale(self) -> bool:
         """Whether the server has hung up, or bytes nobody asked for have come, since last used."""
         poll = select.poll()
-        poll.register(self.sock, select.POLLIN)
+        poll.register(self.wire.sock, select.POLLIN)
         return bool(poll.poll(0))
 
     def close(self) -> None:

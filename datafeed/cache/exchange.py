@@ -4,74 +4,102 @@ Sending and receiving take turns as the sockets allow, so a batch of any length 
 side ever waits for the other to read first.
 """
 
-import selectors
-import socket
+import select
 import time
 from collections.abc import Callable, Sequence
 
+from datafeed.cache.ahead import Tails
 from datafeed.cache.faults import ProtocolError
-from datafeed.cache.meta import Command, Replies, Reply
-from datafeed.cache.scatter import Run
+from datafeed.cache.meta import Command, Reply
+from datafeed.cache.replies import Replies
+from datafeed.cache.scatter import IOV_MAX, Run
+from datafeed.cache.wire import Wire
 
 __all__ = ["Exchange", "converse"]
 
-_TURNS = 16
-"""Receives from one server before the others get a look: 16 are some MiB, about 1 ms."""
+_SEND_BYTES = 512 << 10
+"""Sent in one call: what a checksum was just taken of is still in the CPU's cache then."""
 
 
 class Exchange:
     """A batch of commands to one server, and their replies.
 
     Args:
-        sock: Connected and non-blocking.
+        wire: Connected.
         commands: Sent in this order.
         on_reply: As in ``Replies``.
+        tails: Of the connection.
     """
 
     def __init__(
         self,
-        sock: socket.socket,
+        wire: Wire,
         commands: Sequence[Command],
         on_reply: Callable[[Command, Reply], None],
+        tails: Tails,
     ) -> None:
-        self.sock = sock
+        self.wire = wire
         self.error: OSError | ProtocolError | None = None
         """Why it ended early; a TimeoutError if the deadline passed."""
-        self._out = Run([buffer for command in commands for buffer in command.out])
-        self._replies = Replies(commands, on_reply)
+        self._commands, self._n_taken = commands, 0
+        self._out = Run()
+        self._replies = Replies(commands, on_reply, tails)
         self.moved_at = time.monotonic()
         """When bytes last went either way."""
 
     @property
+    def is_sent(self) -> bool:
+        """Whether all commands are on their way."""
+        return self._n_taken == len(self._commands) and not self._out.n_left
+
+    @property
     def done(self) -> bool:
         """Whether there is nothing left to do, or no use in trying."""
-        return self.error is not None or (self._replies.done and not self._out.n_left)
+        return self.error is not None or (self._replies.done and self.is_sent)
 
     @property
     def events(self) -> int:
         """What to wait for: always replies, and room to send while something is left."""
-        return selectors.EVENT_READ | (selectors.EVENT_WRITE if self._out.n_left else 0)
+        return select.POLLIN if self.is_sent else select.POLLIN | select.POLLOUT
 
-    def work(self) -> None:
-        """Send and receive what goes without waiting."""
+    def work(self, events: int) -> None:
+        """Send or receive once.
+
+        Args:
+            events: What ``poll`` says can be done.
+        """
         try:
-            self._send()
-            for _ in range(_TURNS):
-                if not self.done:
-                    self._replies.receive(self.sock)
-                    self.moved_at = time.monotonic()
+            if events & select.POLLOUT and not self.is_sent:
+                self._send()
+            else:
+                self._replies.receive(self.wire)
+            self.moved_at = time.monotonic()
         except BlockingIOError:
             pass
         except (OSError, ProtocolError) as error:
             self.error = error
 
     def _send(self) -> None:
-        try:
-            while self._out.n_left:
-                self._out.advance(self.sock.sendmsg(self._out.head()))
-                self.moved_at = time.monotonic()
-        except BlockingIOError:
-            pass
+        if not self._out.n_left:
+            self._out = Run(self._next())
+        self._out.advance(self.wire.send(self._out.head()))
+
+    def _next(self) -> list[memoryview]:
+        """Take commands to be sent together; small things are joined."""
+        buffers: list[memoryview] = []
+        small, n_bytes = b"", 0
+        while self._n_taken < len(self._commands):
+            command = self._commands[self._n_taken]
+            self._n_taken += 1
+            small += command.line
+            if command.value is not None:
+                body, end = command.value()
+                buffers += [memoryview(small), *body]
+                small = end + b"\r\n"
+                n_bytes += sum([view.nbytes for view in body])
+            if n_bytes + len(small) >= _SEND_BYTES or len(buffers) >= IOV_MAX // 2:
+                break
+        return [*buffers, memoryview(small)]
 
     def expire(self, deadline: float, idle_s: float) -> None:
         """End with a TimeoutError if time is up, for the whole or since bytes last moved."""
@@ -87,22 +115,30 @@ def converse(exchanges: Sequence[Exchange], deadline: float, idle_s: float) -> N
         deadline: When all must have ended [Unit: second of ``time.monotonic``].
         idle_s: Seconds after which a server that neither takes nor sends a byte is given up.
     """
-    with selectors.DefaultSelector() as selector:
-        for exchange in exchanges:
-            exchange.moved_at = time.monotonic()
-            if not exchange.done:
-                selector.register(exchange.sock, exchange.events, exchange)
-        while busy := [key.data for key in selector.get_map().values()]:
-            next_s = min(deadline, min(exchange.moved_at for exchange in busy) + idle_s)
-            for key, _ in selector.select(max(0.0, next_s - time.monotonic())):
-                key.data.work()
-            for exchange in busy:
-                exchange.expire(deadline, idle_s)
-                _look_after(selector, exchange)
+    poll, busy = select.poll(), {}
+    for exchange in exchanges:
+        exchange.moved_at = time.monotonic()
+        if not exchange.done:
+            busy[exchange.wire.sock.fileno()] = exchange
+            poll.register(exchange.wire.sock, exchange.events)
+    while busy:
+        next_s = min(deadline, min([e.moved_at for e in busy.values()]) + idle_s)
+        for fd, events in _ready(poll, busy, next_s - time.monotonic()):
+            exchange = busy[fd]
+            exchange.work(events)
+            if exchange.is_sent and events & select.POLLOUT:
+                poll.modify(fd, exchange.events)
+        for fd, exchange in list(busy.items()):
+            exchange.expire(deadline, idle_s)
+            if exchange.done:
+                del busy[fd]
+                poll.unregister(fd)
 
 
-def _look_after(selector: selectors.BaseSelector, exchange: Exchange) -> None:
-    if exchange.done:
-        selector.unregister(exchange.sock)
-    elif selector.get_key(exchange.sock).events != exchange.events:
-        selector.modify(exchange.sock, exchange.events, exchange)
+def _ready(poll: select.poll, busy: dict[int, Exchange], wait_s: float) -> list[tuple[int, int]]:
+    """Wait until some can go on; not at all if bytes wait inside one that ``poll`` cannot see."""
+    waiting = [(fd, select.POLLIN) for fd, e in busy.items() if e.wire.is_waiting()]
+    found = dict(poll.poll(0 if waiting else max(0.0, 1000 * wait_s)))
+    for fd, event in waiting:
+        found[fd] = found.get(fd, 0) | event
+    return list(found.items())

@@ -1,8 +1,8 @@
 """The tier of memcached servers."""
 
 import time
-from collections import defaultdict
-from collections.abc import Sequence
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
 
 from datafeed.cache.blocks import Block, BlockStore
 from datafeed.cache.faults import Outcome
@@ -13,7 +13,7 @@ from datafeed.feed.manifest import Manifest
 __all__ = ["MemcachedTier"]
 
 # A chunk lacking several blocks counts under the gravest reason.
-_GRAVEST_FIRST: tuple[Outcome, ...] = ("corrupt", "timeouts", "down", "misses")
+_GRAVEST_FIRST: tuple[Outcome | None, ...] = ("corrupt", "timeouts", "down", "misses")
 
 
 class MemcachedTier:
@@ -54,29 +54,26 @@ class MemcachedTier:
         blocks = self._store.cut(requests)
         hopeful = self._store.give_up_hopeless(blocks)
         self._store.read(hopeful, time.monotonic() + timeout_s)
-        by_request: defaultdict[int, list[Block]] = defaultdict(list)
+        lacking: defaultdict[int, list[Block]] = defaultdict(list)
         for block in blocks:
-            by_request[id(block.request)].append(block)
-        ends = [(request, _gravest(by_request[id(request)])) for request in requests]
-        for request, worst in ends:
-            self._count(request, worst)
-        return [(request, worst.error) for request, worst in ends if worst is not None]
+            if block.outcome != "hits":
+                lacking[id(block.request)].append(block)
+        self._count(blocks, lacking)
+        worst = [(request, lacking[id(request)]) for request in requests if id(request) in lacking]
+        return [(request, _gravest(found).error) for request, found in worst]
 
-    def _count(self, request: ChunkRequest, worst: Block | None) -> None:
-        if worst is None:
-            self.counters.add(hits=1, bytes=request.n_bytes)
-        elif worst.outcome is not None:
-            self.counters.add(**{worst.outcome: 1})
+    def _count(self, blocks: Sequence[Block], lacking: Mapping[int, Sequence[Block]]) -> None:
+        counts: Counter[str] = Counter(str(_gravest(found).outcome) for found in lacking.values())
+        whole = [block for block in blocks if id(block.request) not in lacking]
+        counts["hits"] = [block.number for block in whole].count(0)
+        counts["bytes"] = sum([block.n_bytes for block in whole])
+        self.counters.add(**counts)
 
     def close(self) -> None:
         """Hang up; twice is fine."""
         self._pool.close()
 
 
-def _gravest(blocks: Sequence[Block]) -> Block | None:
-    """The block that most keeps a chunk from being whole; None if all are there."""
-    for outcome in _GRAVEST_FIRST:
-        for block in blocks:
-            if block.outcome == outcome:
-                return block
-    return None
+def _gravest(blocks: Sequence[Block]) -> Block:
+    """Of the blocks that keep a chunk from being whole, the one that does most."""
+    return min(blocks, key=lambda block: _GRAVEST_FIRST.index(block.outcome))

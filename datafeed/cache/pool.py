@@ -2,6 +2,7 @@
 
 import logging
 import os
+import select
 import time
 from collections.abc import Callable, Mapping, Sequence
 from threading import Lock
@@ -67,8 +68,8 @@ class ServerPool:
             except ServerFault as error:
                 faults[server] = error
                 continue
-            exchange = Exchange(connection.sock, batches[server], on_reply)
-            exchange.work()
+            exchange = Exchange(connection.wire, batches[server], on_reply, connection.tails)
+            exchange.work(select.POLLOUT)
             open_now[server] = connection, exchange
         try:
             converse([exchange for _, exchange in open_now.values()], deadline, self._idle_s)

@@ -4,7 +4,7 @@ Nothing here copies payload bytes or allocates by their number.
 """
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 __all__ = ["IOV_MAX", "Run", "cut", "junk"]
 
@@ -14,7 +14,7 @@ IOV_MAX = os.sysconf("SC_IOV_MAX")
 _JUNK = memoryview(bytearray(64 << 10))  # threads may write here at the same time
 
 
-def cut(views: Iterable[memoryview], start: int, stop: int) -> list[memoryview]:
+def cut(views: Sequence[memoryview], start: int, stop: int) -> list[memoryview]:
     """Slice a range out of buffers as if they were one.
 
     Args:
@@ -24,6 +24,9 @@ def cut(views: Iterable[memoryview], start: int, stop: int) -> list[memoryview]:
     Returns:
         Views of the same memory, none of them empty.
     """
+    if len(views) == 1:  # most chunks: nothing to look for
+        whole = views[0][max(0, start) : stop] if stop > 0 else views[0][:0]
+        return [whole] if whole.nbytes else []
     found: list[memoryview] = []
     for view in views:
         if start < view.nbytes and stop > 0:
@@ -49,7 +52,7 @@ class Run:
     def __init__(self, buffers: Sequence[memoryview] = ()) -> None:
         self._buffers = [buffer for buffer in buffers if buffer.nbytes]
         self._first = 0
-        self.n_left = sum(buffer.nbytes for buffer in self._buffers)
+        self.n_left = sum([buffer.nbytes for buffer in self._buffers])
         """Bytes not worked off yet."""
 
     def head(self, n_buffers: int = IOV_MAX) -> list[memoryview]:

@@ -2,11 +2,20 @@
 
 import time
 from collections.abc import Sequence
+from typing import Protocol, runtime_checkable
 
 from datafeed.cache.tier import ChunkRequest, Tier
 from datafeed.errors import StallError
 
-__all__ = ["TierStack"]
+__all__ = ["MappingTier", "TierStack"]
+
+
+@runtime_checkable
+class MappingTier(Protocol):
+    """A tier whose chunks lie in this process's address space."""
+
+    def mapped(self, chunk: int) -> Sequence[memoryview] | None:
+        """Give the pieces of a chunk where they lie, checked; see ``TierStack.mapped``."""
 
 
 class TierStack:
@@ -41,6 +50,24 @@ class TierStack:
             if not missing:
                 return
         self._raise(*missing[0], timeout_s)
+
+    def mapped(self, chunk: int) -> Sequence[memoryview] | None:
+        """Give the pieces of a chunk where they lie already, to be gathered from there.
+
+        Args:
+            chunk: Ordinal in the feed.
+
+        Returns:
+            One read-only buffer for each piece of the chunk, in payload order, valid until the
+            feed is closed; its CRC32C was right when this process first asked for it. None if no
+            tier has it mapped: ``fetch`` it then.
+        """
+        for tier in self._tiers:
+            if isinstance(tier, MappingTier):
+                pieces = tier.mapped(chunk)
+                if pieces is not None:
+                    return pieces
+        return None
 
     def _raise(self, request: ChunkRequest, error: Exception | None, timeout_s: float) -> None:
         if error is not None:

@@ -21,7 +21,7 @@ class ChunkRequest:
     @property
     def n_bytes(self) -> int:
         """Bytes of the payload."""
-        return sum(view.nbytes for view in self.views)
+        return sum([view.nbytes for view in self.views])
 
 
 @dataclass

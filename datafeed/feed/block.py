@@ -9,7 +9,10 @@ from base64 import urlsafe_b64encode
 from dataclasses import dataclass, field
 from hashlib import blake2b
 
-from datafeed.feed.mixing import key64
+import numpy as np
+import numpy.typing as npt
+
+from datafeed.feed.mixing import key64, mix64
 
 __all__ = ["KEY_BYTES", "PAYLOAD_BYTES", "TRAILER_BYTES", "VALUE_BYTES", "Blocks"]
 
@@ -54,9 +57,20 @@ class Blocks:
         """64 bits that no other block of any feed shares, but by a chance of 2**-64."""
         return key64(self._key, chunk, block)
 
-    def trailer(self, chunk: int, block: int, length: int, crc: int) -> bytes:
+    def identities(self, chunks: npt.ArrayLike, blocks: npt.ArrayLike) -> list[int]:
+        """Give ``identity`` of many blocks at once."""
+        chunk_keys = mix64(np.uint64(key64(self._key)) ^ np.asarray(chunks, np.uint64))
+        found: list[int] = mix64(chunk_keys ^ np.asarray(blocks, np.uint64)).tolist()
+        return found
+
+    @staticmethod
+    def seal(length: int, crc: int, identity: int) -> bytes:
         """The 16 bytes behind the payload: its length, its CRC32C, its identity."""
-        return _TRAILER.pack(length, crc, self.identity(chunk, block))
+        return _TRAILER.pack(length, crc, identity)
+
+    def trailer(self, chunk: int, block: int, length: int, crc: int) -> bytes:
+        """Give ``seal`` of one block."""
+        return self.seal(length, crc, self.identity(chunk, block))
 
     def is_sound(self, trailer: bytes, chunk: int, block: int, length: int, crc: int) -> bool:
         """Whether a trailer is the one that these payload bytes must have."""

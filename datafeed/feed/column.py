@@ -25,7 +25,7 @@ class Column:
         self._per_chunk = samples_per_chunk
         if piece.role == "values":
             self._per_chunk = max(1, _VALUES_CHUNK_BYTES // max(1, piece.row_bytes))
-        self._row_bytes = piece.row_bytes
+        self._row_bytes, self._shape = piece.row_bytes, piece.shape
         self._dataset = file.create_dataset(
             piece.dataset,
             shape=(0, *piece.shape),
@@ -33,42 +33,63 @@ class Column:
             chunks=(self._per_chunk, *(max(1, n) for n in piece.shape)),
             dtype=piece.dtype,
         )
-        self._pending = bytearray()
-        self._n_written = 0
+        self._pending = memoryview(bytearray(self._per_chunk * self._row_bytes))
+        self._n_pending = self._n_written = 0
+        self._places: list[int] = []
         self.n_rows = 0
 
     def append(self, array: Array) -> tuple[int, int]:
-        """Add rows; returns the first and the end."""
+        """Add rows; returns the first and the end. Whole chunks are written from the array."""
         start = self.n_rows
         self.n_rows += len(array)
-        self._pending += bytes_of(array)
-        chunk_bytes = self._per_chunk * self._row_bytes
-        while chunk_bytes and len(self._pending) >= chunk_bytes:
-            self._write(bytes(self._pending[:chunk_bytes]))
-            del self._pending[:chunk_bytes]
+        rest = bytes_of(array)
+        chunk_bytes = len(self._pending)
+        while len(rest):
+            n_bytes = min(len(rest), chunk_bytes - self._n_pending)
+            if n_bytes == chunk_bytes:
+                self._write(rest[:n_bytes])
+            else:
+                self._keep(rest[:n_bytes])
+            rest = rest[n_bytes:]
         return start, self.n_rows
 
-    def _write(self, chunk: bytes) -> None:
+    def _keep(self, piece: memoryview) -> None:
+        """Add to a chunk that is not whole yet."""
+        end = self._n_pending + len(piece)
+        self._pending[self._n_pending : end] = piece
+        self._n_pending = end
+        if end == len(self._pending):
+            self._write(self._pending)
+            self._n_pending = 0
+
+    def _write(self, chunk: memoryview) -> None:
         end = self._n_written + self._per_chunk
-        self._dataset.resize(end, axis=0)
+        self._dataset.id.set_extent((end, *self._shape))
         self._dataset.id.write_direct_chunk(self._corner(self._n_written), chunk)
         self._n_written = end
 
     def finish(self) -> None:
         """Write the last, short chunk (HDF5 stores it padded) and cut the dataset to length."""
-        if self._pending:
-            self._write(bytes(self._pending).ljust(self._per_chunk * self._row_bytes, b"\0"))
-        self._dataset.resize(self.n_rows, axis=0)
+        if self._n_pending:
+            self._pending[self._n_pending :] = bytes(len(self._pending) - self._n_pending)
+            self._write(self._pending)
+            self._n_pending = 0
+        self._dataset.id.set_extent((self.n_rows, *self._shape))
         self._dataset.flush()
+        self._places = [0] * -(-self.n_rows // self._per_chunk)
+        if self._row_bytes:  # asking for one chunk after another would take quadratic time
+            self._dataset.id.chunk_iter(self._note_place)
+
+    def _note_place(self, stored: Any) -> None:
+        self._places[stored.chunk_offset[0] // self._per_chunk] = stored.byte_offset
 
     def extents(self, start: int, stop: int) -> list[tuple[int, int]]:
-        """Byte ranges of the file that hold rows ``start`` to ``stop``."""
+        """Byte ranges of the file that hold rows ``start`` to ``stop``; after ``finish``."""
         found: list[tuple[int, int]] = []
         while start < stop and self._row_bytes:
             head = start % self._per_chunk
             n_bytes = min(stop - start, self._per_chunk - head) * self._row_bytes
-            stored = self._dataset.id.get_chunk_info_by_coord(self._corner(start - head))
-            offset = stored.byte_offset + head * self._row_bytes
+            offset = self._places[start // self._per_chunk] + head * self._row_bytes
             if found and sum(found[-1]) == offset:
                 found[-1] = (found[-1][0], found[-1][1] + n_bytes)
             else:
@@ -77,7 +98,7 @@ class Column:
         return found
 
     def _corner(self, row: int) -> tuple[int, ...]:
-        return (row, *(0 for _ in self._dataset.shape[1:]))
+        return (row, *(0 for _ in self._shape))
 
 
 def bytes_of(array: Array) -> memoryview:

@@ -3,7 +3,7 @@
 import operator
 import os
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from threading import Lock
@@ -15,12 +15,15 @@ from datafeed.cache.memcached import MemcachedTier
 from datafeed.cache.parts import PartTier
 from datafeed.cache.servers import parse_servers
 from datafeed.cache.stack import TierStack
-from datafeed.cache.tier import ChunkRequest, Tier
+from datafeed.cache.tier import ChunkRequest
+from datafeed.cache.windows import Windows
 from datafeed.errors import ConfigError
+from datafeed.feed.choosing import Choice, Test, choose, split
 from datafeed.feed.chunk import pieces_of, unpack
 from datafeed.feed.index import PartIndex
 from datafeed.feed.manifest import FEED_FILE, Manifest
 from datafeed.feed.schema import Array, Field
+from datafeed.feed.selection import Selection
 from datafeed.sources import Source, join, open_source, scheme
 from datafeed.sources.base import OwnedByProcess
 
@@ -82,6 +85,8 @@ class Feed(OwnedByProcess):
         self._recent: OrderedDict[int, list[list[Array]]] = OrderedDict()
         self._lock = Lock()
         self._stack: TierStack | None = None
+        self._windows = Windows()
+        self._is_view = False
         self.source: Source = open_source(self.url, hdfs_client, isolated=True, timeout_s=timeout_s)
         with ExitStack() as undo:
             undo.callback(self.source.close)
@@ -180,6 +185,10 @@ class Feed(OwnedByProcess):
             found = self._indexes[part] = PartIndex(entry, bytes(chunks), bytes(extents))
         return found
 
+    def part_url(self, part: int) -> str:
+        """Where a part lies."""
+        return join(self.url, self.manifest.parts[part].file)
+
     def piece_lengths(self, chunk: int) -> list[int]:
         """Bytes of each piece of a chunk, in payload order."""
         part, number = self.manifest.chunk_place(chunk)
@@ -201,14 +210,94 @@ class Feed(OwnedByProcess):
     def open_stack(self) -> TierStack:
         """Open the tiers, fastest first; the caller closes them."""
         self._check_owner()
-        tiers: list[Tier] = [PartTier(self)]
+        tiers = self._windows.tiers()
         if self.servers:
-            tiers.insert(0, MemcachedTier(self.servers, self.manifest, self._arguments[2]))
-        return TierStack(tiers)
+            tiers.append(MemcachedTier(self.servers, self.manifest, self._arguments[2]))
+        return TierStack([*tiers, PartTier(self)])
+
+    def load_window(
+        self,
+        comm: Any,
+        memory_bytes: int,
+        *,
+        across_nodes: bool = False,
+        timeout_s: float = 600.0,
+        progress: bool = True,
+    ) -> int:
+        """Load chunks into memory that MPI ranks share: the fastest tier. Collective.
+
+        Every loader made from this feed afterwards takes them from there. Where the feed is larger
+        than the memory, an even choice of its chunks is held, and the rest comes from the other
+        tiers. A second call holds chunks that the first one does not. All ranks close the feed,
+        after its loaders.
+
+        Args:
+            comm: mpi4py communicator of all ranks.
+            memory_bytes: Of each node, for all its ranks together.
+            across_nodes: True spreads one copy over all ranks, read by one-sided calls; False
+                holds a copy on each node, mapped by its ranks. Default: False.
+            timeout_s: Seconds to wait for the slowest rank. Default: 600.
+            progress: Whether rank 0 shows progress on standard error. Default: True.
+
+        Returns:
+            Chunks held.
+
+        Raises:
+            ConfigError: there is no MPI, or too little memory.
+            FeedError: a rank could not load its share.
+            StallError: a rank did not come.
+        """
+        self._check_owner()
+        n_held = self._windows.load(self, comm, memory_bytes, across_nodes, timeout_s, progress)
+        stack, self._stack = self._stack, None  # opened again with the window
+        if stack is not None:
+            stack.close()
+        return n_held
 
     def as_tuple(self, *names: str) -> "Feed":
         """Give a view whose samples are tuples of these fields, and whose batches are lists."""
-        return Feed(self.url, self.servers, *self._arguments, tuple_fields=names)
+        view = Feed(self.url, self.servers, *self._arguments, tuple_fields=names)
+        view._windows, view._is_view = self._windows, True
+        return view
+
+    def select(
+        self,
+        choice: Choice | None = None,
+        *,
+        where: Mapping[str, Test] | None = None,
+        keys: Sequence[str] | None = None,
+    ) -> Selection:
+        """Choose samples; those that meet all that is given stand in feed order.
+
+        Args:
+            choice: Feed positions, or a mask with a bool for each sample.
+            where: Field name to a function that gets many values (an array, first axis the
+                sample; a list for a ragged field) and gives a bool for each. Reads the whole feed
+                once; keep ``positions`` of the selection to choose the same again at once.
+            keys: Keys of samples in their shards.
+
+        Raises:
+            ConfigError: there is no such position, key or field, or a position comes twice.
+        """
+        return Selection(self, choose(self, choice, where, keys))
+
+    def split(self, by: str = "name", **shares: float) -> dict[str, Selection]:
+        """Split by hash: ``feed.split(train=0.9, validation=0.1)``.
+
+        A sample's side depends on its name and the shares alone, so it stays when the feed grows,
+        and when it is staged anew in other parts or another order.
+
+        Args:
+            by: What is hashed: ``name``, the file name of the shard and the key in it; ``key``
+                alone, where keys differ between shards and shards may be cut anew; or a field,
+                so that all samples with one value (a patient, a video) stay on one side.
+            **shares: Name of each side to its share of the samples, together at most 1.
+
+        Raises:
+            ConfigError: shares are not above 0 or come to more than 1; there is no such field.
+        """
+        found = split(self, by, shares)
+        return {name: Selection(self, positions) for name, positions in found.items()}
 
     def _check_names(self, names: Sequence[str]) -> None:
         unknown = [name for name in names if name not in self.fields]
@@ -216,9 +305,11 @@ class Feed(OwnedByProcess):
             raise ConfigError(f"{self.url}: no field {unknown}; it has {list(self.fields)}")
 
     def close(self) -> None:
-        """Let go of tiers and source; twice is fine."""
+        """Let go of tiers and source; twice is fine. Collective where it has a window."""
         if self._stack is not None:
             self._stack.close()
+        if not self._is_view:
+            self._windows.close()
         self.source.close()
 
     def __enter__(self) -> "Feed":

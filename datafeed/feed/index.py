@@ -108,6 +108,11 @@ class PartIndex:
         """Bytes of a chunk's payload."""
         return int(self._chunks[chunk, 2])
 
+    @property
+    def payload_bytes(self) -> npt.NDArray[np.int64]:
+        """Bytes of all chunks' payloads, in order."""
+        return self._chunks[:, 2]
+
     def extents(self, chunk: int) -> list[Extent]:
         """Where a chunk's payload lies in the file, in payload order."""
         first = int(self._chunks[chunk, 1])

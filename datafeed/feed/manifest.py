@@ -45,9 +45,14 @@ class Manifest:
         return np.concatenate([np.zeros(1, np.int64), np.cumsum(self.part_samples)])
 
     @cached_property
+    def per_chunk(self) -> npt.NDArray[np.int64]:
+        """Samples of each part's full chunks."""
+        return np.full(len(self.parts), self.samples_per_chunk, np.int64)
+
+    @cached_property
     def first_chunks(self) -> npt.NDArray[np.int64]:
         """Ordinal of each part's first chunk, and the number of chunks at the end."""
-        counts = -(-self.part_samples // self.samples_per_chunk)
+        counts = -(-self.part_samples // self.per_chunk)
         return np.concatenate([np.zeros(1, np.int64), np.cumsum(counts)])
 
     @cached_property
@@ -74,9 +79,8 @@ class Manifest:
     def chunk_samples(self, chunk: int) -> int:
         """Samples of a chunk: ``samples_per_chunk``, fewer in the last one of a part."""
         part, number = self.chunk_place(chunk)
-        return int(
-            min(self.samples_per_chunk, self.part_samples[part] - number * self.samples_per_chunk)
-        )
+        per_chunk = self.per_chunk[part]
+        return int(min(per_chunk, self.part_samples[part] - number * per_chunk))
 
     def locate(
         self, positions: npt.ArrayLike
@@ -91,7 +95,7 @@ class Manifest:
         """
         wanted = np.asarray(positions, np.int64)
         part = np.searchsorted(self.first_samples, wanted, side="right") - 1
-        chunk, row = np.divmod(wanted - self.first_samples[part], self.samples_per_chunk)
+        chunk, row = np.divmod(wanted - self.first_samples[part], self.per_chunk[part])
         return self.first_chunks[part] + chunk, row
 
     def to_bytes(self) -> bytes:

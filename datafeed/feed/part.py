@@ -15,6 +15,7 @@ other; the values of ragged fields lie apart.
 The same samples give the same bytes, whoever writes them (no times, no unordered maps).
 """
 
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -26,9 +27,11 @@ import numpy.typing as npt
 from datafeed.errors import FormatError
 from datafeed.feed.chunk import crc_of, pieces_of
 from datafeed.feed.column import Column, bytes_of
+from datafeed.feed.held import HeldValues, hold
 from datafeed.feed.index import IndexPlace, OriginPlace, PartEntry
 from datafeed.feed.manifest import Manifest
 from datafeed.feed.schema import Array, Field, Schema
+from datafeed.feed.writeback import Writeback
 
 __all__ = ["PartWriter", "hdf5_version", "write_virtual"]
 
@@ -61,15 +64,17 @@ class PartWriter:
             alignment_threshold=_ALIGNED_FROM_BYTES,
             alignment_interval=_ALIGNMENT,
         )
+        self._writeback = Writeback(path)
         self._pieces = pieces_of(schema)
         self._columns = [Column(self._file, piece, samples_per_chunk) for piece in self._pieces]
-        self._held: list[list[Array]] = [[] for _ in schema]
+        self._held = [hold(field, samples_per_chunk) for field in schema]
+        self._n_held = 0
         self._keys: list[bytes] = []
         self._origins: list[int] = []
         self._crcs: list[int] = []
         self._rows: list[list[tuple[int, int]]] = []
 
-    def append(self, arrays: list[Array], key: str, shard: int) -> None:
+    def append(self, arrays: Sequence[Array], key: str, shard: int) -> None:
         """Add one sample.
 
         Args:
@@ -83,33 +88,53 @@ class PartWriter:
         """
         name = _key_bytes(key, self._shards[shard])
         for held, array in zip(self._held, arrays, strict=True):
-            held.append(np.array(array, copy=True))
+            held.add(array)
         self._keys.append(name)
         self._origins.append(shard)
-        if len(self._held[0]) == self._samples_per_chunk:
+        self._n_held += 1
+        if self._n_held == self._samples_per_chunk:
             self._flush()
+
+    def extend(self, columns: Sequence[Array], keys: Sequence[str], shard: int) -> None:
+        """Add a run of samples whose fields are rows of arrays: one copy, no Python a sample.
+
+        Args:
+            columns: One for each field, of shape (n, *field.shape); of a ragged field
+                (n, m, *field.shape), m the same for all.
+            keys: Their n names in the shard.
+            shard: Index into ``shards``.
+
+        Raises:
+            FormatError: a key is longer than 1,024 bytes.
+        """
+        names = [_key_bytes(key, self._shards[shard]) for key in keys]
+        start = 0
+        while start < len(names):
+            stop = min(len(names), start + self._samples_per_chunk - self._n_held)
+            for held, column in zip(self._held, columns, strict=True):
+                held.extend(column[start:stop])
+            self._n_held += stop - start
+            if self._n_held == self._samples_per_chunk:
+                self._flush()
+            start = stop
+        self._keys += names
+        self._origins += [shard] * len(names)
 
     def _flush(self) -> None:
         """Write the samples at hand as one chunk."""
-        if not self._held[0]:
+        if not self._n_held:
             return
-        arrays = [self._array_of(i) for i in range(len(self._pieces))]
+        arrays: list[Array] = []
+        for held in self._held:
+            n_values = self._columns[len(arrays) + isinstance(held, HeldValues)].n_rows
+            arrays += held.arrays(n_values)
+            held.clear()
+        self._n_held = 0
         self._crcs.append(crc_of([bytes_of(array) for array in arrays]))
         self._rows.append(
             [column.append(array) for column, array in zip(self._columns, arrays, strict=True)]
         )
-        self._held = [[] for _ in self._held]
-
-    def _array_of(self, i: int) -> Array:
-        """The rows of one piece of the chunk at hand."""
-        piece = self._pieces[i]
-        held = self._held[piece.field]
-        if piece.role == "rows":
-            return np.stack(held)
-        if piece.role == "values":
-            return np.concatenate(held)
-        lengths = [0, *(len(array) for array in held[:-1])]
-        return self._columns[i + 1].n_rows + np.cumsum(np.array(lengths, np.int64))
+        self._writeback.go_on()
 
     def close(self) -> PartEntry:
         """Write what is left, then origins and index, and close the file.
@@ -135,6 +160,7 @@ class PartWriter:
             ],
         )
         self._file.close()
+        self._writeback.close()
         return entry
 
     def _write_origin(self) -> OriginPlace:
@@ -167,6 +193,7 @@ class PartWriter:
 
     def abandon(self) -> None:
         """Close and delete the file; on a full disk libhdf5 cannot close it in order."""
+        self._writeback.close()
         with suppress(OSError, RuntimeError):
             self._file.close()
         self._path.unlink(missing_ok=True)

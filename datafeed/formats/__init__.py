@@ -3,16 +3,22 @@
 A format added here is a class like ``TarFormat`` and its line in ``FORMATS``.
 """
 
+from typing import BinaryIO
+
 from datafeed.calls import parse_call
 from datafeed.errors import ConfigError, FormatError
-from datafeed.formats.base import Format, Span, good_samples
+from datafeed.formats.base import Format, Found, Span, good_samples
+from datafeed.formats.compression import decompressed, is_compressed, reading
 from datafeed.formats.idx import IdxFormat
+from datafeed.formats.parquet import ParquetFormat
 from datafeed.formats.tar import TarFormat
+from datafeed.formats.tfrecord import TfRecordFormat
 from datafeed.sources.base import Source
 
-__all__ = ["FORMATS", "Format", "IdxFormat", "Span", "TarFormat", "detect", "get", "good_samples"]
+__all__ = ["FORMATS", "Format", "Found", "Span", "detect", "get", "good_samples"]
 
-FORMATS: dict[str, Format] = {form.name: form for form in (TarFormat(), IdxFormat())}
+_ALL: tuple[Format, ...] = (TarFormat(), ParquetFormat(), TfRecordFormat(), IdxFormat())
+FORMATS: dict[str, Format] = {form.name: form for form in _ALL}
 """By the name that ``--format`` takes."""
 
 _HEAD_BYTES = 1024
@@ -37,7 +43,7 @@ def get(text: str) -> Format:
 
 
 def detect(source: Source, url: str) -> Format:
-    """Tell the format of a shard from its first bytes.
+    """Tell the format of a shard from its first bytes, or the first ones of what it compresses.
 
     Raises:
         FormatError: it is none of ours.
@@ -45,8 +51,21 @@ def detect(source: Source, url: str) -> Format:
     """
     with source.open(url) as file:
         head = file.read(_HEAD_BYTES)
+        plain = _plain_head(file) if is_compressed(head) else b""
     for form in FORMATS.values():
-        if form.matches(url, head):
+        if form.matches(url, head) or (
+            plain and form.can_be_compressed and form.matches(url, plain)
+        ):
             return form
     what = "is empty" if not head else "is of no known format"
     raise FormatError(f"{url}: {what}; where that is wrong, give --format {'|'.join(FORMATS)}")
+
+
+def _plain_head(file: BinaryIO) -> bytes:
+    """Give the first plain bytes of a compressed shard; none where it only looks like one."""
+    file.seek(0)
+    try:
+        with reading(""):
+            return decompressed(file).read(_HEAD_BYTES)
+    except FormatError:
+        return b""

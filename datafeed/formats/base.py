@@ -2,13 +2,14 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Protocol
 
 from datafeed.errors import FormatError
 from datafeed.feed.schema import Sample
 from datafeed.sources.base import Source
 
-__all__ = ["Format", "Found", "Span", "even_cuts", "good_samples"]
+__all__ = ["Format", "Found", "Span", "cuts_at", "even_cuts", "good_samples", "head_of"]
 
 Found = tuple[str, Sample | FormatError]
 """A key, and its sample; or why there is none."""
@@ -33,9 +34,18 @@ class Format(Protocol):
 
     name: str
     """As ``--format`` takes it."""
+    can_be_compressed: bool = False
+    """Whether shards may be compressed as a whole: by gzip, bzip2, xz or zstd."""
+
+    packages: tuple[str, ...] = ()
+    """Distributions it needs beside those of staging itself; shipped to remote tasks."""
 
     def matches(self, url: str, head: bytes) -> bool:
-        """Whether a shard is of this format, by its first 1,024 bytes (not by name alone)."""
+        """Whether a shard is of this format, by its first 1,024 bytes (not by name alone).
+
+        Of a shard that is compressed as a whole they are those of what it holds.
+        """
+        ...
 
     def shards(self, urls: Sequence[str]) -> list[str]:
         """The URLs that stand for shards, in order (IDX drops label files, which go with images).
@@ -103,6 +113,17 @@ def even_cuts(size: int, target_bytes: int) -> list[int]:
     return [size * i // n for i in range(1, n)]
 
 
+def cuts_at(starts: Sequence[int], size: int, target_bytes: int) -> list[int]:
+    """Cut at some of the places where units begin, so that pieces are of about the target."""
+    found: list[int] = []
+    last = 0
+    for start, stop in pairwise([*sorted(starts), size]):
+        if start > last and stop - last > target_bytes:
+            found.append(start)
+            last = start
+    return found
+
+
 def good_samples(samples: Iterator[Found], limit: int) -> Iterator[tuple[str, Sample]]:
     """Pass over bad samples where any may be left out; raise the first one where none may."""
     for key, sample in samples:
@@ -110,3 +131,10 @@ def good_samples(samples: Iterator[Found], limit: int) -> Iterator[tuple[str, Sa
             yield key, sample
         elif limit == 0:
             raise sample
+
+
+def head_of(source: Source, url: str, n_bytes: int) -> bytes:
+    """Read the first bytes of a shard that holds at least as many, and no more than them."""
+    head = bytearray(n_bytes)
+    source.pread_into(url, 0, memoryview(head))
+    return bytes(head)

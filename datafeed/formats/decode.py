@@ -1,6 +1,5 @@
 """The members of one sample to its fields, by their extensions."""
 
-import io
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -10,6 +9,7 @@ import numpy as np
 
 from datafeed.errors import FormatError
 from datafeed.feed.schema import Array, Sample
+from datafeed.formats.npy import read_npy
 
 __all__ = ["decode", "decoded"]
 
@@ -85,11 +85,6 @@ def _text(data: bytes) -> str:
     return data.decode()
 
 
-def _array(data: bytes) -> Array:
-    array: Array = np.lib.format.read_array(io.BytesIO(data), allow_pickle=False)
-    return array
-
-
 def _json(data: bytes) -> Any:
     value = json.loads(data)
     if isinstance(value, dict):
@@ -117,7 +112,7 @@ _DECODERS: dict[str, tuple[str, Callable[[bytes], Any]]] = {
     "jpeg": ("image", _image),
     "jpg": ("image", _image),
     "json": ("json", _json),
-    "npy": ("npy", _array),
+    "npy": ("npy", read_npy),
     "png": ("image", _image),
     "txt": ("text", _text),
 }

@@ -16,7 +16,7 @@ import numpy as np
 from datafeed.errors import FormatError
 from datafeed.feed.schema import Array, Sample
 from datafeed.formats.base import Format, Span
-from datafeed.formats.compression import decompressed, decompressed_head, reading
+from datafeed.formats.compression import decompressed, reading
 from datafeed.sources.base import MissingFileError, Source
 from datafeed.sources.urls import basename, join, parent
 
@@ -32,11 +32,11 @@ class IdxFormat(Format):
     """Reads ``...-images-idx3-ubyte`` with its ``...-labels-idx1-ubyte``, also ``.gz``."""
 
     name = "idx"
+    can_be_compressed = True
 
     def matches(self, url: str, head: bytes) -> bool:
         """Whether the header is one of IDX."""
-        plain = decompressed_head(head)
-        return plain[:2] == b"\0\0" and _is_header(plain[2:4])
+        return head[:2] == b"\0\0" and _is_header(head[2:4])
 
     def shards(self, urls: Sequence[str]) -> list[str]:
         """The files of images; files of labels go with them.

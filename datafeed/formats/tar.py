@@ -1,18 +1,26 @@
-"""Tar shards by WebDataset's naming: ``dir/000.png`` and ``dir/000.cls`` are one sample.
+"""Tar shards in WebDataset's naming: the members of one sample share their name up to a dot.
 
-Members whose names are equal up to the first dot of the last part, and that follow one another,
-are one sample. https://github.com/webdataset/webdataset describes the convention.
+https://github.com/webdataset/webdataset describes it: ``img/0001.png`` and ``img/0001.cls`` are
+two fields of the sample ``img/0001``.
 """
 
-import tarfile
 from collections.abc import Iterator
+from contextlib import ExitStack
 from itertools import groupby
 from typing import BinaryIO
 
 from datafeed.errors import FormatError
-from datafeed.formats.base import Format, Found, Span
-from datafeed.formats.compression import decompressed, decompressed_head, reading
+from datafeed.formats.base import Format, Found, Span, even_cuts, head_of
+from datafeed.formats.compression import decompressed, reading
 from datafeed.formats.decode import decoded
+from datafeed.formats.tar_headers import (
+    BLOCK_BYTES,
+    Header,
+    TarError,
+    find_header,
+    headers,
+    is_header,
+)
 from datafeed.sources.base import Source
 from datafeed.sources.urls import basename
 
@@ -25,66 +33,141 @@ _Member = tuple[str, str, bytes]
 
 
 class TarFormat(Format):
-    """Reads tar, plain or compressed by gzip, bzip2 or xz."""
+    """Reads tar, plain or compressed by gzip, bzip2, xz or zstd."""
 
     name = "tar"
+    can_be_compressed = True
 
     def matches(self, url: str, head: bytes) -> bool:
         """Whether the first header's checksum is right, whatever the kind of tar.
 
-        Where the head tells nothing (bzip2, or an archive of no members), the name decides.
+        An archive of no members is all zeros; then the name decides.
         """
-        header = decompressed_head(head)[: tarfile.BLOCKSIZE]
-        try:
-            tarfile.TarInfo.frombuf(header, "utf-8", "surrogateescape")
-        except tarfile.HeaderError:
-            return not any(header) and bool(head) and ".tar" in basename(url)
-        return True
+        if is_header(head[:BLOCK_BYTES]):
+            return True
+        return bool(head) and not any(head) and ".tar" in basename(url)
+
+    def cuts(self, source: Source, url: str, size: int, target_bytes: int) -> list[int]:
+        """Anywhere, if it is not compressed and its headers can be told from contents."""
+        head = head_of(source, url, BLOCK_BYTES)
+        can_be_cut = is_header(head) and head[257:262] == b"ustar" and head[156] != ord("g")
+        return even_cuts(size, target_bytes) if can_be_cut else []
 
     def samples(self, source: Source, url: str, span: Span | None = None) -> Iterator[Found]:
         """Give (key, sample) in file order, one sample in memory at a time."""
-        with source.open(url) as file, reading(url), decompressed(file) as plain:
-            members = _members(plain, url)
+        with ExitStack() as stack:
+            raw = stack.enter_context(source.open(url))
+            stack.enter_context(reading(url, TarError))
+            file = stack.enter_context(decompressed(raw))
+            members = _piece(source, url, file, span) if span else _whole(file, url)
             for key, group in groupby(members, lambda member: member[0]):
                 where = f"{url}: sample {key!r}"
                 yield key, decoded([(extension, data) for _, extension, data in group], where)
 
 
-class _StrictTarInfo(tarfile.TarInfo):
-    """A header that must be there, whole and right: tarfile would take the end of the archive."""
-
-    @classmethod
-    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> "_StrictTarInfo":
-        if len(buf) < tarfile.BLOCKSIZE:
-            raise EOFError("no end marker")
-        try:
-            return super().frombuf(buf, encoding, errors)
-        except tarfile.HeaderError as error:
-            if not any(buf):
-                raise  # the end marker
-            raise tarfile.ReadError(str(error)) from error
+def _whole(file: BinaryIO, url: str) -> Iterator[_Member]:
+    for header in headers(file, 0):
+        key, extension = _key_of(header)
+        if extension:
+            yield key, extension, _content(file, header, url)
+    _require_end(file, url)
 
 
-def _members(file: BinaryIO, url: str) -> Iterator[_Member]:
-    with tarfile.open(fileobj=file, mode="r:", tarinfo=_StrictTarInfo, errors="strict") as tar:
-        for info in tar:
-            tar.members = []  # type: ignore[attr-defined]  # it would keep every header
-            key, extension = _cut(info.name)
-            if info.isdir() or not extension:
-                continue
-            content = tar.extractfile(info) if info.isreg() else None
-            if content is None:
-                raise FormatError(
-                    f"{url}: member {info.name!r} is a link or device; write the file itself, as "
-                    "`tar --dereference --hard-dereference` does"
-                )
-            yield key, extension, content.read()
+def _piece(source: Source, url: str, file: BinaryIO, span: Span) -> Iterator[_Member]:
+    """Give the members of the samples between two borders.
+
+    Where a piece begins is found by looking for a header, which the content of a member may
+    counterfeit (a tar within the tar). So the task before, which knows the true headers from its
+    own, checks that the border after it is what the next task takes for it; the first one begins
+    at the true start.
+    """
+    start = find_header(file, span.start) if span.start else 0
+    is_last = span.stop >= source.stat(url).size
+    if start is None:
+        return
+    opening, closing = _Border(span.start), _Border(span.stop)
+    is_open = not span.start
+    file.seek(start)
+    for header in headers(file, start):
+        is_open = is_open or opening.is_at(header)
+        if not is_last and closing.is_at(header):
+            return _require_border(source, url, span.stop, header.offset)
+        key, extension = _key_of(header)
+        if is_open and extension:
+            yield key, extension, _content(file, header, url)
+    if is_last:
         _require_end(file, url)
+    else:
+        _require_border(source, url, span.stop, None)
 
 
-def _cut(name: str) -> tuple[str, str]:
+class _Border:
+    """Tells where the first sample begins that belongs to the piece behind a cut.
+
+    The first header behind the cut may lack its extended header, which holds its name; the second
+    may belong to a sample that began before. So it is the first member with another key than the
+    second has.
+    """
+
+    def __init__(self, cut: int) -> None:
+        self._cut = cut
+        self._n = 0
+        self._key: str | None = None
+
+    def is_at(self, header: Header) -> bool:
+        """Whether this member, the next one of the archive, begins that sample."""
+        if header.own_offset < self._cut:
+            return False
+        self._n += 1
+        key, extension = _key_of(header)
+        if self._n == 1 or not extension:
+            return False
+        if self._key is None:
+            self._key = key
+        return key != self._key
+
+
+def _find_border(source: Source, url: str, cut: int) -> int | None:
+    """Where the piece behind a cut begins, as the task of that piece finds it."""
+    with source.open(url) as file:
+        start = find_header(file, cut)
+        if start is None:
+            return None
+        border = _Border(cut)
+        file.seek(start)
+        found = (header.offset for header in headers(file, start) if border.is_at(header))
+        return next(found, None)
+
+
+def _require_border(source: Source, url: str, cut: int, true_border: int | None) -> None:
+    try:
+        found = _find_border(source, url, cut)
+    except (EOFError, TarError, UnicodeDecodeError):
+        found = -1
+    if found != true_border:
+        raise FormatError(
+            f"{url}: cannot be cut at byte {cut}, where a member holds what looks like a tar's "
+            "header; compress the shard, so that it is staged as a whole"
+        )
+
+
+def _content(file: BinaryIO, header: Header, url: str) -> bytes:
+    if not header.is_file:
+        raise FormatError(
+            f"{url}: member {header.name!r} is a link or device; write the file itself, as "
+            "`tar --dereference --hard-dereference` does"
+        )
+    data = file.read(header.size)
+    if len(data) < header.size:
+        raise EOFError("inside of a member")
+    return data
+
+
+def _key_of(header: Header) -> tuple[str, str]:
     """Cut a member's name into key and extension; no extension: not part of any sample."""
-    folder, _, last = name.removeprefix("./").rpartition("/")
+    if header.is_folder:
+        return "", ""
+    folder, _, last = header.name.removeprefix("./").rpartition("/")
     stem, _, extension = last.partition(".")
     if not stem or _SKIPPED_FOLDERS.intersection(
         part.partition(".")[0] for part in folder.split("/")

@@ -9,9 +9,8 @@ from typing import Any, cast
 import torch.utils.data
 
 from datafeed.errors import ConfigError
-from datafeed.feed.feed import Feed
+from datafeed.loading.datasets import id_of, is_fast, order_of, readable_of
 from datafeed.loading.options import LoaderOptions
-from datafeed.loading.order import Order
 from datafeed.loading.pipeline import Pipeline
 from datafeed.loading.ranks import find_rank
 from datafeed.loading.reader import Reader
@@ -26,8 +25,8 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
     ``DataLoader(other_dataset, ...)`` passes all arguments to torch untouched. Over a feed:
 
     Args:
-        dataset: The feed, or a tuple view of it. Batches of a feed are dicts of tensors, first
-            axis the sample; of a tuple view lists. A ragged field is a list of tensors, of
+        dataset: A feed, a selection or split of one, or a blend. Batches are dicts of tensors,
+            first axis the sample; of a tuple view lists. A ragged field is a list of tensors, of
             ``str`` or of ``bytes``.
         batch_size: Samples of each rank and step. Default: 1, as in torch.
         shuffle: True shuffles in windows; ``"global"`` is the uniform permutation, read sample
@@ -64,20 +63,20 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
     _reader: Reader | None = None
 
     def __init__(self, dataset: Any, *args: Any, **options: Any) -> None:
-        if not isinstance(dataset, Feed):
+        if not is_fast(dataset):
             super().__init__(dataset, *args, **options)
             return
         asked = LoaderOptions.parse(args, options)
         rank, world_size = find_rank(asked.comm, asked.rank, asked.world_size)
-        order = _order_of(dataset, asked, world_size)
+        order = order_of(dataset, asked, world_size)
         order.check_rank(rank, world_size)
         share = -(-order.global_batch // world_size)
         super().__init__(cast(Any, dataset), batch_size=share, drop_last=asked.drop_last)
-        self._order, self._feed_id = order, dataset.manifest.feed_id
+        self._order, self._feed_id = order, id_of(dataset)
         self._epoch = self._start = self._step = 0
         self._iteration = 0
         self._pid = os.getpid()
-        self._reader = Reader(dataset, order, rank, world_size, asked)
+        self._reader = Reader(readable_of(dataset), order, rank, world_size, asked)
         self._closer = weakref.finalize(self, _close, self._reader, self._pid)
 
     def __len__(self) -> int:
@@ -194,16 +193,3 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
 def _close(reader: Reader, pid: int) -> None:
     if os.getpid() == pid:  # a forked child has no threads to end, and locks that nobody frees
         reader.close()
-
-
-def _order_of(feed: Feed, options: LoaderOptions, world_size: int) -> Order:
-    return Order(
-        feed.manifest.part_samples,
-        feed.manifest.samples_per_chunk,
-        options.global_batch(world_size),
-        seed=options.seed,
-        streams=options.streams,
-        window=options.window,
-        drop_last=options.drop_last,
-        shuffle=True if options.shuffle is None else options.shuffle,
-    )

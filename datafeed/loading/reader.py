@@ -14,7 +14,7 @@ import torch
 
 from datafeed.cache.stack import TierStack
 from datafeed.errors import ConfigError, StallError
-from datafeed.feed.feed import Feed
+from datafeed.feed.readable import Readable
 from datafeed.loading.arena import Arena
 from datafeed.loading.batch import check_dtypes, map_tensors
 from datafeed.loading.device import CudaCopies
@@ -52,7 +52,7 @@ class Reader:
     """
 
     def __init__(
-        self, feed: Feed, order: Steps, rank: int, world_size: int, options: LoaderOptions
+        self, feed: Readable, order: Steps, rank: int, world_size: int, options: LoaderOptions
     ) -> None:
         self._feed, self._order, self._options = feed, order, options
         self._share = (rank, world_size)

@@ -1,5 +1,6 @@
 """What hdfs-native and pydoop each are to ``HdfsSource``: a driver, and its open files."""
 
+from collections.abc import Iterator
 from typing import Protocol
 
 from datafeed.sources.base import FileInfo
@@ -16,6 +17,9 @@ class Handle(Protocol):
 
     def read_at(self, offset: int, n_bytes: int) -> bytes | bytearray | memoryview:
         """Read some bytes (at least one) of a range inside the file, into memory of its own."""
+
+    def stream(self, offset: int) -> Iterator[bytes | bytearray | memoryview]:
+        """Give the bytes from an offset to the end, in order, in pieces of any size."""
 
     def close(self) -> None:
         """Let go."""

@@ -23,6 +23,7 @@ from datafeed.sources.failures import (
 from datafeed.sources.globbing import glob
 from datafeed.sources.namenode import find_namenodes, require_listening
 from datafeed.sources.pool import HandlePool
+from datafeed.sources.readahead import ReadAhead
 from datafeed.sources.reading import READ_BYTES, buffered
 from datafeed.sources.urls import split, temporary
 
@@ -87,13 +88,28 @@ class HdfsSource(OwnedByProcess):
             yield replace(entry, url=self._root + entry.url)
 
     def open(self, url: str) -> BinaryIO:
-        """Open for buffered reading."""
+        """Open for buffered reading, in order ahead of the user."""
         handle = self._call(url, self._driver.open)
+        streams: list[ReadAhead] = []
 
         def read_into(offset: int, buffer: memoryview) -> None:
             self._read_handle(url, handle, offset, buffer)
 
-        return buffered(handle.size, read_into, lambda: self._close_handles([handle]))
+        def ahead(offset: int) -> ReadAhead:
+            streams[:] = [self._read_ahead(url, handle, offset)]
+            return streams[0]
+
+        def close() -> None:
+            if all(stream.close() for stream in streams):
+                self._close_handles([handle])
+
+        return buffered(handle.size, read_into, close, ahead)
+
+    def _read_ahead(self, url: str, handle: Handle, offset: int) -> ReadAhead:
+        self._check_owner()
+        return ReadAhead(
+            url, partial(handle.stream, offset), self._timeout_s, partial(self._failure, url)
+        )
 
     def read(self, url: str) -> bytes:
         """Read a small file."""
@@ -219,10 +235,13 @@ class HdfsSource(OwnedByProcess):
         try:
             return self._calls.run(call)
         except Exception as error:
-            failure = source_error(url, error)
-            if isinstance(failure, SourceTimeoutError):
-                self._is_connected = False  # the next call tells a dead NameNode from a slow one
-            raise failure from error
+            raise self._failure(url, error) from error
+
+    def _failure(self, url: str, error: Exception) -> SourceError:
+        failure = source_error(url, error)
+        if isinstance(failure, SourceTimeoutError):
+            self._is_connected = False  # the next call tells a dead NameNode from a slow one
+        return failure
 
     def _connect(self, url: str) -> None:
         with self._connecting:

@@ -4,6 +4,8 @@ Its own deadlines are set so that a DataNode that hangs is left for another repl
 panics ("Cannot read past end of the file") are kept away by knowing the file's length.
 """
 
+from collections.abc import Iterator
+
 import hdfs_native
 
 from datafeed.sources.base import FileInfo
@@ -72,6 +74,9 @@ class _NativeHandle:
 
     def read_at(self, offset: int, n_bytes: int) -> bytes:
         return bytes(self._reader.read_range(offset, n_bytes))
+
+    def stream(self, offset: int) -> Iterator[bytes]:
+        return iter(self._reader.read_range_stream(offset, self.size - offset))
 
     def close(self) -> None:
         self._reader.close()

@@ -8,6 +8,7 @@ prints Java's stack traces on stderr. For a DataNode that hangs, ``dfs.client.so
 
 import os
 import threading
+from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
 
@@ -18,6 +19,7 @@ from datafeed.sources.urls import split
 
 __all__ = ["PydoopDriver"]
 
+_STREAM_BYTES = 1 << 20
 _JVM_OPTIONS = "-Xmx256m -XX:+UseSerialGC"
 _JVM_SIGNALS = "-Xrs"  # SIGINT stays Python's: else Ctrl-C ends the process without clean-up
 
@@ -105,6 +107,14 @@ class _PydoopHandle:
                     break
                 done += n_read
         return buffer[:done]
+
+    def stream(self, offset: int) -> Iterator[memoryview]:
+        while offset < self.size:
+            piece = self.read_at(offset, min(_STREAM_BYTES, self.size - offset))
+            if not piece:
+                return
+            yield piece
+            offset += len(piece)
 
     def close(self) -> None:
         if self._busy.acquire(blocking=False):  # not below an abandoned read: that would crash

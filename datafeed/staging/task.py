@@ -8,9 +8,8 @@ from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
-from crc32c import crc32c
-
 from datafeed.errors import ConfigError, FormatError, SourceError, StagingError
+from datafeed.feed.checksum import file_crc
 from datafeed.feed.index import PartEntry
 from datafeed.feed.part import PartWriter
 from datafeed.feed.schema import Array, Sample, conform
@@ -23,8 +22,6 @@ from datafeed.staging.scratch import scratch_folder
 from datafeed.staging.transform import digest_of, load_transform, transformed
 
 __all__ = ["attempt_name", "run_split"]
-
-_READ_BYTES = 4 << 20
 
 
 def attempt_name() -> str:
@@ -137,9 +134,7 @@ def _check_unchanged(source: Source, shard: Shard) -> None:
 
 def _seal(entry: PartEntry, name: str, path: Path) -> PartEntry:
     """Make the file durable; add its name, size and checksum to the entry."""
-    crc, size = 0, 0
-    with path.open("rb") as file:
+    with path.open("rb", buffering=0) as file:
         os.fsync(file.fileno())
-        while data := file.read(_READ_BYTES):
-            crc, size = crc32c(data, crc), size + len(data)
-    return replace(entry, file=name, bytes=size, crc32c=f"{crc:08x}")
+        crc, size = file_crc(file)
+    return replace(entry, file=name, bytes=size, crc32c=crc)

@@ -1,16 +1,19 @@
 """Exchanges over several connections, with servers that stall, hang up or talk nonsense."""
 
+import select
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
 from datafeed.cache import meta
+from datafeed.cache.ahead import Tails
 from datafeed.cache.exchange import Exchange, converse
 from datafeed.cache.faults import ProtocolError
 from datafeed.cache.meta import Command, Reply
+from datafeed.cache.wire import PlainWire
 
 Pair = tuple[socket.socket, socket.socket]
 N_BYTES = 3_000_000
@@ -20,9 +23,8 @@ N_BYTES = 3_000_000
 def pairs() -> Iterator[list[Pair]]:
     """Three connections: (the server's end, the client's end)."""
     found = [socket.socketpair() for _ in range(3)]
-    for server, client in found:
+    for server, _ in found:
         server.settimeout(10)
-        client.setblocking(False)
     yield found
     for server, client in found:
         server.close()
@@ -30,17 +32,29 @@ def pairs() -> Iterator[list[Pair]]:
 
 
 def get(n_bytes: int) -> Command:
-    return meta.get(b"key", [memoryview(bytearray(n_bytes))])
+    return meta.get(b"key", [memoryview(bytearray(n_bytes))], n_bytes)
+
+
+def put(value: memoryview) -> Command:
+    return meta.put(b"key", value.nbytes, lambda: ([value], b""))
 
 
 def ignore(command: Command, reply: Reply) -> None:
     """Take no notice."""
 
 
+def exchange_on(
+    sock: socket.socket,
+    commands: list[Command],
+    on_reply: Callable[[Command, Reply], None] = ignore,
+) -> Exchange:
+    return Exchange(PlainWire(sock), commands, on_reply, Tails())
+
+
 def run(
     sock: socket.socket, commands: list[Command], timeout_s: float = 10, idle_s: float = 10
 ) -> Exchange:
-    exchange = Exchange(sock, commands, ignore)
+    exchange = exchange_on(sock, commands)
     converse([exchange], time.monotonic() + timeout_s, idle_s)
     return exchange
 
@@ -59,7 +73,7 @@ def test_neither_side_waits_for_ever_when_both_send_much(pairs: list[Pair]) -> N
 
     thread = threading.Thread(target=serve, name="test-server")
     thread.start()
-    exchange = run(client, [meta.put(b"key", [value])] * n_values)
+    exchange = run(client, [put(value)] * n_values)
     thread.join()
     assert exchange.error is None
     assert exchange.done
@@ -72,7 +86,7 @@ def test_one_that_stalls_does_not_hold_up_the_others(pairs: list[Pair]) -> None:
         answers.append(command.tag)
 
     exchanges = [
-        Exchange(client, [meta.get(b"key", [memoryview(bytearray(2))], tag)], take)
+        exchange_on(client, [meta.get(b"key", [memoryview(bytearray(2))], 2, tag)], take)
         for (_, client), tag in zip(pairs, "abc", strict=True)
     ]
     pairs[0][0].sendall(b"VA 2\r\nx")
@@ -105,14 +119,14 @@ def test_a_reply_that_never_ends_meets_the_deadline(pairs: list[Pair]) -> None:
 
 def test_a_server_that_does_not_read_meets_the_deadline(pairs: list[Pair]) -> None:
     _, client = pairs[0]
-    value = [memoryview(bytes(N_BYTES))]
-    exchange = run(client, [meta.put(b"key", value)] * 4, timeout_s=60, idle_s=0.2)
+    value = memoryview(bytes(N_BYTES))
+    exchange = run(client, [put(value)] * 4, timeout_s=60, idle_s=0.2)
     assert isinstance(exchange.error, TimeoutError)
 
 
 def test_hanging_up_and_nonsense_end_an_exchange(pairs: list[Pair]) -> None:
     (hung, _), (wild, _), (good, _) = pairs
-    exchanges = [Exchange(client, [get(2), get(2)], ignore) for _, client in pairs]
+    exchanges = [exchange_on(client, [get(2), get(2)]) for _, client in pairs]
     hung.sendall(b"VA 2\r\nok\r\n")
     hung.close()
     wild.sendall(b"HTTP/1.1 400 Bad Request\r\n")
@@ -132,9 +146,10 @@ def test_what_is_done_already_is_not_waited_for(pairs: list[Pair]) -> None:
     started = time.monotonic()
     server, client = pairs[0]
     server.sendall(b"EN\r\n")
-    exchange = Exchange(client, [get(2)], ignore)
-    exchange.work()
+    exchange = exchange_on(client, [get(2)], ignore)
+    exchange.work(select.POLLOUT)
+    exchange.work(select.POLLIN)
     assert exchange.done
-    converse([exchange, Exchange(pairs[1][1], [], ignore)], started + 60, 60)
+    converse([exchange, exchange_on(pairs[1][1], [])], started + 60, 60)
     converse([], started + 60, 60)
     assert time.monotonic() - started < 30  # not until the deadline

@@ -48,7 +48,7 @@ def test_a_server_that_failed_is_left_out_for_a_while(
 ) -> None:
     monkeypatch.setattr(health, "FIRST_WAIT_S", 60.0)
     assert pool.left_out() == {}
-    ask(pool, [Command("size", [memoryview(b"nonsense\r\n")])])
+    ask(pool, [Command("size", b"nonsense\r\n")])
     before = n_connections(pool)
     [fault] = ask(pool, [meta.size(b"key")])
     assert isinstance(fault, ServerDown)
@@ -58,7 +58,7 @@ def test_a_server_that_failed_is_left_out_for_a_while(
 
 
 def test_a_connection_out_of_step_is_not(pool: ServerPool) -> None:
-    wild = Command("size", [memoryview(b"nonsense\r\n")])
+    wild = Command("size", b"nonsense\r\n")
     [fault] = ask(pool, [wild, meta.size(b"key")])
     assert isinstance(fault, ProtocolError)
     assert pool.names[0] in str(fault)
@@ -67,7 +67,7 @@ def test_a_connection_out_of_step_is_not(pool: ServerPool) -> None:
 
 def test_a_connection_whose_replies_were_not_awaited_is_not(pool: ServerPool) -> None:
     assert ask(pool, [meta.size(b"key")]) == []
-    deaf = Command("size", [memoryview(b"mg key s q\r\n")])  # quiet: a miss has no reply
+    deaf = Command("size", b"mg key s q\r\n")  # quiet: a miss has no reply
     [fault] = ask(pool, [deaf], timeout_s=0.1)
     assert isinstance(fault, ServerTimeout)
     assert pool._free == [[]]

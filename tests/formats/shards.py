@@ -5,13 +5,14 @@ import struct
 import subprocess
 import tarfile
 from collections.abc import Iterable
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
 from datafeed.feed.schema import Array, Sample
-from datafeed.formats import Format, good_samples
+from datafeed.formats import Format, Span, good_samples
 from datafeed.sources import open_source
 
 Member = tuple[str, bytes]
@@ -72,3 +73,14 @@ def read_bytes(
 def numbered(n: int) -> list[tuple[str, Array, int]]:
     """Key, image and label of n samples; both tell the number."""
     return [(f"{i:04d}", np.full((4, 5), i, np.uint8), i % 10) for i in range(n)]
+
+
+def read_spans(form: Format, path: Path, cuts: Iterable[int]) -> list[tuple[str, Sample]]:
+    """All samples of a local shard, staged in pieces."""
+    borders = [0, *cuts, path.stat().st_size]
+    source = open_source(str(path))
+    return [
+        sample
+        for start, stop in pairwise(borders)
+        for sample in good_samples(form.samples(source, str(path), Span(start, stop)), 0)
+    ]

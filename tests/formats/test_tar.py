@@ -11,11 +11,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from datafeed.errors import FormatError, SourceError
-from datafeed.formats import TarFormat
+from datafeed.formats.tar import TarFormat
 from datafeed.sources import MissingFileError, open_source
 from tests.formats.shards import Member, gnu_tar, numbered, png, read, read_bytes, tar_bytes
 
@@ -49,7 +50,9 @@ def test_tar_of_gnu(tmp_path: Path, form: str) -> None:
     _check(read_bytes(TAR, tmp_path, data), 12)
 
 
-@pytest.mark.parametrize("compress", [gzip.compress, bz2.compress, lzma.compress])
+@pytest.mark.parametrize(
+    "compress", [gzip.compress, bz2.compress, lzma.compress, zstandard.compress]
+)
 def test_compressed_as_a_whole(tmp_path: Path, compress: Callable[[bytes], bytes]) -> None:
     _check(read_bytes(TAR, tmp_path, compress(tar_bytes(_members(12)))), 12)
 

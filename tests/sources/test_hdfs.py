@@ -28,7 +28,15 @@ class MemoryFile:
 
     def read_at(self, offset: int, n_bytes: int) -> bytes:
         self._client.meet("read")
-        return bytes(self._client.files[self._path][offset : offset + min(n_bytes, 3)])
+        return bytes(
+            self._client.files[self._path][offset : offset + min(n_bytes, self._client.read_bytes)]
+        )
+
+    def stream(self, offset: int) -> Iterator[bytes]:
+        data = self._client.files[self._path]
+        for start in range(offset, len(data), 64 << 10):
+            self._client.meet("stream")
+            yield data[start : start + (64 << 10)]
 
     def write(self, data: memoryview) -> None:
         self._client.meet("write")
@@ -45,6 +53,7 @@ class MemoryClient:
         self.files: dict[str, bytes] = {}
         self.failures: dict[str, list[BaseException | threading.Event]] = {}
         self.n_connects = self.n_opens = self.n_closed = 0
+        self.read_bytes = 3
 
     def meet(self, call: str) -> None:
         if self.failures.get(call):
@@ -217,3 +226,32 @@ def test_client_that_does_not_load(client: MemoryClient) -> None:
     client.failures["start"] = [ImportError("no libjvm.so")]
     with pytest.raises(SourceError, match="ImportError: no libjvm"):
         HdfsSource(client, "127.0.0.1:9", 1)
+
+
+@pytest.mark.parametrize(
+    ("failure", "message"),
+    [(OSError("BlockMissingException"), "no DataNode with it answers"),
+     (PanicException("out of order"), "PanicException")],
+)  # fmt: skip
+def test_reading_ahead_fails_like_any_other_call(
+    source: HdfsSource, client: MemoryClient, failure: BaseException, message: str
+) -> None:
+    client.files["/file"], client.read_bytes = bytes(4 << 20), 4 << 20
+    client.failures["stream"] = [failure]
+    with source.open(_url(source)) as file:
+        assert file.read(2 << 20) == bytes(2 << 20)
+        with pytest.raises(SourceError, match=message):
+            file.read(1 << 20)
+    assert client.n_closed == 1
+
+
+def test_reading_ahead_that_hangs(source: HdfsSource, client: MemoryClient) -> None:
+    client.files["/file"], client.read_bytes = bytes(4 << 20), 4 << 20
+    hang = threading.Event()
+    client.failures["stream"] = [hang]
+    with source.open(_url(source)) as file:
+        file.read(2 << 20)
+        with pytest.raises(SourceTimeoutError, match=r"file: no answer within 0\.2 s"):
+            file.read(1 << 20)
+    assert client.n_closed == 0  # its thread may still use it
+    hang.set()

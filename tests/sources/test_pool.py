@@ -1,5 +1,7 @@
 """Open files that wait for the next read."""
 
+from collections.abc import Iterator
+
 from datafeed.sources.pool import HandlePool
 
 
@@ -8,6 +10,9 @@ class _File:
 
     def read_at(self, offset: int, n_bytes: int) -> bytes:
         return b""
+
+    def stream(self, offset: int) -> Iterator[bytes]:
+        yield from ()
 
     def close(self) -> None:
         """Nothing is held."""

@@ -1,0 +1,192 @@
+"""The tier of memory that all ranks of a node share: every chunk in it is there once, mapped."""
+
+import os
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from datafeed.cache.choice import Flags
+from datafeed.cache.tier import ChunkRequest, Counters
+from datafeed.cache.window_layout import WindowLayout
+from datafeed.cache.window_memory import (
+    Bytes,
+    SharedFeed,
+    WindowMemory,
+    copy_to,
+    is_right,
+    plan,
+)
+from datafeed.cache.window_ranks import WindowRanks
+from datafeed.errors import ConfigError, DamagedError, FeedError
+from datafeed.mpi import load_mpi
+
+__all__ = ["NodeWindow", "WindowTier"]
+
+_SHM = "/dev/shm"
+
+
+class NodeWindow:
+    """Chunks in memory that the ranks of each node share (``MPI_Win_allocate_shared``).
+
+    Each rank loads its share once, checked by CRC32C; then nobody writes any more. Collective: all
+    ranks make, and all close it.
+
+    Args:
+        feed: Loaded through its other tiers.
+        comm: mpi4py communicator of all ranks.
+        memory_bytes: Of each node. Where the feed is larger, an even choice of chunks is held.
+        taken: Chunks to leave out.
+        timeout_s: Seconds to wait for the slowest rank.
+        progress: Whether the first rank shows progress on standard error.
+
+    Raises:
+        ConfigError: there is no MPI, or less shared memory than asked for.
+        FeedError: a rank could not load its share.
+        StallError: a rank did not come.
+    """
+
+    name = "window"
+
+    def __init__(
+        self,
+        feed: SharedFeed,
+        comm: Any,
+        memory_bytes: int,
+        taken: Flags | None = None,
+        *,
+        timeout_s: float = 600.0,
+        progress: bool = True,
+    ) -> None:
+        self.feed = feed
+        ranks = WindowRanks(comm, timeout_s)
+        node = ranks.node
+        error: Exception | None = None
+        try:
+            self.layout = plan(feed, memory_bytes, node.Get_size(), node.Get_size(), taken)
+            _check_shm(self.layout)
+        except FeedError as failure:
+            error = failure
+        ranks.wait("plan a window", error)
+        rank, mpi = node.Get_rank(), load_mpi()
+        n_bytes = max(1, int(self.layout.rank_bytes[rank]))
+        info = mpi.Info.Create({"alloc_shared_noncontig": "true"})  # each rank's on its own socket
+        win = mpi.Win.Allocate_shared(n_bytes, 1, info, node)
+        info.Free()
+        self._memory = WindowMemory(feed, ranks, win, rank, self.layout)
+        self._shares = [_read_only(win.Shared_query(i)[0]) for i in range(node.Get_size())]
+        self._is_checked = np.zeros(len(self.layout.ranks), np.bool_)
+        try:
+            self._memory.fill(progress and comm.Get_rank() == 0)
+        except FeedError:
+            self.close()
+            raise
+
+    @property
+    def held(self) -> Flags:
+        """Which chunks it holds."""
+        return self.layout.held
+
+    def payload(self, chunk: int) -> Bytes | None:
+        """Map a chunk; None if it is not held.
+
+        Returns:
+            Its payload, read-only, in memory that is valid until the window is closed.
+
+        Raises:
+            DamagedError: it has another checksum than when it was loaded, found when this process
+                first touches it.
+        """
+        rank = int(self.layout.ranks[chunk])
+        if rank < 0 or not self._memory.is_open:
+            return None
+        lengths = self.feed.piece_lengths(chunk)
+        found = self._shares[rank][self._memory.span(chunk, sum(lengths))]
+        if not self._is_checked[chunk]:
+            if not is_right(self.feed, chunk, [found.data]):
+                raise DamagedError(
+                    f"chunk {chunk} in the shared window is not what was loaded; "
+                    "another program wrote there, or the memory is bad: see the machine's log"
+                )
+            self._is_checked[chunk] = True
+        return found
+
+    def tier(self) -> "WindowTier":
+        """Give a tier over it, which does not close it."""
+        return WindowTier(self)
+
+    def close(self) -> None:
+        """Free the memory, after all loaders are closed; twice is fine. Collective."""
+        self._memory.close()
+
+
+class WindowTier:
+    """Chunks from a node's window: mapped, or copied; implements ``Tier``."""
+
+    name = NodeWindow.name
+
+    def __init__(self, window: NodeWindow) -> None:
+        self.counters = Counters()
+        self._window = window
+
+    def mapped(self, chunk: int) -> list[memoryview] | None:
+        """Give the pieces of a chunk where they lie; see ``TierStack.mapped``."""
+        try:
+            payload = self._window.payload(chunk)
+        except DamagedError:
+            self.counters.add(corrupt=1)
+            return None
+        if payload is None:
+            return None
+        self.counters.add(hits=1, bytes=payload.nbytes)
+        lengths = self._window.feed.piece_lengths(chunk)
+        ends = np.cumsum(lengths).tolist()
+        return [payload[end - n : end].data for n, end in zip(lengths, ends, strict=True)]
+
+    def fetch(
+        self, requests: Sequence[ChunkRequest], timeout_s: float
+    ) -> list[tuple[ChunkRequest, Exception | None]]:
+        """Copy chunks; see ``Tier``. Nothing here waits."""
+        missing: list[tuple[ChunkRequest, Exception | None]] = []
+        for request in requests:
+            try:
+                payload = self._window.payload(request.chunk)
+            except DamagedError as error:
+                self.counters.add(corrupt=1)
+                missing.append((request, error))
+                continue
+            if payload is None:
+                self.counters.add(misses=1)
+                missing.append((request, None))
+                continue
+            copy_to(request.views, payload)
+            self.counters.add(hits=1, bytes=payload.nbytes)
+        return missing
+
+    def close(self) -> None:
+        """Leave the window to the feed; twice is fine."""
+
+
+def free_shm_bytes() -> int | None:
+    """Tell how much shared memory this node has left; None where that is not known."""
+    if not os.path.isdir(_SHM):
+        return None
+    free = os.statvfs(_SHM)
+    return free.f_bavail * free.f_frsize
+
+
+def _check_shm(layout: WindowLayout) -> None:
+    """Refuse what would kill the ranks by SIGBUS as soon as they write to it."""
+    n_bytes, free = int(layout.rank_bytes.sum()), free_shm_bytes()
+    if free is not None and n_bytes > free:
+        raise ConfigError(
+            f"window: {n_bytes >> 20} MiB of shared memory are needed on each node, and {_SHM} "
+            f"has {free >> 20} left; give a smaller window, or a larger {_SHM} (containers: "
+            "--shm-size)"
+        )
+
+
+def _read_only(memory: Any) -> Bytes:
+    view = np.frombuffer(memory, np.uint8)
+    view.flags.writeable = False
+    return view
