@@ -89,6 +89,17 @@ def rejoin(service: str) -> None:
     docker("network", "connect", "--alias", service, f"{PROJECT}_cluster", container(service))
 
 
+def limit_rate(service: str, rate: str) -> None:
+    """Let a host send no faster than this (``100mbit``), by a token bucket; ``""`` ends it."""
+    bucket = ["tbf", "rate", rate, "burst", "64kb", "latency", "200ms"] if rate else []
+    verb = "add" if rate else "del"
+    docker(
+        *("run", "--rm", "--user", "root", "--cap-add", "NET_ADMIN", "--entrypoint", "tc"),
+        *("--network", f"container:{container(service)}", "datafeed/trainer"),
+        *("qdisc", verb, "dev", "eth0", "root", *bucket),
+    )
+
+
 def boot(service: str) -> None:
     """Start a host that was killed, and wait until it is healthy."""
     docker("start", container(service))

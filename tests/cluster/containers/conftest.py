@@ -1,6 +1,7 @@
 """What the container tests share: a staged closed-form feed, and an undisturbed run over it."""
 
 import json
+import secrets
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,8 @@ from tests.cluster.containers.watch import Run, follow
 
 HERE = Path(__file__).parent
 N_SAMPLES, N_SHARDS = 6400, 8
-RAW, FEED = f"{NAMENODE}/drills/raw", f"{NAMENODE}/drills/feed"
+ROOT = f"{NAMENODE}/drills-{secrets.token_hex(4)}"
+RAW, FEED = f"{ROOT}/raw", f"{ROOT}/feed"
 FIGURES = HERE.parents[2] / "benchmarks" / "results" / "drills.jsonl"
 
 

@@ -94,6 +94,8 @@ def follow(command: list[str], events: list[Event] | None = None, on: str = "gat
         stop.cancel()
         process.kill()
         process.wait(10)
+        if process.stdout is not None:
+            process.stdout.close()
         for thread in threads:
             thread.join(RUN_LIMIT_S)
     assert not pending, f"the run ended after {seen} steps, before the fault"
