@@ -40,6 +40,11 @@ class Values:
         truth = np.frombuffer(np.random.default_rng(0).bytes(shape[0] * shape[1]), np.uint8)
         return cls(f"{payload_bytes:032x}", truth.reshape(shape), np.zeros(shape, np.uint8))
 
+    @property
+    def manifest(self) -> Manifest:
+        """The feed, as far as blocks go."""
+        return Manifest(feed_id=self.feed_id, schema=(), samples_per_chunk=1, parts=[])
+
     def requests(self, memory: npt.NDArray[np.uint8]) -> list[list[ChunkRequest]]:
         """Ask for all values, 8 MiB in a call, as ``datafeed warm`` and the loader do."""
         requests = [ChunkRequest(i, [memory[i].data]) for i in range(len(memory))]
@@ -56,10 +61,9 @@ class Bulk:
 
     def __init__(self, servers: Sequence[str], values: Values) -> None:
         self._gets, self._sets = values.requests(values.arena), values.requests(values.truth)
-        manifest = Manifest(feed_id=values.feed_id, schema=(), samples_per_chunk=1, parts=[])
-        self._tier = MemcachedTier(servers, manifest)
+        self._tier = MemcachedTier(servers, values.manifest)
         self._pool = ServerPool(servers)
-        self._store = BlockStore(self._pool, values.feed_id)
+        self._store = BlockStore(self._pool, values.manifest)
 
     def get(self) -> None:
         """Fetch all values."""

@@ -84,7 +84,7 @@ class _Worker:
         self._values = values
         pool = ServerPool(servers)
         requests = [r for call in values.requests(values.truth) for r in call]
-        blocks = BlockStore(pool, values.feed_id).cut(requests)
+        blocks = BlockStore(pool, values.manifest).cut(requests)
         pool.close()
         names = Blocks(values.feed_id)
         clients = [_client(server) for server in servers]

@@ -1,7 +1,7 @@
 """Chunks in memcached: cut into blocks, spread over the servers, checked as they arrive."""
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -16,9 +16,10 @@ from datafeed.cache.tier import ChunkRequest
 from datafeed.errors import CacheError
 from datafeed.feed.block import PAYLOAD_BYTES, TRAILER_BYTES, Blocks
 from datafeed.feed.chunk import crc_of
+from datafeed.feed.manifest import Manifest
 from datafeed.feed.placement import Placement
 
-__all__ = ["CORRUPT_CURE", "Block", "BlockStore"]
+__all__ = ["CORRUPT_CURE", "Block", "BlockStore", "placement_of"]
 
 CORRUPT_CURE = "it is read from the part instead; run 'datafeed warm --replace'"
 
@@ -39,6 +40,8 @@ class Block:
     outcome: Outcome | None = None
     error: CacheError | None = None
     """Behind any outcome but a hit or a plain miss."""
+    is_ours: bool = False
+    """It is missing, and we are the one reader who was told to store it."""
 
     @property
     def payload(self) -> list[memoryview]:
@@ -54,18 +57,24 @@ class Block:
         self.outcome, self.error = outcome, error
 
 
+def placement_of(servers: Sequence[str], manifest: Manifest) -> Placement:
+    """Place the blocks of a feed on servers."""
+    blocks_per_chunk = Blocks.count(sum(manifest.max_piece_bytes))
+    return Placement(servers, manifest.feed_id, blocks_per_chunk)
+
+
 class BlockStore:
     """Reads and writes the blocks of one feed.
 
     Args:
         pool: The servers; several stores may share it.
-        feed_id: From ``feed.json``.
+        manifest: Of the feed.
     """
 
-    def __init__(self, pool: ServerPool, feed_id: str) -> None:
+    def __init__(self, pool: ServerPool, manifest: Manifest) -> None:
         self._pool = pool
-        self._blocks = Blocks(feed_id)
-        self._placement = Placement(pool.names, feed_id)
+        self._blocks = Blocks(manifest.feed_id)
+        self._placement = placement_of(pool.names, manifest)
 
     def cut(self, requests: Sequence[ChunkRequest]) -> list[Block]:
         """List the blocks of chunks, in order, and find their servers."""
@@ -96,12 +105,21 @@ class BlockStore:
                 block.end("down", hopeless[id(block.request)])
         return [block for block in blocks if id(block.request) not in hopeless]
 
-    def read(self, blocks: Sequence[Block], deadline: float) -> None:
+    def read(
+        self,
+        blocks: Sequence[Block],
+        deadline: float,
+        lease_s: int = 0,
+        no_lease: Collection[int] = (),
+    ) -> None:
         """Receive blocks into their chunks' buffers, and check each as it arrives.
 
         Args:
             blocks: As ``cut`` gives them; each gets its outcome.
             deadline: When to give up [Unit: second of ``time.monotonic``].
+            lease_s: Seconds for which the first reader of a missing block is told that it is his
+                to store (``is_ours``); 0 tells nobody.
+            no_lease: Servers of which nobody is told.
         """
         memory = memoryview(bytearray(TRAILER_BYTES * len(blocks)))
         trailers = (memory[i : i + TRAILER_BYTES] for i in range(0, memory.nbytes, TRAILER_BYTES))
@@ -111,7 +129,8 @@ class BlockStore:
             place = block.payload
             place.append(next(trailers))
             name = key(block.request.chunk, block.number)
-            return meta.get(name, place, block.n_bytes + TRAILER_BYTES, block)
+            wait_s = 0 if block.server in no_lease else lease_s
+            return meta.get(name, place, block.n_bytes + TRAILER_BYTES, block, wait_s)
 
         self._converse(blocks, command, self._take_value, deadline)
 
@@ -119,10 +138,11 @@ class BlockStore:
         block: Block = command.tag
         if reply.n_bytes == command.n_bytes and _is_sound(block, command.into):
             block.outcome = "hits"
-        elif reply.status == b"EN":
+        elif reply.status == b"EN" or reply.text in ("W", "Z"):
             block.end("misses")
+            block.is_ours = reply.text == "W"
         elif reply.status == b"SERVER_ERROR":
-            block.end("down", CacheError(f"{self._name(block)}: it says {reply.text!r}"))
+            block.end("refused", CacheError(f"{self._name(block)}: it says {reply.text!r}"))
         else:
             block.end("corrupt", CacheError(f"{self._name(block)} is corrupt; {CORRUPT_CURE}"))
 
@@ -134,6 +154,14 @@ class BlockStore:
             block.end("hits" if reply.n_bytes == block.n_bytes + TRAILER_BYTES else "misses")
 
         self._converse(blocks, lambda block: meta.size(self._key(block), block), take, deadline)
+
+    def drop(self, blocks: Sequence[Block], deadline: float) -> None:
+        """Delete blocks, so that the next reader who misses them stores them again."""
+
+        def take(command: Command, reply: Reply) -> None:
+            """Leave the block's outcome as it is."""
+
+        self._converse(blocks, lambda b: meta.delete(self._key(b), b), take, deadline)
 
     def write(self, blocks: Sequence[Block], deadline: float) -> None:
         """Store blocks from their chunks' buffers; one that a server refuses, for want of room,

@@ -1,11 +1,15 @@
 """A connection to one memcached server: pymemcache connects and talks small, we do the bulk."""
 
 import select
-import socket
+import ssl
+import time
 from typing import TYPE_CHECKING
 
+from datafeed.cache.access import CacheAccess
 from datafeed.cache.ahead import Tails
-from datafeed.cache.faults import ServerDown, ServerFault, ServerTimeout
+from datafeed.cache.faults import ServerDown, ServerFault, ServerRefused, ServerTimeout
+from datafeed.cache.resolve import Address, resolve
+from datafeed.cache.sockets import Sockets
 from datafeed.cache.wire import wire_of
 from datafeed.errors import ConfigError
 
@@ -20,17 +24,19 @@ class Connection:
 
     Args:
         server: Name as ``parse_servers`` gives it.
-        timeout_s: Seconds for connecting, to each address of the name.
+        timeout_s: Seconds for all of it: looking the name up, connecting, being let in.
+        access: How to be let in.
 
     Raises:
-        ServerDown: it refuses, or is no memcached.
+        ServerDown: it refuses connections, or is no memcached.
+        ServerRefused: it does not take the password, or we do not take its certificate.
         ServerTimeout: it did not answer in time.
-        ConfigError: pymemcache is not installed.
+        ConfigError: pymemcache is not installed, or a file of ``access`` is of no use.
     """
 
-    def __init__(self, server: str, timeout_s: float) -> None:
+    def __init__(self, server: str, timeout_s: float, access: CacheAccess | None = None) -> None:
         self.server = server
-        self._client = _open(server, timeout_s)
+        self._client = _open(server, time.monotonic() + timeout_s, access or CacheAccess())
         assert self._client.sock is not None
         self.wire = wire_of(self._client.sock)
         self.tails = Tails()
@@ -70,44 +76,94 @@ def fault(server: str, error: Exception) -> ServerFault:
         return type(error)(f"cache server {server}: {error}; look at its log, or restart it")
     if isinstance(error, TimeoutError):
         return ServerTimeout(f"cache server {server} did not answer in time; see if it hangs")
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return ServerRefused(
+            f"cache server {server}: its certificate is not accepted ({error.verify_message}); "
+            "see --cache-tls-ca, and the names in the certificate"
+        )
     return ServerDown(f"cache server {server} is down ({error or type(error).__name__}); start it")
 
 
-def _open(server: str, timeout_s: float) -> "Client":
+def _open(server: str, deadline: float, access: CacheAccess) -> "Client":
+    sockets = Sockets(server, deadline)
     try:
-        addresses = _addresses(server)
+        addresses = _addresses(server, deadline)
     except OSError as error:
         raise fault(server, error) from error
     for address in addresses[:-1]:
         try:
-            return _greet(server, address, timeout_s)
+            return _greet(server, sockets.to(address), access)
+        except ServerRefused:
+            raise
         except ServerFault:
             continue
-    return _greet(server, addresses[-1], timeout_s)
+    return _greet(server, sockets.to(addresses[-1]), access)
 
 
-def _greet(server: str, address: str | tuple[str, int], timeout_s: float) -> "Client":
+def _addresses(server: str, deadline: float) -> list[Address | None]:
+    """List what a name stands for; None is the path of a unix socket."""
+    if server.startswith("unix:"):
+        return [None]
+    host, port = _host_port(server)
+    return list(resolve(host, port, deadline - time.monotonic()))
+
+
+def _host_port(server: str) -> tuple[str, int]:
+    host, _, port = server.removeprefix("smc:").rpartition(":")
+    return host.strip("[]"), int(port)
+
+
+def _greet(server: str, sockets: Sockets, access: CacheAccess) -> "Client":
     try:
         from pymemcache.client.base import Client
-        from pymemcache.exceptions import MemcacheError
+        from pymemcache.exceptions import MemcacheClientError, MemcacheError
     except ImportError as error:
         raise ConfigError("pymemcache is missing; run: pip install 'datafeed[cache]'") from error
-    client = Client(address, connect_timeout=timeout_s, timeout=timeout_s, no_delay=True)
+    is_unix = server.startswith("unix:")
+    client = Client(
+        server if is_unix else _host_port(server),
+        connect_timeout=sockets.left_s,
+        timeout=sockets.left_s,
+        no_delay=True,
+        socket_module=sockets,
+        tls_context=None if is_unix else access.tls(),
+    )
     try:
-        client.version()
+        try:
+            client.version()
+        except MemcacheClientError as error:
+            _log_in(server, client, access, error)
     except (OSError, MemcacheError) as error:
         client.close()
         raise fault(server, error) from error
+    except ConfigError:
+        client.close()
+        raise
     return client
 
 
-def _addresses(server: str) -> list[str | tuple[str, int]]:
-    """Resolve a name: pymemcache would try only its first address, as ::1 for ``localhost``."""
-    if server.startswith("unix:"):
-        return [server]
-    host, _, port = server.rpartition(":")
-    found = socket.getaddrinfo(host.strip("[]"), int(port), type=socket.SOCK_STREAM)
-    return [(str(address[0]), int(address[1])) for *_, address in found]
+def _log_in(server: str, client: "Client", access: CacheAccess, error: Exception) -> None:
+    """Authenticate, now that the server has said that it wants that: sent to one that does not,
+    the password would become a value that anybody may read."""
+    from pymemcache.exceptions import MemcacheClientError
+
+    if b"unauthenticated" not in str(error).encode():
+        raise error
+    credentials = access.credentials()
+    if credentials is None:
+        client.close()
+        raise ServerRefused(
+            f"cache server {server} wants a password; name a file that holds user:password by "
+            "--cache-password-file"
+        )
+    try:
+        client.set("datafeed", credentials, noreply=False)
+    except MemcacheClientError as refusal:
+        client.close()
+        raise ServerRefused(
+            f"cache server {server} does not take the password of {access.password_file}; see the "
+            "server's file (memcached -Y)"
+        ) from refusal
 
 
 def _text(value: object) -> str:

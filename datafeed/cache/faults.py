@@ -4,9 +4,16 @@ from typing import ClassVar, Literal
 
 from datafeed.errors import CacheError
 
-__all__ = ["Outcome", "ProtocolError", "ServerDown", "ServerFault", "ServerTimeout"]
+__all__ = [
+    "Outcome",
+    "ProtocolError",
+    "ServerDown",
+    "ServerFault",
+    "ServerRefused",
+    "ServerTimeout",
+]
 
-Outcome = Literal["hits", "misses", "timeouts", "down", "corrupt"]
+Outcome = Literal["hits", "misses", "evicted", "timeouts", "down", "refused", "corrupt"]
 """How the reading of a block or a chunk ended; also the name of its counter."""
 
 
@@ -18,6 +25,12 @@ class ServerFault(CacheError):
 
 class ServerDown(ServerFault):
     """It refuses connections, cut one, or failed a moment ago and is left out for a while."""
+
+
+class ServerRefused(ServerFault):
+    """It runs, but does not let us in: password or certificate."""
+
+    counter = "refused"
 
 
 class ServerTimeout(ServerFault):

@@ -4,16 +4,25 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 
+import numpy as np
+
+from datafeed.cache.access import CacheAccess
 from datafeed.cache.blocks import Block, BlockStore
 from datafeed.cache.faults import Outcome
 from datafeed.cache.pool import ServerPool
+from datafeed.cache.refill import LEASE_S, Refill
 from datafeed.cache.tier import ChunkRequest, Counters
 from datafeed.feed.manifest import Manifest
 
 __all__ = ["MemcachedTier"]
 
 # A chunk lacking several blocks counts under the gravest reason.
-_GRAVEST_FIRST: tuple[Outcome | None, ...] = ("corrupt", "timeouts", "down", "misses")
+_GRAVEST_FIRST: tuple[Outcome | None, ...] = ("corrupt", "refused", "timeouts", "down", "misses")
+
+_LIES = 4
+"""Corrupt blocks in one call, and more of them than good ones, that make a server a liar."""
+
+_Lacking = Mapping[int, Sequence[Block]]
 
 
 class MemcachedTier:
@@ -25,10 +34,13 @@ class MemcachedTier:
         allow_eviction: Only warn of servers that may evict.
         idle_s: Seconds after which a server that sends nothing has timed out.
         connect_timeout_s: Seconds for making a connection.
+        refill: Store blocks that are missing, as one of all readers, once they came from the
+            next tier.
+        access: How to be let in; default: as the environment says.
 
     Raises:
-        CacheError: a server that answers may evict. One that does not answer is no error: its
-            chunks count as ``down`` and come from the next tier.
+        CacheError: a server that answers may evict, or does not let us in. One that does not
+            answer is no error: its chunks count as ``down`` and come from the next tier.
     """
 
     name = "memcached"
@@ -41,32 +53,66 @@ class MemcachedTier:
         *,
         idle_s: float = 2.0,
         connect_timeout_s: float = 1.0,
+        refill: bool = True,
+        access: CacheAccess | None = None,
     ) -> None:
         self.counters = Counters()
-        self._pool = ServerPool(servers, idle_s=idle_s, connect_timeout_s=connect_timeout_s)
+        self._pool = ServerPool(
+            servers, idle_s=idle_s, connect_timeout_s=connect_timeout_s, access=access
+        )
         self._pool.refuse_eviction(allow=allow_eviction, need_all=False)
-        self._store = BlockStore(self._pool, manifest.feed_id)
+        self._store = BlockStore(self._pool, manifest)
+        self._refill = Refill(self._store, self.counters) if refill else None
+        self._had_in = np.zeros(manifest.n_chunks, np.int32)  # chunk to era + 1, 0: never
 
     def fetch(
         self, requests: Sequence[ChunkRequest], timeout_s: float
     ) -> list[tuple[ChunkRequest, Exception | None]]:
         """Fetch chunks; see ``Tier``. A chunk with one block missing is not delivered."""
+        deadline, era = time.monotonic() + timeout_s, self._pool.era
         blocks = self._store.cut(requests)
         hopeful = self._store.give_up_hopeless(blocks)
-        self._store.read(hopeful, time.monotonic() + timeout_s)
+        self._read(hopeful, deadline)
         lacking: defaultdict[int, list[Block]] = defaultdict(list)
         for block in blocks:
             if block.outcome != "hits":
                 lacking[id(block.request)].append(block)
-        self._count(blocks, lacking)
-        worst = [(request, lacking[id(request)]) for request in requests if id(request) in lacking]
-        return [(request, _gravest(found).error) for request, found in worst]
+        self._count(blocks, lacking, era)
+        if lacking:
+            self._look_into(hopeful, deadline)
+        ends = [(request, lacking[id(request)]) for request in requests if id(request) in lacking]
+        return [(request, _gravest(found).error) for request, found in ends]
 
-    def _count(self, blocks: Sequence[Block], lacking: Mapping[int, Sequence[Block]]) -> None:
-        counts: Counter[str] = Counter(str(_gravest(found).outcome) for found in lacking.values())
+    def _read(self, blocks: Sequence[Block], deadline: float) -> None:
+        if self._refill is None:
+            self._store.read(blocks, deadline)
+        else:
+            self._store.read(blocks, deadline, LEASE_S, self._refill.full())
+
+    def _look_into(self, blocks: Sequence[Block], deadline: float) -> None:
+        """See what to do about blocks that did not come."""
+        counts = Counter((block.server, block.outcome) for block in blocks)
+        for server in {block.server for block in blocks}:
+            if counts[server, "corrupt"] >= max(_LIES, counts[server, "hits"]):
+                self._pool.leave_out(server)
+        if self._refill is not None:
+            self._refill.note(blocks, deadline)
+
+    def refill(self, requests: Sequence[ChunkRequest], timeout_s: float) -> None:
+        """Store what was missing and given to us to store; see ``RefillableTier``."""
+        if self._refill is not None:
+            self._refill.store(requests, timeout_s)
+
+    def _count(self, blocks: Sequence[Block], lacking: _Lacking, era: int) -> None:
+        outcomes = {key: _gravest(found) for key, found in lacking.items()}
+        counts: Counter[str] = Counter(str(block.outcome) for block in outcomes.values())
+        missed = [b.request.chunk for b in outcomes.values() if b.outcome == "misses"]
+        counts["evicted"] = int(np.count_nonzero(self._had_in[missed] == self._pool.era + 1))
+        counts["misses"] -= counts["evicted"]
         whole = [block for block in blocks if id(block.request) not in lacking]
         counts["hits"] = [block.number for block in whole].count(0)
         counts["bytes"] = sum([block.n_bytes for block in whole])
+        self._had_in[[block.request.chunk for block in whole]] = era + 1
         self.counters.add(**counts)
 
     def close(self) -> None:

@@ -5,13 +5,17 @@ import os
 import select
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from itertools import pairwise
 from threading import Lock
 
+from datafeed.cache.access import CacheAccess
 from datafeed.cache.connection import Connection, fault
 from datafeed.cache.exchange import Exchange, converse
-from datafeed.cache.faults import ServerDown, ServerFault
+from datafeed.cache.faults import ServerDown, ServerFault, ServerRefused
 from datafeed.cache.health import Health
 from datafeed.cache.meta import Command, Reply
+from datafeed.cache.probe import Probe
 from datafeed.cache.servers import parse_servers
 from datafeed.errors import CacheError, ConfigError
 
@@ -22,6 +26,10 @@ _log = logging.getLogger("datafeed.cache")
 _MAX_IDLE = 16
 """Connections kept for each server; as many are open at once as threads are fetching."""
 
+_MIN_CONNECTIONS = 4
+"""To all servers of a call together, if each has ``_SHARE_BYTES`` to carry."""
+_SHARE_BYTES = 2 << 20
+
 
 class ServerPool:
     """Talks to several servers at once, from any number of threads.
@@ -30,17 +38,30 @@ class ServerPool:
         servers: As ``parse_servers`` takes them.
         idle_s: Seconds after which a server that sends nothing has timed out.
         connect_timeout_s: Seconds for making a connection.
+        access: How to be let in; default: as the environment says.
     """
 
     def __init__(
-        self, servers: str | Sequence[str], *, idle_s: float = 2.0, connect_timeout_s: float = 1.0
+        self,
+        servers: str | Sequence[str],
+        *,
+        idle_s: float = 2.0,
+        connect_timeout_s: float = 1.0,
+        access: CacheAccess | None = None,
     ) -> None:
         self.names = parse_servers(servers)
         self._idle_s, self._connect_timeout_s = idle_s, connect_timeout_s
+        self._access = access or CacheAccess.from_environment()
         self._free: list[list[Connection]] = [[] for _ in self.names]
         self._health = Health(len(self.names))
+        self._probe = Probe(self._health, self._try_again)
         self._lock, self._pid = Lock(), os.getpid()
         self._closed = False
+
+    @property
+    def era(self) -> int:
+        """Changes when a server may have lost what it held."""
+        return self._health.era
 
     def converse(
         self,
@@ -60,26 +81,33 @@ class ServerPool:
         """
         since = time.monotonic()
         faults: dict[int, ServerFault] = {}
-        open_now: dict[int, tuple[Connection, Exchange]] = {}
-        # Servers at hand work on their batches while connections to the others are being made.
-        for server in sorted(batches, key=lambda i: not self._free[i]):
-            try:
-                connection = self._take(server, deadline)
-            except ServerFault as error:
-                faults[server] = error
-                continue
-            exchange = Exchange(connection.wire, batches[server], on_reply, connection.tails)
-            exchange.work(select.POLLOUT)
-            open_now[server] = connection, exchange
+        open_now: list[_Busy] = []
         try:
-            converse([exchange for _, exchange in open_now.values()], deadline, self._idle_s)
+            # Servers at hand work on their batches while connections to others are being made.
+            for server in sorted(batches, key=lambda i: not self._free[i]):
+                for commands in _shares(batches[server], len(batches)):
+                    try:
+                        connection = self._take(server, deadline)
+                    except ServerFault as error:
+                        faults[server] = error
+                        break
+                    open_now.append(_Busy(server, connection, commands, on_reply))
+            converse([busy.exchange for busy in open_now], deadline, self._idle_s)
         finally:
-            for server, (connection, exchange) in open_now.items():
-                self._give_back(server, connection, exchange)
-                if exchange.error is not None:
-                    faults[server] = fault(self.names[server], exchange.error)
-                    self._health.failed(server, since)
+            for busy in open_now:
+                self._give_back(busy)
+                if busy.exchange.error is not None:
+                    faults[busy.server] = fault(self.names[busy.server], busy.exchange.error)
+                    self._failed(busy.server, since)
         return faults
+
+    def _failed(self, server: int, since: float) -> None:
+        self._health.failed(server, since)
+        self._probe.wake()
+
+    def leave_out(self, server: int) -> None:
+        """Leave a server out for a while, that answers, but wrongly."""
+        self._failed(server, time.monotonic())
 
     def left_out(self) -> dict[int, ServerDown]:
         """Give the fault of each server that failed a moment ago and is not asked for a while."""
@@ -95,35 +123,46 @@ class ServerPool:
             raise ConfigError("cache servers: opened by another process; open them in this one")
         if self._closed:
             raise ServerDown(f"cache server {self.names[server]}: closed here; open the feed again")
-        if not self._health.may_try(server):
+        if self._health.is_left_out(server):
             raise self._left_out(server)
         while (connection := self._pop(server)) is not None:
             if not connection.is_stale():
                 return connection
             connection.close()
-        return self._connect(server, deadline)
+            self._health.renewed()
+        return self._connect(server, deadline - time.monotonic())
 
     def _pop(self, server: int) -> Connection | None:
         with self._lock:
             return self._free[server].pop() if self._free[server] else None
 
-    def _connect(self, server: int, deadline: float) -> Connection:
+    def _connect(self, server: int, timeout_s: float) -> Connection:
         since = time.monotonic()
+        timeout_s = max(0.001, min(self._connect_timeout_s, timeout_s))
         try:
-            timeout_s = min(self._connect_timeout_s, deadline - since)
-            return Connection(self.names[server], max(0.001, timeout_s))
+            return Connection(self.names[server], timeout_s, self._access)
         except ServerFault:
-            self._health.failed(server, since)
+            self._failed(server, since)
             raise
 
-    def _give_back(self, server: int, connection: Connection, exchange: Exchange) -> None:
-        """Keep a connection that is in step; any other is closed and never used again."""
-        if exchange.done and exchange.error is None:
+    def _try_again(self, server: int) -> None:
+        """Connect to a server that was left out; in the background."""
+        with suppress(ServerFault):
+            self._keep(server, self._connect(server, self._connect_timeout_s))
             self._health.worked(server)
-            with self._lock:
-                if not self._closed and len(self._free[server]) < _MAX_IDLE:
-                    self._free[server].append(connection)
-                    return
+
+    def _give_back(self, busy: "_Busy") -> None:
+        """Keep a connection that is in step; any other is closed and never used again."""
+        if busy.exchange.done and busy.exchange.error is None:
+            self._keep(busy.server, busy.connection)
+        else:
+            busy.connection.close()
+
+    def _keep(self, server: int, connection: Connection) -> None:
+        with self._lock:
+            if not self._closed and len(self._free[server]) < _MAX_IDLE:
+                self._free[server].append(connection)
+                return
         connection.close()
 
     def stats(self, server: int, *args: str) -> dict[str, str]:
@@ -132,7 +171,7 @@ class ServerPool:
         Raises:
             ServerFault: it did not answer.
         """
-        connection = Connection(self.names[server], self._connect_timeout_s)
+        connection = Connection(self.names[server], self._connect_timeout_s, self._access)
         try:
             return connection.stats(self._connect_timeout_s, *args)
         finally:
@@ -146,13 +185,13 @@ class ServerPool:
             need_all: Whether a server that does not answer is an error; else it is passed over.
 
         Raises:
-            CacheError: a server may evict, or does not answer.
+            CacheError: a server may evict, does not let us in, or does not answer.
         """
         for server, name in enumerate(self.names):
             try:
                 evicts = self.stats(server, "settings").get("evictions") != "off"
-            except ServerFault:
-                if need_all:
+            except ServerFault as error:
+                if need_all or isinstance(error, ServerRefused):
                     raise
                 continue
             message = (
@@ -168,7 +207,33 @@ class ServerPool:
         """Hang up on all servers; twice is fine."""
         with self._lock:
             self._closed = True
+        self._probe.close()
+        with self._lock:
             connections = [connection for free in self._free for connection in free]
             self._free = [[] for _ in self.names]
         for connection in connections:
             connection.close()
+
+
+class _Busy:
+    """A connection at work."""
+
+    def __init__(
+        self,
+        server: int,
+        connection: Connection,
+        commands: Sequence[Command],
+        on_reply: Callable[[Command, Reply], None],
+    ) -> None:
+        self.server, self.connection = server, connection
+        self.exchange = Exchange(connection.wire, commands, on_reply, connection.tails)
+        self.exchange.work(select.POLLOUT)
+
+
+def _shares(commands: Sequence[Command], n_servers: int) -> list[Sequence[Command]]:
+    """Cut a server's batch up for several connections, each of which a server's thread serves,
+    where there are few servers and enough to do."""
+    n_bytes = sum([command.n_bytes for command in commands])
+    n = max(1, min(_MIN_CONNECTIONS // n_servers, n_bytes // _SHARE_BYTES, len(commands)))
+    ends = [i * len(commands) // n for i in range(n + 1)]
+    return [commands[start:end] for start, end in pairwise(ends)]

@@ -142,7 +142,7 @@ class Replies:
             n_bytes, _, flags = rest.partition(b" ")
             self._begin_value(command, _number(n_bytes, b""), flags.decode("latin-1"))
         elif command.verb == "size" and status == b"HD":
-            self._deliver(command, Reply(status, n_bytes=_number(rest, b"s")))
+            self._deliver(command, Reply(status, n_bytes=_number(rest.partition(b" ")[0], b"s")))
         else:
             self._deliver(command, Reply(status))
 

@@ -14,7 +14,8 @@ def parse_servers(servers: str | Sequence[str]) -> list[str]:
     """Read the option SERVERS.
 
     Args:
-        servers: ``host:port,host:port`` or ``unix:/path``, or a list of such names.
+        servers: ``host:port``, ``smc:host:port`` (AF_SMC: RDMA or shared memory underneath, where
+            both kernels have it) or ``unix:/path``; several with commas between, or a list.
 
     Returns:
         The names as written, without spaces around them.
@@ -26,7 +27,9 @@ def parse_servers(servers: str | Sequence[str]) -> list[str]:
     names = [name.strip() for name in names]
     for name in names:
         if not _is_server(name):
-            raise ConfigError(f"cache server {name!r}: write host:port or unix:/path")
+            raise ConfigError(
+                f"cache server {name!r}: write host:port, smc:host:port or unix:/path"
+            )
     if not names or len(set(names)) != len(names):
         raise ConfigError(f"cache servers {servers!r}: name each server once, at least one")
     return names
@@ -35,5 +38,5 @@ def parse_servers(servers: str | Sequence[str]) -> list[str]:
 def _is_server(name: str) -> bool:
     if name.startswith("unix:/"):
         return "," not in name
-    match = _HOST_PORT.fullmatch(name)
+    match = _HOST_PORT.fullmatch(name.removeprefix("smc:"))
     return match is not None and 0 < int(match[1]) < 65536

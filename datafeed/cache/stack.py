@@ -1,13 +1,17 @@
 """Tiers one behind the other: what one does not deliver, the next one does."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol, runtime_checkable
 
 from datafeed.cache.tier import ChunkRequest, Tier
 from datafeed.errors import StallError
 
-__all__ = ["MappingTier", "TierStack"]
+__all__ = ["MappingTier", "RefillableTier", "TierStack", "Watch"]
+
+
+Watch = Callable[[str, float, float], None]
+"""Takes a tier's name, and when it began and ended to fetch, by ``time.perf_counter``."""
 
 
 @runtime_checkable
@@ -16,6 +20,19 @@ class MappingTier(Protocol):
 
     def mapped(self, chunk: int) -> Sequence[memoryview] | None:
         """Give the pieces of a chunk where they lie, checked; see ``TierStack.mapped``."""
+
+
+@runtime_checkable
+class RefillableTier(Protocol):
+    """A tier that takes in what it lacked."""
+
+    def refill(self, requests: Sequence[ChunkRequest], timeout_s: float) -> None:
+        """Store what of these chunks this thread's last ``fetch`` missed and was to store.
+
+        Args:
+            requests: Chunks that a later tier delivered.
+            timeout_s: Seconds at most.
+        """
 
 
 class TierStack:
@@ -27,6 +44,8 @@ class TierStack:
 
     def __init__(self, tiers: Sequence[Tier]) -> None:
         self._tiers = list(tiers)
+        self.watch: Watch | None = None
+        """Told of every tier that was asked."""
 
     def fetch(self, requests: Sequence[ChunkRequest], timeout_s: float) -> None:
         """Fetch chunks straight into their views, checked.
@@ -43,13 +62,31 @@ class TierStack:
         deadline = time.monotonic() + timeout_s
         missing: Sequence[tuple[ChunkRequest, Exception | None]]
         missing = [(request, None) for request in requests]
+        lacked: list[tuple[RefillableTier, Sequence[ChunkRequest]]] = []
         for tier in self._tiers:
             left_s = max(0.0, deadline - time.monotonic())
             share_s = left_s if tier is self._tiers[-1] else left_s / 2
-            missing = tier.fetch([request for request, _ in missing], share_s)
+            missing = self._ask(tier, [request for request, _ in missing], share_s)
             if not missing:
-                return
-        self._raise(*missing[0], timeout_s)
+                break
+            if isinstance(tier, RefillableTier):
+                lacked.append((tier, [request for request, _ in missing]))
+        undelivered = {id(request) for request, _ in missing}
+        for refillable, requests in lacked:
+            found = [request for request in requests if id(request) not in undelivered]
+            refillable.refill(found, max(0.0, deadline - time.monotonic()))
+        if missing:
+            self._raise(*missing[0], timeout_s)
+
+    def _ask(
+        self, tier: Tier, requests: Sequence[ChunkRequest], timeout_s: float
+    ) -> Sequence[tuple[ChunkRequest, Exception | None]]:
+        start_s = time.perf_counter()
+        try:
+            return tier.fetch(requests, timeout_s)
+        finally:
+            if self.watch is not None:
+                self.watch(tier.name, start_s, time.perf_counter())
 
     def mapped(self, chunk: int) -> Sequence[memoryview] | None:
         """Give the pieces of a chunk where they lie already, to be gathered from there.

@@ -1,7 +1,7 @@
 """The protocol of a tier: somewhere chunks can be fetched from."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from threading import Lock
 from typing import Protocol
 
@@ -26,17 +26,25 @@ class ChunkRequest:
 
 @dataclass
 class Counters:
-    """What a tier was asked and how it answered, counted in chunks; ``bytes`` in bytes.
-
-    A miss, a timeout, a server that is down and a corrupt value are four different things.
-    """
+    """What a tier was asked and how it answered, counted in chunks."""
 
     hits: int = 0
     misses: int = 0
+    """Not there, as far as is known never were."""
+    evicted: int = 0
+    """Not there, but this process had them from a server that has run on since."""
     timeouts: int = 0
     down: int = 0
+    """On a server that refuses or cuts connections, or was left out because it failed before."""
+    refused: int = 0
+    """On a server that wants another password or certificate, or answers with an error."""
     corrupt: int = 0
     bytes: int = 0
+    """Of the hits."""
+    refilled: int = 0
+    """Blocks stored because they were missing, by this process among all that missed them."""
+    out_of_memory: int = 0
+    """Blocks that a server had no room for when they were to be refilled."""
     _lock: Lock = field(default_factory=Lock, repr=False, compare=False)
 
     def add(self, **counts: int) -> None:
@@ -47,7 +55,7 @@ class Counters:
 
     def as_dict(self) -> dict[str, int]:
         """Copy the counters."""
-        names = ("hits", "misses", "timeouts", "down", "corrupt", "bytes")
+        names = [field.name for field in fields(self) if field.name != "_lock"]
         with self._lock:
             return {name: getattr(self, name) for name in names}
 

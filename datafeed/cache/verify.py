@@ -53,7 +53,7 @@ class _Verification:
 
     def __init__(self, feed: WholeFeed, pool: ServerPool) -> None:
         self._feed, self._pool = feed, pool
-        self._store = BlockStore(pool, feed.manifest.feed_id)
+        self._store = BlockStore(pool, feed.manifest)
         self._report = CacheReport()
         self._lacking: Counter[str] = Counter()
         self._silent: dict[int, str] = {}

@@ -81,7 +81,7 @@ class _Warming:
 
     def __init__(self, feed: WholeFeed, pool: ServerPool, stack: TierStack, replace: bool) -> None:
         self._feed, self._pool, self._stack, self._replace = feed, pool, stack, replace
-        self._store = BlockStore(pool, feed.manifest.feed_id)
+        self._store = BlockStore(pool, feed.manifest)
         self._full_bytes: dict[int, int] = {}
         """Server to the bytes of the smallest block that it had no room for."""
         self._result, self._lock, self._stop = WarmResult(), Lock(), Event()

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from datafeed.cache.mapped import MappedParts
 from datafeed.cache.memcached import MemcachedTier
 from datafeed.cache.parts import PartTier
 from datafeed.cache.servers import parse_servers
@@ -85,6 +86,8 @@ class Feed(OwnedByProcess):
         self._recent: OrderedDict[int, list[list[Array]]] = OrderedDict()
         self._lock = Lock()
         self._stack: TierStack | None = None
+        self._mapping: MappedParts | None = None
+        self._is_mapping_known = False
         self._windows = Windows()
         self._is_view = False
         self.source: Source = open_source(self.url, hdfs_client, isolated=True, timeout_s=timeout_s)
@@ -188,6 +191,15 @@ class Feed(OwnedByProcess):
     def part_url(self, part: int) -> str:
         """Where a part lies."""
         return join(self.url, self.manifest.parts[part].file)
+
+    def mapped(self) -> MappedParts | None:
+        """Map the parts, once; None if they lie elsewhere, or faster tiers stand before them."""
+        self._check_owner()
+        if self.servers or self._windows.tiers():
+            return None
+        if not self._is_mapping_known:
+            self._mapping, self._is_mapping_known = MappedParts.of(self), True
+        return self._mapping
 
     def piece_lengths(self, chunk: int) -> list[int]:
         """Bytes of each piece of a chunk, in payload order."""

@@ -4,7 +4,7 @@ Training reads the index and the chunks at these offsets and never asks libhdf5,
 lock over all threads.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -120,6 +120,33 @@ class PartIndex:
         if chunk + 1 < len(self._chunks):
             last = int(self._chunks[chunk + 1, 1])
         return [Extent(*map(int, row)) for row in self._extents[first:last]]
+
+    @property
+    def end(self) -> int:
+        """Offset behind the last byte of any chunk."""
+        return int((self._extents[:, 1] + self._extents[:, 2]).max(initial=0))
+
+    def starts(self, n_pieces: int, whole: Sequence[int]) -> npt.NDArray[np.int64]:
+        """Offsets in the file at which the pieces of chunks begin; 0 for pieces without bytes.
+
+        Args:
+            n_pieces: Of a chunk.
+            whole: Pieces that must lie in one run: all but the values of ragged fields.
+
+        Returns:
+            int64 of shape (chunks, pieces).
+
+        Raises:
+            DamagedError: one of those does not.
+        """
+        first = self._chunks[:, 1]
+        chunks = np.repeat(np.arange(len(first)), np.diff(first, append=len(self._extents)))
+        pieces, offsets, _ = self._extents.T
+        starts = np.zeros((len(first), n_pieces), np.int64)
+        starts[chunks[::-1], pieces[::-1]] = offsets[::-1]  # of equal places the last one stays
+        if np.isin(pieces, whole).sum() != (starts[:, whole] > 0).sum():
+            raise DamagedError("a chunk's rows are scattered in its part; stage the feed again")
+        return starts
 
     def lengths(self, chunk: int, n_pieces: int) -> list[int]:
         """Bytes of each piece of a chunk."""

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from datafeed.cache.stack import TierStack
+from datafeed.cache.mapped import MappedParts
+from datafeed.cache.stack import TierStack, Watch
 from datafeed.cache.tier import ChunkRequest
 from datafeed.errors import ConfigError
 from datafeed.feed.index import PartIndex
@@ -60,6 +61,8 @@ class Joined:
         self.first_samples = _firsts([manifest.n_samples for manifest in manifests])
         """Position at which each feed begins, and the end."""
         self._first_chunks = _firsts([manifest.n_chunks for manifest in manifests])
+        self._mapping: MappedParts | None = None
+        self._is_mapping_known = False
         self._first_parts = _firsts([len(manifest.parts) for manifest in manifests])
 
     @property
@@ -98,6 +101,14 @@ class Joined:
         owner, own = _place(self._first_parts, part)
         return self._feeds[owner].part_url(own)
 
+    def mapped(self) -> MappedParts | None:
+        """Map the parts of all feeds, once; None if one of them cannot be."""
+        if any(feed.mapped() is None for feed in self._feeds):
+            return None
+        if not self._is_mapping_known:
+            self._mapping, self._is_mapping_known = MappedParts.of(self), True
+        return self._mapping
+
     def piece_lengths(self, chunk: int) -> list[int]:
         """Bytes of each piece of a chunk, in payload order."""
         owner, own = _place(self._first_chunks, chunk)
@@ -119,6 +130,20 @@ class _JoinedStack(TierStack):
     def __init__(self, stacks: Sequence[TierStack], first_chunks: npt.NDArray[np.int64]) -> None:
         super().__init__([])
         self._stacks, self._first_chunks = stacks, first_chunks
+
+    @property
+    def watch(self) -> Watch | None:
+        """Told of every tier that was asked."""
+        return self._stacks[0].watch if self._stacks else None
+
+    @watch.setter
+    def watch(self, watch: Watch | None) -> None:
+        for stack in self.__dict__.get("_stacks", ()):
+            stack.watch = watch
+
+    def mapped(self, chunk: int) -> Sequence[memoryview] | None:
+        owner, own = _place(self._first_chunks, chunk)
+        return self._stacks[owner].mapped(own)
 
     def fetch(self, requests: Sequence[ChunkRequest], timeout_s: float) -> None:
         deadline = time.monotonic() + timeout_s

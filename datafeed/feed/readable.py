@@ -1,13 +1,16 @@
 """What loaders read from: a feed, or several that are read as one."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from datafeed.cache.stack import TierStack
 from datafeed.feed.index import PartIndex
 from datafeed.feed.manifest import Manifest
 from datafeed.feed.schema import Field
 from datafeed.sources.base import Source
+
+if TYPE_CHECKING:
+    from datafeed.cache.mapped import MappedParts
 
 __all__ = ["OpenFeed", "Readable"]
 
@@ -41,6 +44,9 @@ class Readable(Protocol):
 
     def part_url(self, part: int) -> str:
         """Where a part lies."""
+
+    def mapped(self) -> "MappedParts | None":
+        """Map the parts, once; None if they lie elsewhere, or faster tiers stand before them."""
 
     def piece_lengths(self, chunk: int) -> list[int]:
         """Bytes of each piece of a chunk, in payload order."""

@@ -9,7 +9,9 @@ from datafeed.calls import parse_call
 from datafeed.errors import ConfigError, FormatError
 from datafeed.formats.base import Format, Found, Span, good_samples
 from datafeed.formats.compression import decompressed, is_compressed, reading
+from datafeed.formats.hdf5 import Hdf5Format
 from datafeed.formats.idx import IdxFormat
+from datafeed.formats.npz import NpzFormat
 from datafeed.formats.parquet import ParquetFormat
 from datafeed.formats.tar import TarFormat
 from datafeed.formats.tfrecord import TfRecordFormat
@@ -17,7 +19,14 @@ from datafeed.sources.base import Source
 
 __all__ = ["FORMATS", "Format", "Found", "Span", "detect", "get", "good_samples"]
 
-_ALL: tuple[Format, ...] = (TarFormat(), ParquetFormat(), TfRecordFormat(), IdxFormat())
+_ALL: tuple[Format, ...] = (
+    TarFormat(),
+    ParquetFormat(),
+    Hdf5Format(),
+    NpzFormat(),
+    TfRecordFormat(),
+    IdxFormat(),
+)
 FORMATS: dict[str, Format] = {form.name: form for form in _ALL}
 """By the name that ``--format`` takes."""
 

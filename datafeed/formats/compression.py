@@ -124,12 +124,12 @@ def decompressed(file: BinaryIO) -> BinaryIO:
 
 
 @contextmanager
-def reading(url: str, also: type[Exception] = OSError) -> Iterator[None]:
+def reading(url: str, also: tuple[type[Exception], ...] = ()) -> Iterator[None]:
     """Turn what damaged shards raise into FormatError; sources raise SourceError themselves.
 
     Args:
         url: The shard.
-        also: Error of the format's own library.
+        also: Errors of the format's own library.
     """
     try:
         yield
@@ -137,6 +137,12 @@ def reading(url: str, also: type[Exception] = OSError) -> Iterator[None]:
         raise FormatError(f"{url}: ends early; it was cut off, write or copy it again") from error
     except UnicodeDecodeError as error:
         raise FormatError(f"{url}: a name in it is not UTF-8; rename it") from error
-    except (OSError, lzma.LZMAError, zlib.error, also) as error:
-        cause = " ".join(str(error).split())
-        raise FormatError(f"{url}: is damaged ({cause}); write or copy it again") from error
+    except (OSError, lzma.LZMAError, zlib.error) as error:
+        raise _damaged(url, error) from error
+    except also as error:
+        raise _damaged(url, error) from error
+
+
+def _damaged(url: str, error: Exception) -> FormatError:
+    cause = " ".join(str(error).split())
+    return FormatError(f"{url}: is damaged ({cause}); write or copy it again")

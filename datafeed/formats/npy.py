@@ -1,4 +1,4 @@
-"""NPY, numpy's file of one array, and NPZ, a zip of such files; pickles are refused.
+"""NPY, numpy's file of one array; pickles are refused.
 
 https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html describes the layout.
 """
@@ -6,6 +6,7 @@ https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html describes
 import io
 import struct
 from functools import lru_cache
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -30,7 +31,7 @@ def read_npy(data: bytes) -> Array:
         ValueError: it is none, is cut off, or holds pickles.
     """
     shape, is_fortran, dtype, n_header = layout_of(data)
-    n_values = int(np.prod(shape, dtype=np.int64))
+    n_values = prod(shape)
     if len(data) < n_header + n_values * dtype.itemsize:
         raise ValueError("the array is cut off")
     flat = np.frombuffer(data, dtype, n_values, n_header).copy()
@@ -57,7 +58,10 @@ def layout_of(head: bytes) -> Layout:
 @lru_cache(maxsize=256)
 def _layout(header: bytes) -> Layout:
     """Shards repeat their headers, and numpy takes 40 us to read one."""
-    shape, is_fortran, dtype = _READERS[header[6]](io.BytesIO(header[8:]))
+    try:
+        shape, is_fortran, dtype = _READERS[header[6]](io.BytesIO(header[8:]))
+    except Exception as error:  # numpy lets through what its parser of literals raises
+        raise ValueError(f"the header is damaged ({error})") from error
     if dtype.hasobject:
         raise ValueError("it holds Python objects, which only pickle reads; save numbers instead")
     if any(n < 0 for n in shape):

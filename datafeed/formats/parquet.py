@@ -51,7 +51,7 @@ class ParquetFormat(Format):
             for group, start in enumerate(group_starts(file)):
                 n_rows = file.metadata.row_group(group).num_rows
                 if span is None or span.start <= start < span.stop:
-                    with reading(url, ArrowError):
+                    with reading(url, (ArrowError,)):
                         found = enumerate(rows(file, group, columns), row)
                         for i, sample in found:
                             if isinstance(sample, NotStorableError):
@@ -66,7 +66,7 @@ def _opened(source: Source, url: str) -> Iterator[Any]:
     from datafeed.formats.arrow import ArrowError, open_parquet
 
     with PreadFile(source, url) as raw:
-        with reading(url, ArrowError):
+        with reading(url, (ArrowError,)):
             file = open_parquet(cast(BinaryIO, raw))
         yield file
 

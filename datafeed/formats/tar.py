@@ -57,7 +57,7 @@ class TarFormat(Format):
         """Give (key, sample) in file order, one sample in memory at a time."""
         with ExitStack() as stack:
             raw = stack.enter_context(source.open(url))
-            stack.enter_context(reading(url, TarError))
+            stack.enter_context(reading(url, (TarError,)))
             file = stack.enter_context(decompressed(raw))
             members = _piece(source, url, file, span) if span else _whole(file, url)
             for key, group in groupby(members, lambda member: member[0]):

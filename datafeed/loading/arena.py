@@ -12,8 +12,12 @@ from datafeed.errors import ConfigError
 from datafeed.feed.manifest import Manifest
 from datafeed.feed.schema import Array, Field
 from datafeed.loading.layout import I64Array
+from datafeed.loading.schedule import Take
 
-__all__ = ["Arena", "FixedColumn", "RaggedColumn"]
+__all__ = ["Arena", "FixedColumn", "Ragged", "RaggedColumn", "cut"]
+
+Ragged = list[Array] | list[bytes] | list[str]
+"""Samples of a ragged field."""
 
 
 class FixedColumn:
@@ -40,6 +44,11 @@ class FixedColumn:
 
     def settle(self, slot: int, lengths: Sequence[int]) -> None:
         """Make a fetched slot ready for gathering: nothing to do."""
+
+    def fill(self, take: Take, out: Array) -> None:
+        """Copy samples to ``out``, contiguous, one row for each."""
+        # clip, because the default mode copies through a buffer of its own
+        np.take(self.rows, take.rows, axis=0, out=out, mode="clip")
 
 
 class RaggedColumn:
@@ -77,13 +86,22 @@ class RaggedColumn:
         starts[:n] += slot * self._n_values - starts[0]
         starts[n] = slot * self._n_values + lengths[1] // max(1, self.field.row_bytes)
 
-    def spans(self, rows: I64Array) -> tuple[I64Array, I64Array]:
-        """Find where samples begin and end in ``values``."""
-        slots, rows = np.divmod(rows, self._n_rows)
-        return self._starts[slots, rows], self._starts[slots, rows + 1]
+    def samples(self, take: Take) -> Ragged:
+        """Copy samples one by one: an index of all values costs more."""
+        slots, rows = np.divmod(take.rows, self._n_rows)
+        starts, ends = self._starts[slots, rows].tolist(), self._starts[slots, rows + 1].tolist()
+        pieces = [self.values[a:b] for a, b in zip(starts, ends, strict=True)]
+        if self.field.kind == "str":
+            return [piece.tobytes().decode() for piece in pieces]
+        if self.field.kind == "bytes":
+            return [piece.tobytes() for piece in pieces]
+        return cut(np.concatenate(pieces), [len(piece) for piece in pieces]) if pieces else []
 
 
-Column = FixedColumn | RaggedColumn
+def cut(values: Array, lengths: Sequence[int]) -> list[Array]:
+    """Cut an array into consecutive ones of these lengths."""
+    ends = np.cumsum(lengths).tolist()
+    return [values[end - n : end] for n, end in zip(lengths, ends, strict=True)]
 
 
 class Arena:
@@ -104,7 +122,7 @@ class Arena:
         lengths = manifest.max_piece_bytes if manifest.parts else []
         self.slot_bytes = max(1, sum(lengths))
         """Bytes of a slot."""
-        self.n_slots = min(memory_bytes // self.slot_bytes, manifest.n_chunks)
+        self.n_slots = self.n_slots_in(manifest, memory_bytes)
         if manifest.n_chunks and not self.n_slots:
             raise ConfigError(
                 f"memory_bytes={memory_bytes}: a chunk of this feed has {self.slot_bytes} bytes; "
@@ -114,8 +132,16 @@ class Arena:
         """Chunk in each slot, -1 for none."""
         self.columns = self._make_columns(manifest, lengths)
 
-    def _make_columns(self, manifest: Manifest, lengths: Sequence[int]) -> list[Column]:
-        columns: list[Column] = []
+    @staticmethod
+    def n_slots_in(manifest: Manifest, memory_bytes: int) -> int:
+        """Count the slots that memory has room for, at most one for each chunk."""
+        slot_bytes = max(1, sum(manifest.max_piece_bytes) if manifest.parts else 0)
+        return min(memory_bytes // slot_bytes, manifest.n_chunks)
+
+    def _make_columns(
+        self, manifest: Manifest, lengths: Sequence[int]
+    ) -> list[FixedColumn | RaggedColumn]:
+        columns: list[FixedColumn | RaggedColumn] = []
         left = iter(lengths)
         for field in manifest.schema if lengths else ():
             next(left)  # rows or offsets: n_rows of them

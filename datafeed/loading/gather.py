@@ -1,82 +1,135 @@
-"""Gathering: the samples of a batch out of the arena's slots into a buffer of its own."""
+"""Gathering: the samples of batches out of their chunks into buffers of their own."""
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Protocol, runtime_checkable
 
-import numpy as np
-
-from datafeed.feed.schema import Array
-from datafeed.loading.arena import Arena, FixedColumn, RaggedColumn
+from datafeed.feed.schema import Array, Field
+from datafeed.loading.activity import Activity
+from datafeed.loading.arena import Ragged
+from datafeed.loading.bring import Coldness, n_blocks_read
+from datafeed.loading.depth import Depth
 from datafeed.loading.handover import Handover
-from datafeed.loading.layout import I64Array
 from datafeed.loading.pool import Pool
-from datafeed.loading.schedule import Step
+from datafeed.loading.schedule import Step, Take
 
-__all__ = ["ArenaSource", "Arrays"]
+__all__ = ["Arrays", "FixedSamples", "Gatherer", "RaggedSamples"]
 
 Arrays = dict[str, Any]
 """Field name to an array, first axis the sample; for ragged fields to a list of arrays, of
 ``bytes`` or of ``str``."""
 
 
-class ArenaSource:
-    """Gathers batches from the arena.
+class FixedSamples(Protocol):
+    """A field of resident chunks, every sample of the same shape."""
+
+    field: Field
+
+    def fill(self, take: Take, out: Array) -> None:
+        """Copy samples to ``out``, contiguous, one row for each."""
+
+
+@runtime_checkable
+class RaggedSamples(Protocol):
+    """A ragged field of resident chunks."""
+
+    field: Field
+
+    def samples(self, take: Take) -> Ragged:
+        """Copy samples."""
+
+
+class Gatherer:
+    """Gathers batches from chunks that are resident: in the arena, or mapped.
 
     Args:
-        arena: Filled by the fetch threads.
-        names: Fields to gather.
-        n_kept: Free buffers kept for each field.
+        columns: The fields wanted.
+        depth: Tells how many batches share a buffer, and how many buffers are kept.
         is_pinned: Take page-locked buffers.
+        activity: Where the time that it takes is noted.
+        coldness: Told of what had to be read from disks meanwhile, where chunks are mapped.
     """
 
-    def __init__(self, arena: Arena, names: list[str], n_kept: int, is_pinned: bool) -> None:
-        by_name = {column.field.name: column for column in arena.columns}
-        self._columns = [(by_name[name], Pool(n_kept, is_pinned)) for name in names]
+    def __init__(
+        self,
+        columns: Sequence[FixedSamples | RaggedSamples],
+        depth: Depth,
+        is_pinned: bool,
+        activity: Activity,
+        coldness: Coldness | None = None,
+    ) -> None:
+        self._activity, self._coldness = activity, coldness
+        n_kept = 2 + -(-depth.batches // depth.group)
+        self._columns: list[tuple[FixedSamples | RaggedSamples, Pool]] = [
+            (column, Pool(n_kept, is_pinned, depth.group_samples * column.field.row_bytes))
+            for column in columns
+        ]
 
-    def gather(self, step: Step, handover: Handover) -> Arrays | None:
-        """Give the samples of a step once they are in the arena; None when there is no more use."""
-        n = len(step.positions)
-        batch: Arrays = {
-            column.field.name: _room(column, pool, n) for column, pool in self._columns
-        }
-        start = 0
-        for take in step.takes:
-            if not handover.wait_loaded(take.need):
+    def gather(self, steps: Sequence[Step], handover: Handover) -> list[Arrays] | None:
+        """Give the samples of steps once their chunks are there; None when there is no more use.
+
+        Args:
+            steps: Several only if all their chunks are there already.
+            handover: Tells which are there.
+        """
+        group = _Group(steps, self._columns, self._activity)
+        takes = [take for step in steps for take in step.takes]
+        # A batch of more chunks than there are slots comes in pieces, so it never is in a group.
+        for some in [takes] if len(steps) > 1 else [[take] for take in takes]:
+            if not handover.wait_loaded(some[-1].need):
                 return None
-            for column, _ in self._columns:
-                _fill(column, take.rows, batch[column.field.name], start)
-            start += len(take.rows)
-            handover.taken()
-        return batch
+            self._fill(group, Take.join(some))
+            handover.taken(len(some))
+        return group.batches()
+
+    def _fill(self, group: "_Group", take: Take) -> None:
+        before = n_blocks_read() if self._coldness else 0
+        group.fill(take)
+        if self._coldness:
+            self._coldness.note(before)
 
     def close(self) -> None:
-        """Nothing to let go of; the arena belongs to the loader."""
+        """Nothing to let go of; the chunks belong to others."""
 
 
-def _room(column: FixedColumn | RaggedColumn, pool: Pool, n: int) -> Any:
-    """Where a batch's samples go: a buffer, or a list to append to."""
-    field = column.field
+class _Group:
+    """Batches that share their buffers."""
+
+    def __init__(
+        self,
+        steps: Sequence[Step],
+        columns: Sequence[tuple[FixedSamples | RaggedSamples, Pool]],
+        activity: Activity,
+    ) -> None:
+        self._activity = activity
+        self._sizes = [len(step.positions) for step in steps]
+        n = sum(self._sizes)
+        self._rooms: list[tuple[FixedSamples | RaggedSamples, Any]] = [
+            (column, _room(column.field, pool, n)) for column, pool in columns
+        ]
+        self._n_filled = 0
+
+    def fill(self, take: Take) -> None:
+        """Copy the next samples of all fields."""
+        end = self._n_filled + len(take.rows)
+        for column, room in self._rooms:
+            is_text = column.field.kind in ("str", "bytes")
+            with self._activity.doing("decode" if is_text else "gather"):
+                if isinstance(column, RaggedSamples):
+                    room += column.samples(take)
+                else:
+                    column.fill(take, room[self._n_filled : end])
+        self._n_filled = end
+
+    def batches(self) -> list[Arrays]:
+        """Cut the buffers into batches."""
+        found: list[Arrays] = []
+        end = 0
+        for size in self._sizes:
+            start, end = end, end + size
+            found.append({column.field.name: room[start:end] for column, room in self._rooms})
+        return found
+
+
+def _room(field: Field, pool: Pool, n: int) -> Any:
+    """Where samples go: a buffer, or a list to append to."""
     return [] if field.is_ragged else pool.lease((n, *field.shape), field.dtype)
-
-
-def _fill(column: FixedColumn | RaggedColumn, rows: I64Array, room: Any, start: int) -> None:
-    if isinstance(column, RaggedColumn):
-        room += _ragged(column, rows)
-    else:  # clip, because the default mode copies through a buffer of its own
-        out = room[start : start + len(rows)]
-        np.take(column.rows, rows, axis=0, out=out, mode="clip")
-
-
-def _ragged(column: RaggedColumn, rows: I64Array) -> list[Any]:
-    """Copy samples of different lengths, one by one: an index of all values costs more."""
-    starts, ends = (bounds.tolist() for bounds in column.spans(rows))
-    pieces = [column.values[a:b] for a, b in zip(starts, ends, strict=True)]
-    if column.field.kind == "str":
-        return [piece.tobytes().decode() for piece in pieces]
-    if column.field.kind == "bytes":
-        return [piece.tobytes() for piece in pieces]
-    return _split(np.concatenate(pieces), pieces) if pieces else []
-
-
-def _split(values: Array, like: list[Array]) -> list[Array]:
-    ends = np.cumsum([len(piece) for piece in like]).tolist()
-    return [values[end - len(piece) : end] for piece, end in zip(like, ends, strict=True)]

@@ -40,14 +40,15 @@ class Handover:
     Args:
         max_samples: Samples planned ahead of the assembler, about.
         depth: Batches ready ahead of the user.
+        group: Batches gathered by one call, at most; the assembler waits for as much room.
     """
 
-    def __init__(self, max_samples: int, depth: int) -> None:
+    def __init__(self, max_samples: int, depth: int, group: int = 1) -> None:
         lock = RLock()  # a finaliser may call close() from wherever garbage is collected
         self._lock = lock
         self._may_plan, self._may_fetch = Condition(lock), Condition(lock)
         self._may_gather, self._may_go_on = Condition(lock), Condition(lock)
-        self._max_samples, self._depth = max_samples, depth
+        self._max_samples, self._depth, self._group = max_samples, depth, group
         self._n_ahead = 0
         self._loads: deque[Load] = deque()
         self._in_flight: dict[int, int] = {}
@@ -105,18 +106,30 @@ class Handover:
 
     # The assembler.
 
-    def next_step(self) -> Step | None:
-        """Wait for a step, and for room for its batch; None at the end."""
+    def next_steps(self) -> list[Step]:
+        """Wait for a step, and for room for a group of batches; none at the end.
+
+        Returns:
+            The step, and those behind it whose chunks are there already.
+        """
         with self._lock:
-            while not self.is_closed and (not self._steps or len(self._ready) >= self._depth):
+            while not self.is_closed and not (self._steps and self._has_room()):
                 self._may_gather.wait()
             if self.is_closed:
-                return None
-            step = self._steps.popleft()
-            self._n_ahead -= len(step.positions)
+                return []
+            steps = [self._steps.popleft()]
+            while len(steps) < self._group and self._steps and self._is_there(self._steps[0]):
+                steps.append(self._steps.popleft())
+            self._n_ahead -= sum(len(step.positions) for step in steps)
             if not self._steps or self._n_ahead <= self._max_samples:
                 self._may_plan.notify()
-            return step
+            return steps
+
+    def _has_room(self) -> bool:
+        return len(self._ready) <= self._depth - self._group
+
+    def _is_there(self, step: Step) -> bool:
+        return len(step.takes) == 1 and step.takes[0].need <= self._n_loaded
 
     def wait_loaded(self, n: int) -> bool:
         """Wait until the first n loads are done; returns False at the end."""
@@ -125,21 +138,29 @@ class Handover:
                 self._may_gather.wait()
             return not self.is_closed
 
-    def taken(self) -> None:
-        """Tell that a take is done."""
+    def taken(self, n: int = 1) -> None:
+        """Tell that takes are done."""
         with self._lock:
-            self._n_taken += 1
+            self._n_taken += n
             if self._is_slot_free():
                 self._may_fetch.notify_all()
 
-    def put(self, ready: Ready) -> None:
-        """Hand a batch to the user."""
+    def put(self, *ready: Ready) -> None:
+        """Hand batches to the user."""
         with self._lock:
-            self._ready.append(ready)
+            self._ready.extend(ready)
             self._last_move_s = time.monotonic()
             self._may_go_on.notify()
 
     # The user.
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether the next batch lies ready."""
+        try:
+            return self._ready[0].batch.done()
+        except IndexError:
+            return False
 
     def get(self, timeout_s: float) -> Ready:
         """Wait for the next batch.
@@ -164,7 +185,8 @@ class Handover:
                     raise StallError(self._complaint(timeout_s))
                 self._may_go_on.wait(left_s)
             ready = self._ready.popleft()
-            self._may_gather.notify()
+            if self._has_room():
+                self._may_gather.notify()
             return ready
 
     def _complaint(self, timeout_s: float) -> str:

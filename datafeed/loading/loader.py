@@ -10,11 +10,13 @@ import torch.utils.data
 
 from datafeed.errors import ConfigError
 from datafeed.loading.datasets import id_of, is_fast, order_of, readable_of
+from datafeed.loading.metrics import metrics_text
 from datafeed.loading.options import LoaderOptions
 from datafeed.loading.pipeline import Pipeline
 from datafeed.loading.ranks import find_rank
 from datafeed.loading.reader import Reader
 from datafeed.loading.state import make_state, read_state
+from datafeed.loading.trace import TraceFile
 
 __all__ = ["DataLoader"]
 
@@ -74,7 +76,7 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         super().__init__(cast(Any, dataset), batch_size=share, drop_last=asked.drop_last)
         self._order, self._feed_id = order, id_of(dataset)
         self._epoch = self._start = self._step = 0
-        self._iteration = 0
+        self._iteration, self._rank = 0, rank
         self._pid = os.getpid()
         self._reader = Reader(readable_of(dataset), order, rank, world_size, asked)
         self._closer = weakref.finalize(self, _close, self._reader, self._pid)
@@ -156,10 +158,33 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
 
         Returns:
             ``batches``, ``samples``, ``bytes`` handed out; ``wait_s`` that the user waited;
-            chunks ``fetched``, ``refetched``; arena ``slots`` and ``resident`` chunks; ``tiers``:
-            name to hits, misses, timeouts, down, corrupt (in chunks) and bytes.
+            ``wait_by_cause_s``: of that, for the parts' files (source), for tiers before them
+            (cache), gather, decode (of text and bytes), transform, transfer, other;
+            ``wait_percentiles_s`` of the last 4,096 waits: p50, p90, p99, max; ``ready``: share of
+            batches that lay ready when asked for; chunks ``fetched``, ``refetched``; arena
+            ``slots`` and ``resident`` chunks; ``tiers``: name to hits, misses, timeouts, down,
+            corrupt (in chunks) and bytes.
         """
         return self._feed_reader().stats()
+
+    def trace(self, path: str | os.PathLike[str]) -> TraceFile:
+        """Write down what each thread does, from now on, for ``chrome://tracing`` and Perfetto.
+
+        Args:
+            path: Of the JSON file, overwritten.
+
+        Returns:
+            A context manager that ends the file; ``close()`` of the loader does so too.
+        """
+        activity = self._feed_reader().counts.activity
+        if activity.trace is not None:
+            activity.trace.close()
+        activity.trace = TraceFile(path, f"datafeed rank {self._rank}")
+        return activity.trace
+
+    def metrics(self) -> str:
+        """Give ``stats()`` as text for Prometheus, labelled with the rank."""
+        return metrics_text(self.stats(), {"rank": str(self._rank)})
 
     def _feed_reader(self) -> Reader:
         if self._reader is None:

@@ -1,6 +1,6 @@
 """The threads of a loader: one plans, a few fetch, one gathers."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from threading import Thread, current_thread
 from time import monotonic
 from typing import Protocol
@@ -19,8 +19,8 @@ _END_S = 5.0
 class Source(Protocol):
     """Where the samples of a batch come from."""
 
-    def gather(self, step: Step, handover: Handover) -> Arrays | None:
-        """Give the samples of a step; None when there is no more use for them."""
+    def gather(self, steps: Sequence[Step], handover: Handover) -> list[Arrays] | None:
+        """Give the samples of steps; None when there is no more use for them."""
 
     def close(self) -> None:
         """Let go of threads; twice is fine."""
@@ -53,12 +53,13 @@ class Pipeline:
             while handover.add(next(plans)):
                 pass
 
+        def ready(step: Step, arrays: Arrays) -> Ready:
+            return Ready(step, transforms.start(arrays, step), n_bytes_of(arrays))
+
         def gather() -> None:
-            while step := handover.next_step():
-                arrays = source.gather(step, handover)
-                if arrays is not None:
-                    n_bytes = n_bytes_of(arrays)
-                    handover.put(Ready(step, transforms.start(arrays, step), n_bytes))
+            while steps := handover.next_steps():
+                batches = source.gather(steps, handover) or []
+                handover.put(*map(ready, steps, batches))
 
         works = {"plan": plan, "gather": gather}
         works |= {f"fetch-{i}": lambda: fetch(handover) for i in range(n_fetchers)}

@@ -17,10 +17,12 @@ class Pool:
     Args:
         n_kept: Free buffers that are kept for the next batches.
         is_pinned: Take page-locked memory, which a GPU copies from asynchronously.
+        least_bytes: Of a buffer.
     """
 
-    def __init__(self, n_kept: int, is_pinned: bool = False) -> None:
+    def __init__(self, n_kept: int, is_pinned: bool = False, least_bytes: int = 0) -> None:
         self._n_kept, self._is_pinned = n_kept, is_pinned
+        self._least_bytes = least_bytes
         self._free: deque[memoryview] = deque()  # its append and pop need no lock
         self._leases: dict[int, tuple[weakref.ref[Array], memoryview]] = {}
         # Ends of leases are noted by a C function: in a callback written in Python a Ctrl-C that
@@ -56,6 +58,7 @@ class Pool:
         return memory if memory.nbytes >= n_bytes else self._make(n_bytes)
 
     def _make(self, n_bytes: int) -> memoryview:
+        n_bytes = max(n_bytes, self._least_bytes)
         if not self._is_pinned:
             return np.empty(n_bytes, np.uint8).data
         import torch

@@ -6,39 +6,24 @@ although they hold all of this.
 
 import concurrent.futures
 import time
-from collections.abc import Iterator
 from threading import RLock
 from typing import Any
 
 import torch
 
-from datafeed.cache.stack import TierStack
 from datafeed.errors import ConfigError, StallError
 from datafeed.feed.readable import Readable
-from datafeed.loading.arena import Arena
 from datafeed.loading.batch import check_dtypes, map_tensors
 from datafeed.loading.device import CudaCopies
-from datafeed.loading.fetch import Fetcher
-from datafeed.loading.gather import ArenaSource
 from datafeed.loading.handover import Handover
 from datafeed.loading.options import LoaderOptions
-from datafeed.loading.pipeline import Pipeline, Source
-from datafeed.loading.room import check_room
-from datafeed.loading.samplewise import SampleSource
-from datafeed.loading.schedule import Plan, planned, unplanned
-from datafeed.loading.slots import Slots
+from datafeed.loading.pipeline import Pipeline
+from datafeed.loading.residence import Wanted, choose_residence
 from datafeed.loading.stats import LoaderCounts
 from datafeed.loading.steps import Steps
 from datafeed.loading.transforms import Transforms
 
 __all__ = ["Reader"]
-
-_DEPTH = 3
-_N_FETCHERS = 2
-# Samples planned at a time, and ahead of the batches: 6 MiB of numbers at most. Planning takes
-# about 0.5 us a sample, so that a longer stretch would hold up the batches behind it.
-_MAX_STRETCH = 1 << 16
-_MAX_PLANNED = 1 << 18
 
 
 class Reader:
@@ -55,8 +40,6 @@ class Reader:
         self, feed: Readable, order: Steps, rank: int, world_size: int, options: LoaderOptions
     ) -> None:
         self._feed, self._order, self._options = feed, order, options
-        self._share = (rank, world_size)
-        self._names = list(feed.tuple_fields or feed.fields)
         if options.with_index and "index" in feed.fields:
             raise ConfigError("with_index=True: the feed has a field 'index' of its own")
         check_dtypes(feed.manifest.schema)
@@ -67,8 +50,6 @@ class Reader:
         self._lock = RLock()  # one thread may close while another begins
         self._copies = _copies(options.device)
         self._is_pinned = _may_pin(options.pin_memory or self._copies is not None)
-        self._arena = self._make_arena()
-        self._source = self._make_source()
         self._transforms = Transforms(
             feed,
             order.seed,
@@ -76,24 +57,21 @@ class Reader:
             options.sample_transform,
             options.batch_transform,
             options.n_threads,
-            self._place,
+            self._place if self._is_pinned or self._copies else None,
+            self.counts.activity,
         )
-        self._stack: TierStack = feed.open_stack()  # last: what raises above leaves nothing open
-
-    def _make_arena(self) -> Arena | None:
-        """An arena, unless the order jumps about in a feed that is larger than it."""
-        manifest = self._feed.manifest
-        arena = Arena(manifest, self._options.memory_bytes)
-        if self._order.shuffle == "global" and arena.n_slots < self._order.n_chunks:
-            return None
-        check_room(self._order, self._share[1], arena.n_slots, arena.slot_bytes)
-        return arena
-
-    def _make_source(self) -> Source:
-        rest = (self._names, _DEPTH + 2, self._is_pinned)
-        if self._arena is None:
-            return SampleSource(self._feed, self._feed.manifest.schema, *rest)
-        return ArenaSource(self._arena, *rest)
+        self._wanted = Wanted(
+            feed,
+            order,
+            rank,
+            world_size,
+            list(feed.tuple_fields or feed.fields),
+            options.memory_bytes,
+            options.timeout_s,
+            self._is_pinned,
+        )
+        # Last: what raises above leaves nothing open.
+        self._residence = choose_residence(self._wanted, self.counts)
 
     def _place(self, batch: Any) -> Any:
         """The last thing done to a batch in the background."""
@@ -122,33 +100,15 @@ class Reader:
             raise ConfigError("this loader is closed; make a new one")
 
     def _begin(self, epoch: int, step: int) -> Pipeline:
-        room = _MAX_PLANNED
-        if self._arena is not None:
-            room = min(room, self._arena.n_slots * self._arena.n_rows)
+        residence, depth = self._residence, self._wanted.depth
         return Pipeline(
-            self._plans(epoch, step, min(room, _MAX_STRETCH)),
-            self._source,
+            residence.plans(epoch, step),
+            residence.source,
             self._transforms,
-            self._fetch,
-            _N_FETCHERS if self._arena is not None else 0,
-            Handover(room, _DEPTH),
+            residence.bring,
+            residence.n_threads,
+            Handover(residence.max_samples, depth.batches, depth.group),
         )
-
-    def _plans(self, epoch: int, step: int, max_samples: int) -> Iterator[Plan]:
-        place = (self._order, *self._share, epoch, step, max_samples)
-        if self._arena is None:
-            return unplanned(*place)
-        return planned(
-            *place,
-            manifest=self._feed.manifest,
-            slots=Slots(self._arena.resident),
-            n_rows=self._arena.n_rows,
-        )
-
-    def _fetch(self, handover: Handover) -> None:
-        assert self._arena is not None
-        options = self._options
-        Fetcher(self._feed, self._stack, self._arena, options.timeout_s, self.counts).run(handover)
 
     def read(self, pipeline: Pipeline) -> Any:
         """Wait for the next batch.
@@ -157,18 +117,13 @@ class Reader:
             StallError: nothing moved for ``timeout_s`` and a half.
             ConfigError: the loader was closed, or began another iteration.
         """
-        began_s = time.monotonic()
+        began_s, is_ready = time.perf_counter(), pipeline.handover.is_ready
         # A tier gets the time that the user gave; it must be able to use it up and say so.
         ready = pipeline.handover.get(1.5 * self._options.timeout_s)
         batch = self._finished(ready.batch.result, ready.step.step)
         epoch, step = ready.step.epoch, ready.step.step + 1
         self._next = (epoch, step) if step < self._order.steps else (epoch + 1, 0)
-        self.counts.add(
-            batches=1,
-            samples=len(ready.step.positions),
-            bytes=ready.n_bytes,
-            wait_s=time.monotonic() - began_s,
-        )
+        self.counts.handed_out(len(ready.step.positions), ready.n_bytes, began_s, is_ready)
         return batch
 
     def _finished(self, result: Any, step: int) -> Any:
@@ -183,30 +138,23 @@ class Reader:
 
     def stats(self) -> dict[str, Any]:
         """Copy the counts of the loader and of its tiers."""
-        arena = self._arena
-        return {
-            **self.counts.as_dict(),
-            "slots": 0 if arena is None else arena.n_slots,
-            "resident": 0 if arena is None else int((arena.resident >= 0).sum()),
-            "tiers": self._stack.stats(),
-        }
+        return {**self.counts.as_dict(), **self._residence.stats()}
 
     def stop(self) -> None:
         """End the threads, but keep the memory and what is in it; twice is fine."""
         with self._lock:
             pipeline, self._pipeline = self._pipeline, None
-            if pipeline is not None and not pipeline.close() and self._arena is not None:
-                # A thread hangs in a tier and may still write: leave the memory to it.
-                self._arena = self._make_arena()
-                self._source = self._make_source()
+            if pipeline is not None and not pipeline.close():
+                self._residence.renew()  # a thread hangs in a tier and may still write
 
     def close(self) -> None:
         """End everything; twice is fine."""
         self._is_closed = True
         self.stop()
+        if self.counts.activity.trace is not None:
+            self.counts.activity.trace.close()
         self._transforms.close()
-        self._source.close()
-        self._stack.close()
+        self._residence.close()
 
 
 def _copies(device: Any) -> CudaCopies | None:

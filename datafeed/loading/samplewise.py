@@ -5,6 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol
 
 from datafeed.feed.schema import Schema
+from datafeed.loading.activity import Activity
 from datafeed.loading.gather import Arrays
 from datafeed.loading.handover import Handover
 from datafeed.loading.pool import Pool
@@ -33,23 +34,36 @@ class SampleSource:
         names: Fields wanted.
         n_kept: Free buffers kept for each field.
         is_pinned: Take page-locked buffers.
+        activity: Where the time that it takes is noted.
     """
 
     def __init__(
-        self, feed: Samples, schema: Schema, names: list[str], n_kept: int, is_pinned: bool
+        self,
+        feed: Samples,
+        schema: Schema,
+        names: list[str],
+        n_kept: int,
+        is_pinned: bool,
+        activity: Activity,
     ) -> None:
+        self._activity = activity
         self._feed = feed
         self._fields = [field for field in schema if field.name in names]
         self._pools = {name: Pool(n_kept, is_pinned) for name in names}
         self._threads = ThreadPoolExecutor(_N_THREADS, thread_name_prefix="datafeed-read")
 
-    def gather(self, step: Step, handover: Handover) -> Arrays | None:
-        """Read the samples of a step; None when there is no more use for them."""
+    def gather(self, steps: Sequence[Step], handover: Handover) -> list[Arrays] | None:
+        """Read the samples of steps; None when there is no more use for them."""
+        batches = [self._batch(step) for step in steps]
+        return None if handover.is_closed else batches
+
+    def _batch(self, step: Step) -> Arrays:
         positions = step.positions.tolist()
         size = -(-len(positions) // _N_THREADS) or 1
         shares = [positions[i : i + size] for i in range(0, len(positions), size)]
-        samples = [one for share in self._threads.map(self._read, shares) for one in share]
-        return None if handover.is_closed else self._stack(samples)
+        with self._activity.doing("gather"):
+            samples = [one for share in self._threads.map(self._read, shares) for one in share]
+            return self._stack(samples)
 
     def _read(self, positions: list[int]) -> list[dict[str, Any]]:
         samples = self._feed.__getitems__(positions)

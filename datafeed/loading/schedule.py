@@ -1,6 +1,6 @@
 """What a rank will need, computed ahead: its share of many steps at a time, epoch after epoch."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -10,9 +10,10 @@ from datafeed.loading.layout import I64Array
 from datafeed.loading.slots import Distinct, Load, Slots
 from datafeed.loading.steps import Share, Steps
 
-__all__ = ["Plan", "Step", "Take", "planned", "unplanned"]
+__all__ = ["Plan", "Step", "Stretch", "Take", "planned", "stretches", "unplanned"]
 
 _FIRST_STEPS = 2
+_NO_CHUNKS = np.empty(0, np.int64)
 
 
 @dataclass(frozen=True)
@@ -20,9 +21,19 @@ class Take:
     """Samples of a batch to gather in one go."""
 
     rows: I64Array
-    """Of the arena."""
+    """Of the arena; of their chunks where these are mapped."""
     need: int
     """Loads, counted from the start, that must be done before."""
+    chunks: I64Array = field(default_factory=lambda: _NO_CHUNKS)
+    """Of each sample, where they are mapped."""
+
+    @staticmethod
+    def join(takes: "Sequence[Take]") -> "Take":
+        """Make one of several."""
+        if len(takes) == 1:
+            return takes[0]
+        rows, chunks = ([getattr(take, name) for take in takes] for name in ("rows", "chunks"))
+        return Take(np.concatenate(rows), takes[-1].need, np.concatenate(chunks))
 
 
 @dataclass
@@ -49,7 +60,7 @@ class Plan:
 
 
 @dataclass(frozen=True)
-class _Stretch:
+class Stretch:
     """A rank's share of some steps of one epoch."""
 
     epoch: int
@@ -64,15 +75,15 @@ class _Stretch:
             yield Step(self.epoch, self.first + i, positions[mine], passes=own_passes)
 
 
-def _stretches(
+def stretches(
     order: Steps, rank: int, world_size: int, epoch: int, step: int, max_samples: int
-) -> Iterator[_Stretch]:
+) -> Iterator[Stretch]:
     """Cut the rest of an epoch and all epochs behind it into stretches, short ones first."""
     max_steps = max(1, max_samples * world_size // order.global_batch)
     n_steps = min(_FIRST_STEPS, max_steps)
     while True:
         stop = min(step + n_steps, order.steps)
-        yield _Stretch(epoch, step, order.rank_steps(epoch, step, stop, rank, world_size))
+        yield Stretch(epoch, step, order.rank_steps(epoch, step, stop, rank, world_size))
         epoch, step = (epoch, stop) if stop < order.steps else (epoch + 1, 0)
         n_steps = min(2 * n_steps, max_steps)
 
@@ -87,7 +98,7 @@ def unplanned(
         epoch, step: Where to begin; goes on without end.
         max_samples: Samples of a plan, about.
     """
-    for stretch in _stretches(order, rank, world_size, epoch, step, max_samples):
+    for stretch in stretches(order, rank, world_size, epoch, step, max_samples):
         yield Plan([], list(stretch.steps()), len(stretch.share.positions))
 
 
@@ -113,7 +124,7 @@ def planned(
     """
     runs = (
         _Planner(manifest, slots, n_rows, stretch)
-        for stretch in _stretches(order, rank, world_size, epoch, step, max_samples)
+        for stretch in stretches(order, rank, world_size, epoch, step, max_samples)
     )
     now = next(runs)
     for behind in runs:
@@ -126,7 +137,7 @@ def planned(
 class _Planner:
     """Cuts one stretch into runs whose chunks fit into the slots together."""
 
-    def __init__(self, manifest: Manifest, slots: Slots, n_rows: int, stretch: _Stretch) -> None:
+    def __init__(self, manifest: Manifest, slots: Slots, n_rows: int, stretch: Stretch) -> None:
         self._slots, self._n_rows = slots, n_rows
         self.epoch = stretch.epoch
         self.chunks, self._rows = manifest.locate(stretch.share.positions)

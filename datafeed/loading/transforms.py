@@ -17,6 +17,7 @@ from torch.utils.data import default_collate
 
 from datafeed.errors import FeedError
 from datafeed.feed.mixing import key64
+from datafeed.loading.activity import Activity
 from datafeed.loading.batch import add_index, tensors_of
 from datafeed.loading.gather import Arrays
 from datafeed.loading.schedule import Step
@@ -52,7 +53,8 @@ class Transforms:
             torch's ``default_collate``.
         batch_transform: Called with a batch and a generator.
         n_threads: Threads for ``sample_transform``.
-        place: What becomes of the finished batch: pinned, sent to a GPU, or nothing.
+        place: What becomes of the finished batch: pinned, sent to a GPU; None for nothing.
+        activity: Where the time that it takes is noted.
     """
 
     def __init__(
@@ -63,11 +65,13 @@ class Transforms:
         sample_transform: SampleTransform | None,
         batch_transform: BatchTransform | None,
         n_threads: int,
-        place: Callable[[Any], Any],
+        place: Callable[[Any], Any] | None,
+        activity: Activity,
     ) -> None:
         self._feed, self._seed, self._with_index = feed, seed, with_index
         self._sample_transform, self._batch_transform = sample_transform, batch_transform
         self._place, self._n_threads = place, n_threads
+        self.activity = activity
         self._threads: ThreadPoolExecutor | None = None
         if sample_transform is not None:
             self._threads = ThreadPoolExecutor(n_threads, thread_name_prefix="datafeed-transform")
@@ -96,12 +100,16 @@ class Transforms:
         if self._batch_transform is not None:
             key = key64(self._seed, step.epoch, _BATCH_KEY)
             try:
-                batch = self._batch_transform(batch, _generator(key, step.step))
+                with self.activity.doing("transform"):
+                    batch = self._batch_transform(batch, _generator(key, step.step))
             except Exception as error:
                 raise FeedError(
                     f"batch_transform failed in epoch {step.epoch}, step {step.step}: {error!r}"
                 ) from error
-        return self._place(batch)
+        if self._place is None:
+            return batch
+        with self.activity.doing("transfer"):
+            return self._place(batch)
 
     def one(self, arrays: Arrays, i: int, step: Step) -> Any:
         """Transform one sample of a batch."""
@@ -154,8 +162,9 @@ class _Work:
 
     def run(self, share: list[int]) -> None:
         try:
-            for i in share:
-                self._outputs[i] = self._transforms.one(self._arrays, i, self._step)
+            with self._transforms.activity.doing("transform"):
+                for i in share:
+                    self._outputs[i] = self._transforms.one(self._arrays, i, self._step)
             with self._lock:
                 self._n_left -= 1
                 is_last = not self._n_left

@@ -6,7 +6,8 @@
         for info in source.glob("hdfs://namenode:8020/raw/train-*.tar"):
             with source.open(info.url) as file: ...
 
-``client`` chooses between hdfs-native (a wheel, no Java) and pydoop (Hadoop's Java client).
+``client`` chooses between hdfs-native (a wheel, no Java), pydoop (Hadoop's Java client) and
+WebHDFS (HTTP alone).
 ``isolated`` reads through a spawned helper process, for training ranks.
 """
 
@@ -43,12 +44,13 @@ __all__ = [
     "scheme",
 ]
 
-CLIENTS = ("auto", "native", "pydoop")
+CLIENTS = ("auto", "native", "pydoop", "webhdfs")
 """What ``--hdfs-client`` takes."""
 
-_PACKAGES = {"native": "hdfs_native", "pydoop": "pydoop"}
+_PACKAGES = {"native": "hdfs_native", "pydoop": "pydoop", "webhdfs": "requests"}
 _CURES = {
     "native": "pip install 'datafeed[hdfs]'",
+    "webhdfs": "pip install 'datafeed[webhdfs]'",
     "pydoop": "build its wheel by `make setup`, or take --hdfs-client native",
 }
 
@@ -62,7 +64,8 @@ def open_source(
 
     Args:
         url: Any URL of the file system: a path, ``file://...`` or ``hdfs://host[:port]/...``.
-        client: For HDFS: ``native``, ``pydoop``, or ``auto``, the first of them that is installed.
+        client: For HDFS: ``native``, ``pydoop``, ``webhdfs``, or ``auto``: the first of them that
+            is installed.
         isolated: Read HDFS only, by a spawned helper process that is killed when it hangs. Local
             files need none.
         timeout_s: Deadline of each answer, in seconds: to a question, or to 4 MiB read or written.
@@ -96,6 +99,10 @@ def _driver(client: str) -> Driver:
         from datafeed.sources.native import NativeDriver
 
         return NativeDriver()
+    if client == "webhdfs":
+        from datafeed.sources.webhdfs import WebHdfsDriver
+
+        return WebHdfsDriver()
     from datafeed.sources.pydoop_ import PydoopDriver
 
     return PydoopDriver()

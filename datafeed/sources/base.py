@@ -62,7 +62,10 @@ class Source(Protocol):
         """Fill the whole buffer from an offset; a file that ends before raises."""
 
     def checksum(self, url: str) -> str | None:
-        """A checksum the file system keeps, as ``COMPOSITE-CRC32C:1a2b3c4d``; None if none."""
+        """A checksum the file system keeps of the whole file, ``ALGORITHM:HEX``; None if none.
+
+        The same bytes may have another one elsewhere: HDFS's depends on the size of blocks.
+        """
 
     def put(self, local: Path, url: str) -> None:
         """Upload a local file; it stands there whole and durable, or not at all; replaces.
@@ -86,7 +89,7 @@ class Source(Protocol):
         """Make a folder and its parents; standing already is fine."""
 
     def list(self, url: str) -> Iterator[FileInfo]:
-        """List a folder's entries (files and folders), sorted by URL; a missing one is empty."""
+        """List a folder's entries (files and folders), in any order; a missing one is empty."""
 
     def close(self) -> None:
         """Let go of connections; twice is fine."""

@@ -1,6 +1,6 @@
-"""What hdfs-native and pydoop each are to ``HdfsSource``: a driver, and its open files."""
+"""What hdfs-native, pydoop and WebHDFS each are to ``HdfsSource``: a driver, and its open files."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Protocol
 
 from datafeed.sources.base import FileInfo
@@ -38,6 +38,9 @@ class Writer(Protocol):
 class Driver(Protocol):
     """A client of HDFS: blocking calls that take plain paths and raise whatever they like."""
 
+    needs_rpc: bool
+    """Whether it talks to the NameNodes' RPC ports, and not to their HTTP servers."""
+
     def start(self) -> None:
         """Load the client (a JVM, for pydoop), without any network."""
 
@@ -47,7 +50,7 @@ class Driver(Protocol):
     def info(self, path: str) -> FileInfo:
         """Describe a file or folder; its URL is its path. FileNotFoundError if none."""
 
-    def entries(self, path: str) -> list[FileInfo]:
+    def entries(self, path: str) -> Iterable[FileInfo]:
         """List a folder."""
 
     def open(self, path: str) -> Handle:

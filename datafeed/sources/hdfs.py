@@ -1,4 +1,4 @@
-"""HDFS through one of its clients; all that hdfs-native and pydoop share."""
+"""HDFS through one of its clients; all that they share."""
 
 import threading
 import time
@@ -6,8 +6,9 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
+from itertools import islice
 from pathlib import Path
-from typing import BinaryIO, TypeVar
+from typing import TYPE_CHECKING, BinaryIO, TypeVar
 
 from datafeed.errors import SourceError
 from datafeed.sources.base import FileInfo, MissingFileError, OwnedByProcess, SourceTimeoutError
@@ -26,13 +27,19 @@ from datafeed.sources.pool import HandlePool
 from datafeed.sources.readahead import ReadAhead
 from datafeed.sources.reading import READ_BYTES, buffered
 from datafeed.sources.urls import split, temporary
+from datafeed.sources.webhdfs import web_client
+
+if TYPE_CHECKING:
+    from datafeed.sources.webhdfs_client import WebHdfs
 
 __all__ = ["HdfsSource"]
 
 T = TypeVar("T")
 
+_LIST_ENTRIES = 1000
 _START_S = 60.0
 _MAX_CONNECT_S = 5.0
+_MAX_CHECKSUM_S = 15.0
 _UPLOAD_ATTEMPTS = 5
 
 
@@ -55,6 +62,8 @@ class HdfsSource(OwnedByProcess):
         self._pool = HandlePool()
         self._connecting = threading.Lock()
         self._is_connected = False
+        self._web: WebHdfs | None = None
+        self._has_web, self._web_timeout_s = True, min(timeout_s / 2, _MAX_CHECKSUM_S)
         self._claim(self._root)
         self._load()
 
@@ -76,16 +85,17 @@ class HdfsSource(OwnedByProcess):
         return glob(self, pattern)
 
     def list(self, url: str) -> Iterator[FileInfo]:
-        """List a folder's entries, sorted."""
+        """List a folder's entries, as the NameNode sorts them (by bytes, as signed numbers)."""
         try:
             info = self.stat(url)
         except MissingFileError:
             return
         if not info.is_dir:
             raise SourceError(f"{url}: is not a folder; name the folder it lies in")
-        found = self._call(url, self._driver.entries)
-        for entry in sorted(found, key=lambda entry: entry.url):
-            yield replace(entry, url=self._root + entry.url)
+        found = iter(self._call(url, self._driver.entries))
+        while batch := self._run(url, lambda: list(islice(found, _LIST_ENTRIES))):
+            for entry in batch:
+                yield FileInfo(self._root + entry.url, entry.size, entry.mtime_ms, entry.is_dir)
 
     def open(self, url: str) -> BinaryIO:
         """Open for buffered reading, in order ahead of the user."""
@@ -126,9 +136,25 @@ class HdfsSource(OwnedByProcess):
         self._read_and_keep(url, path, self._call(url, self._driver.open), offset, buffer)
 
     def checksum(self, url: str) -> str | None:
-        """None: neither client can ask for HDFS's checksums."""
-        self._check_owner()
-        return None
+        """The checksum that HDFS keeps, by WebHDFS, as only that can ask for it.
+
+        As ``MD5-of-0MD5-of-512CRC32C:...``. None where WebHDFS does not answer: it is not asked
+        a second time.
+        """
+        return self._run(url, partial(self._web_checksum, self._path(url)))
+
+    def _web_checksum(self, path: str) -> str | None:
+        if not self._has_web:
+            return None
+        try:
+            self._web = self._web or web_client(self._namenodes, self._web_timeout_s)
+            found = self._web.ask("GET", "GETFILECHECKSUM", path)["FileChecksum"]
+        except (FileNotFoundError, IsADirectoryError):
+            raise
+        except (OSError, ModuleNotFoundError):
+            self._has_web = False
+            return None
+        return f"{found['algorithm']}:{found['bytes']}"
 
     def put(self, local: Path, url: str) -> None:
         """Upload a file, whole and durable, or not at all."""
@@ -163,6 +189,8 @@ class HdfsSource(OwnedByProcess):
             self._is_connected = False
             with suppress(Exception):  # nothing is lost where the server is gone already
                 self._calls.run(self._driver.close)
+        if self._web is not None:
+            self._web.close()
         self._calls.close()
 
     # Reading
@@ -255,8 +283,10 @@ class HdfsSource(OwnedByProcess):
 
     def _find_and_connect(self) -> None:
         namenodes = find_namenodes(self._authority)
-        require_listening(namenodes, min(self._timeout_s / 2, _MAX_CONNECT_S))
+        limit_s = min(self._timeout_s / 2, _MAX_CONNECT_S)
+        require_listening(namenodes, limit_s, web=not self._driver.needs_rpc)
         self._driver.connect(namenodes, self._timeout_s)
+        self._namenodes = namenodes
 
     def _path(self, url: str) -> str:
         self._check_owner()

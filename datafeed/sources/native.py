@@ -23,6 +23,8 @@ _MAX_BLOCK_BYTES = 1024 * _MIB
 class NativeDriver:
     """A Driver over ``hdfs_native.Client``."""
 
+    needs_rpc = True
+
     _client: hdfs_native.Client
 
     def start(self) -> None:

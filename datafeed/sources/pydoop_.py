@@ -27,6 +27,8 @@ _JVM_SIGNALS = "-Xrs"  # SIGINT stays Python's: else Ctrl-C ends the process wit
 class PydoopDriver:
     """A Driver over ``pydoop.hdfs.hdfs``."""
 
+    needs_rpc = True
+
     def __init__(self) -> None:
         self._fs: Any = None
 

@@ -170,7 +170,11 @@ def test_connections_to_a_server_started_again_are_made_anew(
         servers[1].stop()
         memcached_server(port=int(servers[1].address.split(":")[1]))
         fetch(stack, feed)
-        assert counts(stack) == {"hits": 2 * N_CHUNKS - share, "misses": share}
+        assert counts(stack) == {
+            "hits": 2 * N_CHUNKS - share,
+            "misses": share,
+            "refilled": share,
+        }
 
 
 def test_warming_names_a_dead_server_and_one_that_hangs(
@@ -234,7 +238,7 @@ def say(reply: bytes) -> Callable[[socket.socket], None]:
         (b"x" * 100_000, "corrupt"),
         (b"VA 2080\r\nhello", "down"),
         (b"", "down"),
-        (b"SERVER_ERROR no\r\n" * N_CHUNKS, "down"),
+        (b"SERVER_ERROR no\r\n" * N_CHUNKS, "refused"),
     ],
 )
 def test_an_impostor_is_counted_and_does_no_harm(feed: Feed, reply: bytes, counter: str) -> None:

@@ -95,9 +95,9 @@ def store(servers: list[str], feed: Feed, chunk: int, block: int, value: bytes |
     """Replace a block in the cache behind datafeed's back; None deletes it."""
     from pymemcache.client.base import Client
 
-    from datafeed.feed.placement import Placement
+    from datafeed.cache.blocks import placement_of
 
-    placement = Placement(servers, feed.manifest.feed_id)
+    placement = placement_of(servers, feed.manifest)
     server = servers[int(placement.servers([chunk], [block])[0])]
     with closing(Client(server, timeout=5)) as client:
         key = Blocks(feed.manifest.feed_id).key(chunk, block)
@@ -215,7 +215,7 @@ def test_connections_are_kept_and_closed(feed: Feed, memcached_server: Start) ->
         for _ in range(5):
             fetch_all(tier, feed)
         after = int(pool.stats(0)["total_connections"])
-        assert after - before == 3  # one to look at the settings, one to fetch, one to see this
+        assert 3 <= after - before <= 6  # for the settings, for this, and up to 4 to fetch by
         tier.close()
         tier.close()
         [(_, error), *_] = tier.fetch(requests_of(feed), 10)

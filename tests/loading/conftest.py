@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from datafeed import Feed
 from tests.loading.loader_feeds import loader_threads
 
 
@@ -19,3 +20,9 @@ def no_thread_is_left() -> Iterator[None]:
     while loader_threads() and time.monotonic() < deadline:
         time.sleep(0.01)
     assert loader_threads() == []
+
+
+@pytest.fixture
+def fetched(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let chunks be fetched into the arena, as if the parts lay on another machine."""
+    monkeypatch.setattr(Feed, "mapped", lambda self: None)

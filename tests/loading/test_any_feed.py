@@ -10,7 +10,7 @@ from datafeed import DataLoader, Order
 from tests.loading.loader_feeds import RICH, check_batch, write_feed
 
 
-@settings(deadline=None, max_examples=25)
+@settings(deadline=None, max_examples=40)
 @given(
     parts=st.lists(st.integers(0, 40), min_size=1, max_size=4),
     per_chunk=st.integers(1, 9),
@@ -21,6 +21,7 @@ from tests.loading.loader_feeds import RICH, check_batch, write_feed
     memory_share=st.floats(0, 1),
     first_step=st.integers(0, 5),
     is_shuffled=st.booleans(),
+    is_mapped=st.booleans(),
 )
 def test_batches_are_those_of_the_order(
     parts: list[int],
@@ -32,6 +33,7 @@ def test_batches_are_those_of_the_order(
     memory_share: float,
     first_step: int,
     is_shuffled: bool,
+    is_mapped: bool,
 ) -> None:
     rank, world_size = min(share[0], streams - 1), min(share[1], streams)
     order = Order(
@@ -41,6 +43,9 @@ def test_batches_are_those_of_the_order(
         tempfile.TemporaryDirectory() as folder,
         write_feed(Path(folder) / "f", parts, per_chunk, RICH) as feed,
     ):
+        assert feed.mapped() is not None
+        if not is_mapped:
+            feed.mapped = lambda: None  # type: ignore[method-assign]
         manifest = feed.manifest
         slot_bytes = max(1, sum(manifest.max_piece_bytes))
         # At least what a batch needs, which makes any smaller memory a ConfigError.

@@ -26,6 +26,14 @@ def loader_of(feed: Feed, **options: Any) -> DataLoader:
     return DataLoader(feed, **{"batch_size": 8, "streams": 2, "timeout_s": 10.0, **options})
 
 
+@pytest.fixture(params=["mapped", "fetched"])
+def either_way(request: pytest.FixtureRequest) -> None:
+    """Chunks are resident in one way and in the other."""
+    if request.param == "fetched":
+        request.getfixturevalue("fetched")
+
+
+@pytest.mark.usefixtures("either_way")
 def test_a_flipped_bit_is_raised_and_never_delivered(feed: Feed) -> None:
     part = Path(feed.url) / feed.manifest.parts[1].file
     data = bytearray(part.read_bytes())
@@ -41,6 +49,7 @@ def test_a_flipped_bit_is_raised_and_never_delivered(feed: Feed) -> None:
                 check_batch(batch, order.batch(0, step))
 
 
+@pytest.mark.usefixtures("either_way")
 def test_a_missing_part_is_named(feed: Feed) -> None:
     part = Path(feed.url) / feed.manifest.parts[0].file
     part.unlink()
@@ -75,6 +84,7 @@ class Hanging:
         self._stack.close()
 
 
+@pytest.mark.usefixtures("fetched")
 def test_a_tier_that_hangs_becomes_a_stall_that_names_the_chunk(
     feed: Feed, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -74,7 +74,7 @@ def test_closing_ends_every_wait() -> None:
     ended: list[Any] = []
     waits = [
         lambda: handover.next_loads(1),
-        handover.next_step,
+        handover.next_steps,
         lambda: handover.wait_loaded(1),
     ]
     threads = [threading.Thread(target=lambda w=wait: ended.append(w())) for wait in waits]
@@ -89,3 +89,38 @@ def test_closing_ends_every_wait() -> None:
     assert not handover.add(Plan([], [Step(0, 0, np.arange(9))], 9))
     with pytest.raises(ConfigError, match="closed"):
         handover.get(1)
+
+
+def steps_of(needs: list[int]) -> list[Step]:
+    return [Step(0, i, np.arange(2), [Take(np.arange(2), need)]) for i, need in enumerate(needs)]
+
+
+def test_steps_whose_chunks_are_there_come_together() -> None:
+    handover = Handover(100, 8, group=3)
+    loads = [Load(i, i, 0, False) for i in range(3)]
+    handover.add(Plan(loads, steps_of([1, 1, 2, 2, 2, 3]), 12))
+    handover.next_loads(3)
+    handover.loaded([0, 1])
+    assert [step.step for step in handover.next_steps()] == [0, 1, 2]
+    assert [step.step for step in handover.next_steps()] == [3, 4]  # the sixth waits for a chunk
+    assert [step.step for step in handover.next_steps()] == [5]  # which is awaited behind it
+
+
+def test_a_group_is_gathered_only_when_there_is_room_for_it() -> None:
+    handover = Handover(100, 4, group=2)
+    handover.add(Plan([], steps_of([0] * 5), 10))
+    handover.put(ready(), ready(), ready())
+    found: list[int] = []
+    thread = threading.Thread(target=lambda: found.append(len(handover.next_steps())))
+    thread.start()
+    handover.get(1)
+    thread.join(5)
+    assert found == [2]
+    handover.put(ready())
+    thread = threading.Thread(target=lambda: found.append(len(handover.next_steps())))
+    thread.start()
+    thread.join(0.1)
+    assert thread.is_alive()
+    handover.close()
+    thread.join(5)
+    assert found == [2, 0]

@@ -30,9 +30,22 @@ SLOT_BYTES = PER_CHUNK * (16 + 8)
 
 
 @pytest.fixture(scope="module")
-def feed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Feed]:
+def written(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Feed]:
     with write_feed(tmp_path_factory.mktemp("feeds") / "a", PARTS, PER_CHUNK) as opened:
         yield opened
+
+
+@pytest.fixture(params=["mapped", "fetched"])
+def feed(written: Feed, request: pytest.FixtureRequest) -> Feed:
+    """The feed, its chunks resident in one way and in the other."""
+    if request.param == "fetched":
+        request.getfixturevalue("fetched")
+    return written
+
+
+@pytest.fixture
+def fetched_feed(written: Feed, fetched: None) -> Feed:
+    return written
 
 
 def order_of(**options: Any) -> Order:
@@ -171,11 +184,11 @@ def test_batches_stay_valid_as_long_as_they_are_held(feed: Feed) -> None:
     ],
 )
 def test_little_memory_gives_the_same_batches(
-    feed: Feed, n_slots: int, options: dict[str, Any]
+    fetched_feed: Feed, n_slots: int, options: dict[str, Any]
 ) -> None:
     global_batch, shuffle = options.get("global_batch_size", BATCH), options.get("shuffle", True)
     order = Order(PARTS, PER_CHUNK, global_batch, streams=STREAMS, shuffle=shuffle)
-    with loader_of(feed, memory_bytes=n_slots * SLOT_BYTES, **options) as loader:
+    with loader_of(fetched_feed, memory_bytes=n_slots * SLOT_BYTES, **options) as loader:
         for epoch in range(2):
             for step, batch in enumerate(loader):
                 check_batch(batch, order.batch(epoch, step))
@@ -184,24 +197,24 @@ def test_little_memory_gives_the_same_batches(
     assert (stats["refetched"] > 0) == (options.get("shuffle") is not False)
 
 
-def test_too_little_memory_is_refused_with_the_needed_figure(feed: Feed) -> None:
+def test_too_little_memory_is_refused_with_the_needed_figure(fetched_feed: Feed) -> None:
     with pytest.raises(ConfigError, match=rf"memory_bytes=\d+.*{SLOT_BYTES} bytes"):
-        loader_of(feed, memory_bytes=SLOT_BYTES - 1)
+        loader_of(fetched_feed, memory_bytes=SLOT_BYTES - 1)
     with pytest.raises(ConfigError, match=rf"needs about \d+; give memory_bytes={20 * SLOT_BYTES}"):
-        loader_of(feed, memory_bytes=5 * SLOT_BYTES)
+        loader_of(fetched_feed, memory_bytes=5 * SLOT_BYTES)
 
 
-def test_a_tight_memory_is_told(feed: Feed, caplog: pytest.LogCaptureFixture) -> None:
-    loader_of(feed, memory_bytes=15 * SLOT_BYTES).close()
+def test_a_tight_memory_is_told(fetched_feed: Feed, caplog: pytest.LogCaptureFixture) -> None:
+    loader_of(fetched_feed, memory_bytes=15 * SLOT_BYTES).close()
     assert f"memory_bytes={20 * SLOT_BYTES}" in caplog.text
     caplog.clear()
-    loader_of(feed, memory_bytes=20 * SLOT_BYTES).close()
+    loader_of(fetched_feed, memory_bytes=20 * SLOT_BYTES).close()
     assert not caplog.text
 
 
-def test_global_shuffle_by_sample_equals_that_from_the_arena(feed: Feed) -> None:
+def test_global_shuffle_by_sample_equals_that_from_the_arena(fetched_feed: Feed) -> None:
     def epoch(memory_bytes: int) -> list[int]:
-        with loader_of(feed, shuffle="global", memory_bytes=memory_bytes) as loader:
+        with loader_of(fetched_feed, shuffle="global", memory_bytes=memory_bytes) as loader:
             batches = list(loader)
             for batch in batches:
                 check_batch(batch, batch["id"].numpy())
@@ -297,17 +310,17 @@ def test_a_loader_that_nobody_holds_ends_its_threads(feed: Feed) -> None:
     assert loader_threads() != []
 
 
-def test_close_wakes_a_user_who_waits(feed: Feed, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_close_wakes_a_user_who_waits(fetched_feed: Feed, monkeypatch: pytest.MonkeyPatch) -> None:
     asked, may_go_on = threading.Event(), threading.Event()
-    stack = feed.open_stack()
+    stack = fetched_feed.open_stack()
 
     def fetch(requests: Any, timeout_s: float) -> None:
         asked.set()
         may_go_on.wait(20)
 
     monkeypatch.setattr(stack, "fetch", fetch)
-    monkeypatch.setattr(feed, "open_stack", lambda: stack)
-    loader = loader_of(feed)
+    monkeypatch.setattr(fetched_feed, "open_stack", lambda: stack)
+    loader = loader_of(fetched_feed)
     errors: list[BaseException] = []
 
     def wait() -> None:
@@ -327,29 +340,29 @@ def test_close_wakes_a_user_who_waits(feed: Feed, monkeypatch: pytest.MonkeyPatc
     closer.join(10)
 
 
-def test_stats_count_what_was_handed_out(feed: Feed) -> None:
-    with loader_of(feed) as loader:
+def test_stats_count_what_was_handed_out(fetched_feed: Feed) -> None:
+    with loader_of(fetched_feed) as loader:
         batches = list(loader)
         stats = loader.stats()
     n = sum(PARTS)
     assert (stats["batches"], stats["samples"]) == (len(batches), n)
     assert stats["bytes"] == n * (16 + 8)
-    assert stats["resident"] == stats["slots"] == feed.manifest.n_chunks == stats["fetched"]
+    assert stats["resident"] == stats["slots"] == fetched_feed.manifest.n_chunks == stats["fetched"]
     assert stats["refetched"] == 0
     assert 0 < stats["wait_s"] < 60
-    assert stats["tiers"]["parts"]["hits"] == feed.manifest.n_chunks
+    assert stats["tiers"]["parts"]["hits"] == fetched_feed.manifest.n_chunks
     json.dumps(stats)
 
 
-def test_chunks_stay_resident_between_epochs_and_iterations(feed: Feed) -> None:
-    with loader_of(feed) as loader:
+def test_chunks_stay_resident_between_epochs_and_iterations(fetched_feed: Feed) -> None:
+    with loader_of(fetched_feed) as loader:
         list(loader)
         for batch in loader:
             check_batch(batch, order_of().batch(1, 0))
             break
         loader.set_epoch(5)
         list(loader)
-        assert loader.stats()["fetched"] == feed.manifest.n_chunks
+        assert loader.stats()["fetched"] == fetched_feed.manifest.n_chunks
 
 
 def test_a_feed_without_samples_has_no_batches(tmp_path: Path) -> None:

@@ -78,6 +78,7 @@ def test_batches_of_a_selection(feed: Feed, shuffle: Any, n_slots: int) -> None:
     assert sorted(seen) == side.positions.tolist()
 
 
+@pytest.mark.usefixtures("fetched")
 def test_only_chunks_with_chosen_samples_are_fetched(feed: Feed) -> None:
     with DataLoader(feed.select([3, 4, 250]), 2) as loader:
         assert sorted(i for batch in loader for i in batch["id"].tolist()) == [3, 4, 250]

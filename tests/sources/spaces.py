@@ -10,7 +10,7 @@ from datafeed.sources import Source, join
 HANG_GUARD_S = 30.0
 """Nothing is timed by it: a test that would hang fails instead."""
 
-CLIENTS = ("native", "pydoop")
+CLIENTS = ("native", "pydoop", "webhdfs")
 _ON_HDFS = pytest.mark.cluster
 WRITABLE = ["local", *(pytest.param(client, marks=_ON_HDFS) for client in CLIENTS)]
 READABLE = [

@@ -22,15 +22,20 @@ _CLIENT = pytest.mark.parametrize("client", CLIENTS)
 
 
 @pytest.fixture
-def java(request: pytest.FixtureRequest) -> None:
-    """pydoop wants `hadoop` on PATH, which the cluster's environment has."""
-    if request.getfixturevalue("client") == "pydoop":
+def surroundings(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a client needs: `hadoop` on PATH, as in the cluster's environment, or a URL of HTTP."""
+    client = request.getfixturevalue("client")
+    if client == "pydoop":
         request.getfixturevalue("cluster")
+    if client == "webhdfs":
+        names = {"refusing_server", "silent_server"}.intersection(request.fixturenames)
+        url = request.getfixturevalue(names.pop())
+        monkeypatch.setenv("DATAFEED_WEBHDFS", url.replace("hdfs://", "http://"))
 
 
 @_CLIENT
 @_ISOLATED
-@pytest.mark.usefixtures("java")
+@pytest.mark.usefixtures("surroundings")
 def test_refused_address_answers(client: str, isolated: bool, refusing_server: str) -> None:
     with closing(open_source(refusing_server, client, isolated=isolated)) as source:
         for _ in range(2):
@@ -40,7 +45,7 @@ def test_refused_address_answers(client: str, isolated: bool, refusing_server: s
 
 @_CLIENT
 @_ISOLATED
-@pytest.mark.usefixtures("java")
+@pytest.mark.usefixtures("surroundings")
 def test_hung_namenode_ends_by_the_deadline(
     client: str, isolated: bool, silent_server: str
 ) -> None:
@@ -191,7 +196,11 @@ def test_file_replaced_by_somebody_else(client: str, hdfs_root: str) -> None:
 @pytest.mark.cluster
 @_CLIENT
 def test_names_by_the_configuration(
-    client: str, hdfs_root: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    client: str,
+    cluster: LoopbackCluster,
+    hdfs_root: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """``hdfs:///`` is the default file system; a nameservice has a NameNode that is down."""
     namenode, _, path = hdfs_root.rpartition("/")
@@ -203,6 +212,8 @@ def test_names_by_the_configuration(
         "dfs.ha.namenodes.pair": "a,b",
         "dfs.namenode.rpc-address.pair.a": "127.0.0.1:9",
         "dfs.namenode.rpc-address.pair.b": namenode.removeprefix("hdfs://"),
+        "dfs.namenode.http-address.pair.a": "127.0.0.1:9",
+        "dfs.namenode.http-address.pair.b": str(cluster.web("namenode")).partition("//")[2],
         "dfs.client.failover.proxy.provider.pair": (
             "org.apache.hadoop.hdfs.server.namenode.ha.ConfiguredFailoverProxyProvider"
         ),
@@ -234,7 +245,9 @@ def test_pydoop_without_hadoop(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_unknown_client_and_scheme() -> None:
-    with pytest.raises(ConfigError, match="'java' is unknown; choose one of auto, native, pydoop"):
+    with pytest.raises(
+        ConfigError, match="'java' is unknown; choose one of auto, native, pydoop, webhdfs"
+    ):
         open_source("hdfs://127.0.0.1:9/", "java")
     with pytest.raises(SourceError, match="s3:// is not supported"):
         open_source("s3://bucket/key")

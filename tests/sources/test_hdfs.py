@@ -49,6 +49,8 @@ class MemoryFile:
 class MemoryClient:
     """A Driver whose files lie in a dict; ``failures`` are met one by one."""
 
+    needs_rpc = True
+
     def __init__(self) -> None:
         self.files: dict[str, bytes] = {}
         self.failures: dict[str, list[BaseException | threading.Event]] = {}

@@ -27,10 +27,13 @@ def _configure(file: Path, **settings: str) -> None:
 @pytest.mark.parametrize(
     ("authority", "found"),
     [
-        ("nn", NameNodes("nn:8020", (("nn", 8020),))),
-        ("nn:9000", NameNodes("nn:9000", (("nn", 9000),))),
-        ("10.0.0.1:9000", NameNodes("10.0.0.1:9000", (("10.0.0.1", 9000),))),
-        ("[::1]:9000", NameNodes("[::1]:9000", (("::1", 9000),))),
+        ("nn", NameNodes("nn:8020", (("nn", 8020),), ("http://nn:9870",))),
+        ("nn:9000", NameNodes("nn:9000", (("nn", 9000),), ("http://nn:9870",))),
+        (
+            "10.0.0.1:9000",
+            NameNodes("10.0.0.1:9000", (("10.0.0.1", 9000),), ("http://10.0.0.1:9870",)),
+        ),
+        ("[::1]:9000", NameNodes("[::1]:9000", (("::1", 9000),), ("http://[::1]:9870",))),
     ],
 )
 @pytest.mark.usefixtures("configuration")
@@ -50,9 +53,24 @@ def test_nameservice(configuration: Path) -> None:
             "dfs.ha.namenodes.pair": "a, b",
             "dfs.namenode.rpc-address.pair.a": "one:1",
             "dfs.namenode.rpc-address.pair.b": "two:2",
+            "dfs.namenode.http-address.pair.b": "0.0.0.0:50070",
         },
     )
-    assert find_namenodes("pair") == NameNodes("pair", (("one", 1), ("two", 2)))
+    assert find_namenodes("pair") == NameNodes(
+        "pair", (("one", 1), ("two", 2)), ("http://one:9870", "http://two:50070")
+    )
+
+
+def test_http_servers(configuration: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _configure(configuration / "core-site.xml", fs_defaultFS="hdfs://nn:9000/")
+    _configure(
+        configuration / "hdfs-site.xml",
+        **{"dfs.http.policy": "HTTPS_ONLY", "dfs.namenode.https-address": "web.nn:4443"},
+    )
+    assert find_namenodes("").web == find_namenodes("nn:9000").web == ("https://web.nn:4443",)
+    assert find_namenodes("another").web == ("http://another:9870",)
+    monkeypatch.setenv("DATAFEED_WEBHDFS", "http://one:14000/, http://two:14000")
+    assert find_namenodes("").web == ("http://one:14000", "http://two:14000")
 
 
 def test_configuration_below_hadoop_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,8 +1,11 @@
 """What every source promises to readers, on real file systems."""
 
+import hashlib
+import struct
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from crc32c import crc32c
 
 from datafeed.errors import SourceError
 from datafeed.sources import MissingFileError, join, open_source
@@ -147,8 +150,24 @@ def test_list_of_nothing_and_of_a_file(reading: Space) -> None:
         list(reading.source.list(reading.write("list-file", b"")))
 
 
-def test_checksum_is_none_where_there_is_none(reading: Space, big: str) -> None:
-    assert reading.source.checksum(big) is None
+def test_checksum_is_the_one_that_hdfs_keeps(reading: Space, big: str) -> None:
+    """Of HDFS it is the MD5 of the MD5 of each block's CRC32Cs, one for each 512 bytes."""
+    found = reading.source.checksum(big)
+    if not big.startswith("hdfs:"):
+        assert found is None
+        return
+    data = reading.source.read(big)
+    crcs = b"".join(crc32c(data[i : i + 512]).to_bytes(4, "big") for i in range(0, len(data), 512))
+    blocks = hashlib.md5(crcs).digest().ljust(32, b"\0")  # one block; Hadoop pads to 32 bytes
+    head = struct.pack(">IQ", 512, 0)
+    wanted = head + hashlib.md5(blocks).digest() + bytes(4)
+    assert found == f"MD5-of-0MD5-of-512CRC32C:{wanted.hex()}"
+
+
+def test_checksum_of_nothing(reading: Space) -> None:
+    if reading.folder.startswith("hdfs:"):
+        with pytest.raises(MissingFileError):
+            reading.source.checksum(reading.url("missing"))
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,91 @@
+"""Threads that bring mapped chunks into memory ahead of their use, and check them."""
+
+import resource
+
+from datafeed.cache.mapped import MappedParts
+from datafeed.cache.tier import Counters
+from datafeed.loading.handover import Handover
+from datafeed.loading.slots import Load
+from datafeed.loading.stats import LoaderCounts
+
+__all__ = ["Bringer", "Coldness", "n_blocks_read"]
+
+# Chunks at once: few that may have to be read; many that are known to be in memory, because a
+# thread that wakes for each would take the GIL each time.
+_FEW, _MANY = 8, 256
+_WARM_AFTER = 64
+
+
+def n_blocks_read() -> int:
+    """Count what this thread has had the kernel read from disks so far, in blocks."""
+    return resource.getrusage(resource.RUSAGE_THREAD).ru_inblock
+
+
+class Coldness:
+    """Whether the feed's chunks still come from the disk, as the kernel counts for our threads.
+
+    Chunks in memory need no work at all, and to ask about each would cost system calls.
+    """
+
+    def __init__(self) -> None:
+        self.is_cold = True
+        self._n_warm = 0
+
+    def note(self, before: int, n_chunks: int = 0) -> None:
+        """Take note that this thread went through so many chunks.
+
+        Args:
+            before: ``n_blocks_read()`` before it did.
+            n_chunks: Chunks; after 64 without a read the feed counts as being in memory.
+        """
+        if n_blocks_read() != before:
+            self.is_cold, self._n_warm = True, 0
+        else:
+            self._n_warm += n_chunks
+            self.is_cold = self.is_cold and self._n_warm < _WARM_AFTER
+
+
+class Bringer:
+    """The work of such a thread.
+
+    Args:
+        parts: The mapped feed.
+        counters: Where its chunks are counted as a tier's.
+        counts: Where they are counted as the loader's.
+        coldness: Shared with the thread that gathers.
+    """
+
+    def __init__(
+        self, parts: MappedParts, counters: Counters, counts: LoaderCounts, coldness: Coldness
+    ) -> None:
+        self._parts, self._counters, self._counts = parts, counters, counts
+        self._coldness = coldness
+
+    def run(self, handover: Handover) -> None:
+        """Do loads until there are no more."""
+        while loads := handover.next_loads(_FEW if self._coldness.is_cold else _MANY):
+            self._parts.look()
+            if self._coldness.is_cold or not self._are_checked(loads):
+                self._bring(loads, handover)
+            else:
+                self._hand_on(loads, handover)
+
+    def _are_checked(self, loads: list[tuple[int, Load]]) -> bool:
+        return all(self._parts.is_checked(load.chunk) for _, load in loads)
+
+    def _bring(self, loads: list[tuple[int, Load]], handover: Handover) -> None:
+        before = n_blocks_read()
+        for _, load in loads:
+            self._parts.will_need(load.chunk)
+        for number, load in loads:
+            is_new = not self._parts.is_checked(load.chunk)
+            with self._counts.activity.doing("source"):
+                self._parts.bring(load.chunk, self._counters)
+            self._counts.add(fetched=is_new)
+            self._hand_on([(number, load)], handover)
+        self._coldness.note(before, len(loads))
+
+    def _hand_on(self, loads: list[tuple[int, Load]], handover: Handover) -> None:
+        n_bytes = sum(self._parts.n_bytes(load.chunk) for _, load in loads)
+        self._counters.add(hits=len(loads), bytes=n_bytes)
+        handover.loaded([number for number, _ in loads])

@@ -1,0 +1,34 @@
+"""How many batches are made ready ahead of the user, and how many at once."""
+
+from dataclasses import dataclass
+
+__all__ = ["Depth"]
+
+_LEAST = 3
+_READY_BYTES = 16 << 20
+_MOST = 64
+
+
+@dataclass(frozen=True)
+class Depth:
+    """Batches ahead of the user."""
+
+    batches: int
+    """Ready at the same time, at most."""
+    group: int
+    """Gathered by one call into one buffer: small ones together, since every call of a thread may
+    wait up to 5 ms for a busy user's GIL."""
+    group_samples: int
+    """Samples that such a buffer has room for."""
+
+    @classmethod
+    def of(cls, batch_samples: int, sample_bytes: int) -> "Depth":
+        """Choose for batches of so many samples: 16 MiB of batches, 64 at most, 3 at least.
+
+        Args:
+            batch_samples: Of this rank.
+            sample_bytes: Of a sample's fields of fixed shape.
+        """
+        n = min(_MOST, max(_LEAST, _READY_BYTES // max(1, batch_samples * sample_bytes)))
+        group = max(1, n // 2)
+        return cls(n, group, group * batch_samples)

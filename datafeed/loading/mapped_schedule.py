@@ -1,0 +1,86 @@
+"""What a rank will need of mapped chunks: which to bring into memory, and when."""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from datafeed.feed.manifest import Manifest
+from datafeed.loading.layout import I64Array
+from datafeed.loading.schedule import Plan, Step, Stretch, Take, stretches
+from datafeed.loading.slots import Load
+from datafeed.loading.steps import Steps
+
+__all__ = ["planned_mapped"]
+
+
+def planned_mapped(
+    order: Steps,
+    rank: int,
+    world_size: int,
+    epoch: int,
+    step: int,
+    max_samples: int,
+    *,
+    manifest: Manifest,
+    n_ahead: int,
+) -> Iterator[Plan]:
+    """Give the steps, with loads that bring each chunk into memory once an epoch.
+
+    Args:
+        order, rank, world_size, epoch, step, max_samples: As for ``unplanned``.
+        manifest: Finds the chunks of samples.
+        n_ahead: Chunks to bring before they are needed, at most.
+    """
+    planner = _Planner(manifest, n_ahead)
+    for stretch in stretches(order, rank, world_size, epoch, step, max_samples):
+        yield planner.plan(stretch)
+
+
+class _Planner:
+    def __init__(self, manifest: Manifest, n_ahead: int) -> None:
+        self._manifest = manifest
+        self._is_asked = np.zeros(manifest.n_chunks, np.bool_)
+        self._epoch = -1
+        self._n_takes = self._n_loads = 0
+        # The take that first needs each of the last loads.
+        self._recent: I64Array = np.zeros(n_ahead, np.int64)
+
+    def plan(self, stretch: Stretch) -> Plan:
+        if stretch.epoch != self._epoch:
+            self._is_asked[:] = False
+            self._epoch = stretch.epoch
+        chunks, rows = self._manifest.locate(stretch.share.positions)
+        ends = stretch.share.starts[1:]
+        fresh, firsts = self._fresh(chunks)
+        needs = self._n_loads + np.searchsorted(firsts, ends)
+        loads = self._loads(fresh, self._n_takes + np.searchsorted(ends, firsts, side="right"))
+        self._n_takes += len(ends)
+        return Plan(loads, self._steps(stretch, chunks, rows, needs), len(chunks))
+
+    def _fresh(self, chunks: I64Array) -> tuple[I64Array, I64Array]:
+        """Chunks not asked for in this epoch, and the first sample of each, in that order."""
+        samples = np.flatnonzero(~self._is_asked[chunks])
+        ids, firsts = np.unique(chunks[samples], return_index=True)
+        self._is_asked[ids] = True
+        order = np.argsort(firsts)
+        return ids[order], samples[firsts[order]]
+
+    def _loads(self, chunks: I64Array, takes: I64Array) -> list[Load]:
+        """A load may begin once the one that stands n_ahead before it is needed."""
+        known = np.concatenate([self._recent, takes])
+        self._recent = known[len(takes) :]
+        self._n_loads += len(takes)
+        return [
+            Load(chunk, -1, after, False)
+            for chunk, after in zip(chunks.tolist(), known[: len(takes)].tolist(), strict=True)
+        ]
+
+    def _steps(
+        self, stretch: Stretch, chunks: I64Array, rows: I64Array, needs: I64Array
+    ) -> list[Step]:
+        starts = stretch.share.starts.tolist()
+        steps = list(stretch.steps())
+        for i, (step, need) in enumerate(zip(steps, needs.tolist(), strict=True)):
+            part = slice(starts[i], starts[i + 1])
+            step.takes.append(Take(rows[part], need, chunks[part]))
+        return steps

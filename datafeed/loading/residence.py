@@ -1,0 +1,242 @@
+"""The ways in which chunks can be at hand: mapped where they lie, fetched into an arena, or not.
+
+A mapped chunk is gathered in one copy, and no memory is taken. What lies elsewhere, or behind a
+cache, is fetched into the arena's slots. A uniform shuffle of a feed larger than the arena would
+fetch a chunk for nearly every sample, so it reads samples one by one.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from datafeed.cache.mapped import MappedParts
+from datafeed.cache.stack import TierStack
+from datafeed.cache.tier import Counters
+from datafeed.feed.chunk import pieces_of
+from datafeed.feed.readable import Readable
+from datafeed.loading.arena import Arena
+from datafeed.loading.bring import Bringer, Coldness
+from datafeed.loading.depth import Depth
+from datafeed.loading.fetch import Fetcher
+from datafeed.loading.gather import FixedSamples, Gatherer, RaggedSamples
+from datafeed.loading.handover import Handover
+from datafeed.loading.mapped import MappedColumn, MappedRagged
+from datafeed.loading.mapped_schedule import planned_mapped
+from datafeed.loading.pipeline import Source
+from datafeed.loading.room import check_room
+from datafeed.loading.samplewise import SampleSource
+from datafeed.loading.schedule import Plan, planned, unplanned
+from datafeed.loading.slots import Slots
+from datafeed.loading.stats import LoaderCounts
+from datafeed.loading.steps import Steps
+
+__all__ = ["Residence", "Wanted", "choose_residence"]
+
+_N_THREADS = 2
+# Samples planned at a time: the numbers of so many stay in a core's cache (0.25 us a sample; 0.5
+# at 65,536). And ahead of the batches: 6 MiB of numbers at most.
+_MAX_STRETCH = 1 << 14
+_MAX_PLANNED = 1 << 18
+_AHEAD_BYTES = 64 << 20
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What batches are asked for."""
+
+    feed: Readable
+    order: Steps
+    rank: int
+    world_size: int
+    names: list[str]
+    """Fields."""
+    memory_bytes: int
+    timeout_s: float
+    is_pinned: bool
+
+    @property
+    def depth(self) -> Depth:
+        """Batches ahead."""
+        share = -(-self.order.global_batch // self.world_size)
+        fields = [self.feed.fields[name] for name in self.names]
+        return Depth.of(share, sum(field.row_bytes for field in fields if not field.is_ragged))
+
+
+class Residence(Protocol):
+    """How the chunks of a loader come to be at hand."""
+
+    n_threads: int
+    """That call ``bring``."""
+    max_samples: int
+    """Planned ahead of the batches, about."""
+
+    @property
+    def source(self) -> Source:
+        """Gathers batches."""
+
+    def plans(self, epoch: int, step: int) -> Iterator[Plan]:
+        """Plan all batches from a place on."""
+
+    def bring(self, handover: Handover) -> None:
+        """Do loads until there are no more."""
+
+    def renew(self) -> None:
+        """Take other memory: a thread hangs that may still write to this one."""
+
+    def stats(self) -> dict[str, Any]:
+        """Tell ``slots``, ``resident`` and ``tiers``; see ``DataLoader.stats``."""
+
+    def close(self) -> None:
+        """Let go of everything; twice is fine."""
+
+
+def choose_residence(wanted: Wanted, counts: LoaderCounts) -> Residence:
+    """Map what can be mapped, fetch what fits into the arena, else read samples one by one.
+
+    Raises:
+        ConfigError: a batch alone needs more chunks than memory has room for.
+    """
+    parts = wanted.feed.mapped()
+    if parts is not None:
+        return _Mapped(wanted, parts, counts)
+    n_slots = Arena.n_slots_in(wanted.feed.manifest, wanted.memory_bytes)
+    if wanted.order.shuffle == "global" and n_slots < wanted.order.n_chunks:
+        return _OneByOne(wanted, counts)
+    return _Fetched(wanted, counts)
+
+
+class _Mapped:
+    """Chunks are gathered where they lie; what is brought is checked, or read ahead from disks."""
+
+    n_threads = _N_THREADS
+
+    def __init__(self, wanted: Wanted, parts: MappedParts, counts: LoaderCounts) -> None:
+        self._wanted, manifest = wanted, wanted.feed.manifest
+        self._counters, coldness = Counters(), Coldness()
+        self._bringer = Bringer(parts, self._counters, counts, coldness)
+        sample_bytes = sum(manifest.max_piece_bytes) // manifest.samples_per_chunk or 1
+        self.max_samples = max(1, min(_MAX_PLANNED, wanted.memory_bytes // sample_bytes))
+        chunk_bytes = max(1, sum(manifest.max_piece_bytes))
+        self._n_ahead = max(1, min(_AHEAD_BYTES, wanted.memory_bytes) // chunk_bytes)
+        by_name = {column.field.name: column for column in _mapped_columns(parts, wanted.feed)}
+        columns = [by_name[name] for name in wanted.names]
+        self.source: Source = Gatherer(
+            columns, wanted.depth, wanted.is_pinned, counts.activity, coldness
+        )
+
+    def plans(self, epoch: int, step: int) -> Iterator[Plan]:
+        wanted = self._wanted
+        return planned_mapped(
+            wanted.order,
+            wanted.rank,
+            wanted.world_size,
+            epoch,
+            step,
+            min(self.max_samples, _MAX_STRETCH),
+            manifest=wanted.feed.manifest,
+            n_ahead=self._n_ahead,
+        )
+
+    def bring(self, handover: Handover) -> None:
+        self._bringer.run(handover)
+
+    def renew(self) -> None:
+        """Nothing is written here."""
+
+    def stats(self) -> dict[str, Any]:
+        return {"slots": 0, "resident": 0, "tiers": {"parts": self._counters.as_dict()}}
+
+    def close(self) -> None:
+        self.source.close()
+
+
+def _mapped_columns(parts: MappedParts, feed: Readable) -> Iterator[FixedSamples | RaggedSamples]:
+    schema = feed.manifest.schema
+    for i, piece in enumerate(pieces_of(schema)):
+        if piece.role == "rows":
+            yield MappedColumn(parts, schema[piece.field], i)
+        elif piece.role == "offsets":
+            yield MappedRagged(parts, schema[piece.field], i)
+
+
+class _Fetched:
+    """Chunks are received into an arena."""
+
+    n_threads = _N_THREADS
+
+    def __init__(self, wanted: Wanted, counts: LoaderCounts) -> None:
+        self._wanted, self._counts = wanted, counts
+        self.renew()
+        check_room(wanted.order, wanted.world_size, self._arena.n_slots, self._arena.slot_bytes)
+        self.max_samples = max(1, min(_MAX_PLANNED, self._arena.n_slots * self._arena.n_rows))
+        self._stack: TierStack = wanted.feed.open_stack()
+        self._stack.watch = counts.activity.fetched
+
+    def renew(self) -> None:
+        wanted = self._wanted
+        self._arena = Arena(wanted.feed.manifest, wanted.memory_bytes)
+        by_name = {column.field.name: column for column in self._arena.columns}
+        columns = [by_name[name] for name in wanted.names if name in by_name]
+        self.source: Source = Gatherer(
+            columns, wanted.depth, wanted.is_pinned, self._counts.activity
+        )
+
+    def plans(self, epoch: int, step: int) -> Iterator[Plan]:
+        wanted = self._wanted
+        return planned(
+            wanted.order,
+            wanted.rank,
+            wanted.world_size,
+            epoch,
+            step,
+            min(self.max_samples, _MAX_STRETCH),
+            manifest=wanted.feed.manifest,
+            slots=Slots(self._arena.resident),
+            n_rows=self._arena.n_rows,
+        )
+
+    def bring(self, handover: Handover) -> None:
+        wanted = self._wanted
+        Fetcher(wanted.feed, self._stack, self._arena, wanted.timeout_s, self._counts).run(handover)
+
+    def stats(self) -> dict[str, Any]:
+        return {
+            "slots": self._arena.n_slots,
+            "resident": int((self._arena.resident >= 0).sum()),
+            "tiers": self._stack.stats(),
+        }
+
+    def close(self) -> None:
+        self.source.close()
+        self._stack.close()
+
+
+class _OneByOne:
+    """Samples are read one by one."""
+
+    n_threads = 0
+    max_samples = _MAX_STRETCH
+
+    def __init__(self, wanted: Wanted, counts: LoaderCounts) -> None:
+        self._wanted = wanted
+        schema, n_kept = wanted.feed.manifest.schema, wanted.depth.batches + 2
+        self.source: Source = SampleSource(
+            wanted.feed, schema, wanted.names, n_kept, wanted.is_pinned, counts.activity
+        )
+
+    def plans(self, epoch: int, step: int) -> Iterator[Plan]:
+        wanted = self._wanted
+        share = (wanted.order, wanted.rank, wanted.world_size)
+        return unplanned(*share, epoch, step, self.max_samples)
+
+    def bring(self, handover: Handover) -> None:
+        """Nothing is brought ahead."""
+
+    def renew(self) -> None:
+        """Nothing is written here."""
+
+    def stats(self) -> dict[str, Any]:
+        return {"slots": 0, "resident": 0, "tiers": {}}
+
+    def close(self) -> None:
+        self.source.close()

@@ -1,0 +1,252 @@
+"""WebHDFS, HDFS's REST interface, over HTTP; the only module that imports requests and urllib3.
+
+https://hadoop.apache.org/docs/stable/hadoop-project-dist/hadoop-hdfs/WebHDFS.html lists its
+operations. The NameNode answers questions and names a DataNode for contents; an HttpFS gateway
+speaks the same and does both.
+"""
+
+import http.client
+import json
+import os
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from getpass import getuser
+from typing import Any
+from urllib.parse import quote, urlsplit
+
+import requests
+import urllib3
+
+__all__ = ["WebHdfs"]
+
+_ROOT = "/webhdfs/v1"
+_PIECE_BYTES = 256 << 10
+_ATTEMPTS = 3
+_PASSED_ON = ("StandbyException", "RetriableException")
+Answer = dict[str, Any]
+
+
+class WebHdfs:
+    """Asks the NameNodes of one HDFS, the active one first once it is known.
+
+    Args:
+        urls: Of the NameNodes' or gateways' HTTP servers, as ``http://nn1:9870``.
+        timeout_s: Deadline of each answer, and of each 256 KiB of contents, in seconds.
+    """
+
+    def __init__(self, urls: Sequence[str], timeout_s: float) -> None:
+        self._urls, self._timeout_s = list(urls), timeout_s
+        self._user = os.environ.get("HADOOP_USER_NAME") or getuser()
+        self._lock = threading.Lock()
+        self._idle: list[requests.Session] = []
+
+    def ask(self, method: str, operation: str, path: str, **parameters: str) -> Answer:
+        """Ask one question; give the JSON of its answer.
+
+        Raises:
+            FileNotFoundError, PermissionError, OSError: as HDFS says.
+            TimeoutError, ConnectionError: no NameNode answers.
+        """
+        with self._asked(method, operation, path, parameters, redirects=True) as response:
+            answer: Answer = response.json() if response.content else {}
+            return answer
+
+    @contextmanager
+    def _asked(
+        self,
+        method: str,
+        operation: str,
+        path: str,
+        parameters: dict[str, str],
+        *,
+        redirects: bool = False,
+        stream: bool = False,
+    ) -> Iterator[requests.Response]:
+        """Ask the NameNodes in turn; the first one that does not stand by answers."""
+        query = {"op": operation, "user.name": self._user, **parameters}
+        with self._session() as session:
+            failure: Exception = ConnectionError("no NameNode is named")
+            for url in list(self._urls):
+                try:
+                    response = session.request(
+                        method,
+                        f"{url}{_ROOT}{quote(path)}",
+                        params=query,
+                        timeout=self._timeout_s / len(self._urls),
+                        allow_redirects=redirects,
+                        stream=stream,
+                    )
+                    _raise_for(response)
+                except _NotActiveError as error:
+                    failure = error
+                except requests.RequestException as error:
+                    failure = self._lost(error)
+                else:
+                    self._prefer(url)
+                    with response:
+                        yield response
+                    return
+            raise failure
+
+    def contents(self, path: str, offset: int, n_bytes: int) -> Iterator[bytes]:
+        """Give a range of a file in pieces; goes on with another replica where one is lost.
+
+        Raises:
+            TimeoutError, ConnectionError: three DataNodes in turn gave nothing.
+        """
+        end, failed, avoided = offset + n_bytes, 0, ""
+        while offset < end:
+            place = self._place("GET", "OPEN", path, offset=str(offset), length=str(end - offset),
+                                **({"excludedatanodes": avoided} if avoided else {}))  # fmt: skip
+            try:
+                for piece in self._pieces(place):
+                    yield piece
+                    offset, failed = offset + len(piece), 0
+                if offset < end:
+                    raise ConnectionError(f"{path} ends at byte {offset}")
+            except (ConnectionError, TimeoutError):
+                failed += 1
+                if failed == _ATTEMPTS:
+                    raise
+                avoided = urlsplit(place).hostname or ""
+
+    def _pieces(self, place: str) -> Iterator[bytes]:
+        try:
+            with self._session() as session, session.get(
+                place, timeout=self._timeout_s / _ATTEMPTS, stream=True
+            ) as response:  # fmt: skip
+                _raise_for(response)
+                while piece := response.raw.read(_PIECE_BYTES):
+                    yield piece
+        except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
+            raise self._lost(error) from error
+
+    def _place(self, method: str, operation: str, path: str, **parameters: str) -> str:
+        """Ask for the DataNode that a content is read from or written to: a URL."""
+        try:
+            with self._asked(method, operation, path, parameters, stream=True) as response:
+                # A gateway does not send on, and says what to send there by itself.
+                return response.headers.get("Location") or str(response.url)
+        except OSError:
+            if not parameters.pop("excludedatanodes", None):
+                raise
+        return self._place(method, operation, path, **parameters)
+
+    def upload(self, path: str, size: int) -> "Upload":
+        """Begin to write a file of so many bytes, and its folders; replaces."""
+        place = self._place("PUT", "CREATE", path, overwrite="true")
+        return Upload(place, size, self._timeout_s)
+
+    def _lost(self, error: Exception) -> OSError:
+        if isinstance(error, requests.Timeout) or "timed out" in str(error):
+            limit = f"{self._timeout_s:g} s"
+            return TimeoutError(f"{_server(error)} did not answer within {limit}; is it up?")
+        if "refused" in str(error):
+            return ConnectionRefusedError(f"{_server(error)}: connection refused")
+        return ConnectionError(f"{_server(error)}: {type(error).__name__}: {error}")
+
+    def _prefer(self, url: str) -> None:
+        with self._lock:
+            if self._urls[0] != url:
+                self._urls.sort(key=lambda other: other != url)
+
+    @contextmanager
+    def _session(self) -> Iterator[requests.Session]:
+        """Lend a session, with its open connections, to one thread at a time."""
+        with self._lock:
+            session = self._idle.pop() if self._idle else _new_session()
+        try:
+            yield session
+        except BaseException:
+            session.close()  # what still comes in belongs to no request
+            raise
+        with self._lock:
+            self._idle.append(session)
+
+    def close(self) -> None:
+        """Close the connections; twice is fine."""
+        with self._lock:
+            while self._idle:
+                self._idle.pop().close()
+
+
+class Upload:
+    """A file being written to one DataNode, which passes it on to the others."""
+
+    def __init__(self, place: str, size: int, timeout_s: float) -> None:
+        parts = urlsplit(place)
+        kind = (
+            http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
+        )
+        self._connection = kind(parts.netloc, timeout=timeout_s)
+        self._connection.putrequest("PUT", f"{parts.path}?{parts.query}")
+        self._connection.putheader("Content-Type", "application/octet-stream")
+        self._connection.putheader("Content-Length", str(size))
+        self._connection.endheaders()
+
+    def write(self, data: memoryview) -> None:
+        """Send the next bytes."""
+        try:
+            self._connection.send(data)
+        except (BrokenPipeError, ConnectionResetError):
+            self._finish()  # the DataNode said why before it hung up
+            raise
+
+    def close(self) -> None:
+        """Return when all replicas have all bytes."""
+        self._finish()
+
+    def _finish(self) -> None:
+        try:
+            with suppress(ConnectionError):
+                answer = self._connection.getresponse()
+                body = answer.read()
+                if answer.status >= 300:
+                    raise _failure(answer.status, _remote(body))
+                return
+            raise ConnectionError("the DataNode hung up while it was written to")
+        finally:
+            self._connection.close()
+
+
+class _NotActiveError(OSError):
+    """A NameNode that stands by."""
+
+
+def _new_session() -> requests.Session:
+    session = requests.Session()
+    session.trust_env = False  # HDFS is reached directly; no proxy of the web, no ~/.netrc
+    session.headers["Accept-Encoding"] = "identity"
+    return session
+
+
+def _raise_for(response: requests.Response) -> None:
+    if response.status_code >= 400:
+        with response:
+            raise _failure(response.status_code, _remote(response.content))
+
+
+def _remote(body: bytes) -> Answer:
+    try:
+        answer: Answer = json.loads(body)["RemoteException"]
+    except (ValueError, KeyError, TypeError):
+        return {}
+    return answer
+
+
+def _failure(status: int, remote: Answer) -> OSError:
+    name = remote.get("exception", f"HTTP {status}")
+    text = f"{name}: {remote.get('message', 'no reason given')}"
+    if name == "FileNotFoundException":
+        return FileNotFoundError(text)
+    if name in _PASSED_ON:
+        return _NotActiveError(text)
+    if status == 401:
+        return PermissionError(f"Kerberos: {text}")
+    return OSError(text)
+
+
+def _server(error: Exception) -> str:
+    request = getattr(error, "request", None)
+    return urlsplit(request.url).netloc if request is not None else "the DataNode"

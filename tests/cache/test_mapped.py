@@ -1,0 +1,154 @@
+"""Parts mapped where they lie: the right bytes, checked once; whatever is wrong is named."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from datafeed import Feed
+from datafeed.cache import mapped
+from datafeed.cache.mapped import MappedParts
+from datafeed.cache.region import ALIGNMENT, Region, is_mappable
+from datafeed.cache.tier import Counters
+from datafeed.errors import DamagedError, SourceError
+from tests.loading.loader_feeds import RICH, write_feed
+
+
+@pytest.fixture
+def feed(tmp_path: Path) -> Iterator[Feed]:
+    with write_feed(tmp_path / "f", [60, 0, 33], 6, RICH) as opened:
+        yield opened
+
+
+def parts_of(feed: Feed) -> MappedParts:
+    parts = feed.mapped()
+    assert parts is not None
+    return parts
+
+
+def bring(parts: MappedParts, chunk: int) -> Counters:
+    counters = Counters()
+    parts.will_need(chunk)
+    parts.bring(chunk, counters)
+    return counters
+
+
+def path_of(feed: Feed, part: int) -> Path:
+    return Path(feed.part_url(part))
+
+
+def test_pieces_lie_where_it_says(feed: Feed) -> None:
+    parts = parts_of(feed)
+    for chunk in range(feed.manifest.n_chunks):
+        bring(parts, chunk)
+        assert parts.is_checked(chunk)
+        part, number = feed.manifest.chunk_place(chunk)
+        data = path_of(feed, part).read_bytes()
+        assert len(parts.extents(chunk)) == len(feed.index(part).extents(number))
+        for place, extent in zip(
+            parts.extents(chunk), feed.index(part).extents(number), strict=True
+        ):
+            found = parts.memory[place.offset : place.offset + place.n_bytes].tobytes()
+            assert found == data[extent.offset : extent.offset + extent.n_bytes]
+            assert parts.starts[chunk, place.piece] == place.offset
+
+
+def test_a_feed_is_mapped_once(feed: Feed) -> None:
+    assert feed.mapped() is feed.mapped()
+    assert not parts_of(feed).memory.flags.writeable
+
+
+def test_a_flipped_bit_is_found_at_the_first_touch(feed: Feed) -> None:
+    path = path_of(feed, 2)
+    data = bytearray(path.read_bytes())
+    data[feed.index(2).extents(1)[0].offset + 5] ^= 4
+    path.write_bytes(data)
+    parts, counters = parts_of(feed), Counters()
+    bring(parts, 10)
+    parts.will_need(11)
+    with pytest.raises(DamagedError, match=r"part-00002.*chunk 1 \(chunk 11 of the feed\)"):
+        parts.bring(11, counters)
+    assert counters.corrupt == 1
+    assert not parts.is_checked(11)
+
+
+def test_a_missing_part_is_named_when_it_is_needed(feed: Feed) -> None:
+    path_of(feed, 2).unlink()
+    parts = parts_of(feed)
+    bring(parts, 9)
+    with pytest.raises(SourceError, match="part-00002"):
+        bring(parts, 10)
+
+
+def test_a_part_that_is_cut_is_not_mapped(feed: Feed) -> None:
+    feed.index(0)
+    os.truncate(path_of(feed, 0), 5000)
+    with pytest.raises(DamagedError, match=r"part-00000.*cut"):
+        bring(parts_of(feed), 0)
+
+
+def test_a_part_that_is_cut_later_is_an_error_and_no_bus_error(feed: Feed) -> None:
+    parts = parts_of(feed)
+    bring(parts, 0)
+    os.truncate(path_of(feed, 0), 4096)
+    counters = Counters()
+    with pytest.raises(SourceError, match=r"part-00000.*was cut"):
+        parts.bring(9, counters)
+    assert counters.down == 1
+
+
+def test_cut_parts_are_seen_without_touching_them(
+    feed: Feed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mapped, "_LOOK_S", 0.0)
+    parts = parts_of(feed)
+    bring(parts, 0)
+    bring(parts, 10)
+    parts.look()
+    os.replace(path_of(feed, 2), path_of(feed, 2).with_name("away"))
+    path_of(feed, 2).write_bytes(b"shorter, but another file")
+    parts.look()
+    os.truncate(path_of(feed, 0), 4096)
+    with pytest.raises(DamagedError, match=r"part-00000.*while it was read"):
+        parts.look()
+
+
+def test_rows_scattered_over_a_part_are_refused(feed: Feed) -> None:
+    index = feed.index(0)
+    index._extents = np.repeat(index._extents, 2, axis=0)
+    index._chunks = index._chunks * np.array([1, 2, 1])
+    with pytest.raises(DamagedError, match="scattered"):
+        bring(parts_of(feed), 0)
+
+
+def test_only_disks_of_this_machine_are_mapped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert is_mappable(tmp_path)
+    assert not is_mappable(Path("/proc/self"))
+    monkeypatch.setattr("sys.platform", "darwin")
+    assert not is_mappable(tmp_path)
+
+
+def test_what_is_behind_a_cache_is_not_mapped(feed: Feed, memcached_server: object) -> None:
+    feed.servers.append("localhost:1")
+    assert feed.mapped() is None
+
+
+def test_a_region_gives_its_addresses_back_with_its_last_array(tmp_path: Path) -> None:
+    def mappings() -> int:
+        return Path("/proc/self/maps").read_text().count(str(path))
+
+    path = tmp_path / "file"
+    path.write_bytes(bytes(range(256)) * 20)
+    region = Region(3 * ALIGNMENT)
+    with path.open("rb") as file:
+        region.map_file(file.fileno(), ALIGNMENT, 5120)
+    view = region.memory[ALIGNMENT + 250 : ALIGNMENT + 260]
+    del region
+    assert view.tolist() == [250, 251, 252, 253, 254, 255, 0, 1, 2, 3]
+    assert mappings() == 1
+    del view
+    assert mappings() == 0
