@@ -106,6 +106,12 @@ def boot(service: str) -> None:
     wait_healthy(service)
 
 
+def reboot(service: str) -> None:
+    """Kill a host, start it again, and wait until it is healthy."""
+    kill(service)
+    boot(service)
+
+
 def wait_healthy(service: str, limit_s: float = 120.0) -> None:
     """Wait for a host's health check."""
     ask = ("inspect", "-f", "{{.State.Health.Status}}", container(service))

@@ -18,18 +18,12 @@ VICTIM = "memcached2"
 Do = Callable[[], None]
 
 
-def restart_empty() -> None:
-    """Kill a server and start it again: it knows nothing any more."""
-    compose.kill(VICTIM)
-    compose.boot(VICTIM)
-
-
 # name: (fault, what ends it)
 CACHE_DRILLS: dict[str, tuple[Do, Do]] = {
     "memcached killed": (lambda: compose.kill(VICTIM), lambda: compose.boot(VICTIM)),
     "memcached paused": (lambda: compose.pause(VICTIM), lambda: compose.unpause(VICTIM)),
     "memcached cut off": (lambda: compose.cut_off(VICTIM), lambda: compose.rejoin(VICTIM)),
-    "memcached restarted empty": (restart_empty, lambda: None),
+    "memcached restarted empty": (lambda: compose.reboot(VICTIM), lambda: None),
 }
 
 
@@ -100,11 +94,8 @@ def test_datanode_while_training_from_hdfs(
 def test_namenode_restarted_while_training_from_hdfs(
     feed: str, calm: Run, figures: list[dict[str, Any]]
 ) -> None:
-    def fault() -> None:
-        compose.kill("namenode")
-        compose.boot("namenode")
-
-    run = follow(reading(feed, cached=False), [Event(moment("namenode", 30, 120), fault)])
+    event = Event(moment("namenode", 30, 120), lambda: compose.reboot("namenode"))
+    run = follow(reading(feed, cached=False), [event])
     assert run.status == 0
     assert run.digests == calm.digests
     report(figures, "NameNode restarted, training from HDFS", run, calm)
