@@ -24,24 +24,31 @@ class Batches(Iterator[Sequence[int]]):
 
     Args:
         feed: Whose chunks, in order.
+        chunks: Ordinals, ascending; default: all.
     """
 
-    def __init__(self, feed: WholeFeed) -> None:
+    def __init__(self, feed: WholeFeed, chunks: Sequence[int] | None = None) -> None:
         self._feed, self._lock = feed, Lock()
+        self._chunks = range(feed.manifest.n_chunks) if chunks is None else chunks
         self._next = 0
         self._n_bytes = max(_BATCH_BYTES, sum(feed.manifest.max_piece_bytes))
 
     def __next__(self) -> Sequence[int]:
         with self._lock:
             first, left = self._next, self._n_bytes
-            while self._next < self._feed.manifest.n_chunks:
-                left -= self.payload_bytes(self._next)
+            while self._next < len(self._chunks):
+                left -= self.payload_bytes(self._chunks[self._next])
                 if left < 0:
                     break
                 self._next += 1
             if first == self._next:
                 raise StopIteration
-            return range(first, self._next)
+            return self._chunks[first : self._next]
+
+    @property
+    def n_chunks(self) -> int:
+        """Chunks of all batches."""
+        return len(self._chunks)
 
     def payload_bytes(self, chunk: int) -> int:
         """Bytes of a chunk."""

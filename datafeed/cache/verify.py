@@ -1,17 +1,18 @@
 """Checking that memcached holds what the feed holds."""
 
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from threading import Lock
 
+from datafeed.cache.batch_work import BatchWork
 from datafeed.cache.batches import Batches, WholeFeed
 from datafeed.cache.blocks import CORRUPT_CURE, Block, BlockStore
 from datafeed.cache.pool import ServerPool
 from datafeed.cache.tier import ChunkRequest
 from datafeed.errors import CacheError
 from datafeed.feed.chunk import crc_of
-from datafeed.progress import Progress
 
 __all__ = ["CacheReport", "verify_cache"]
 
@@ -32,18 +33,19 @@ class CacheReport:
 
 
 def verify_cache(
-    feed: WholeFeed, servers: str | Sequence[str], *, progress: bool = True
+    feed: WholeFeed, servers: str | Sequence[str], workers: int = 2, *, progress: bool = True
 ) -> CacheReport:
     """Receive every block of a feed and check it, also against the feed's index.
 
     Args:
         feed: Whose index is read, not its chunks.
         servers: As ``parse_servers`` takes them.
+        workers: Threads that receive and check.
         progress: Whether to show progress on standard error.
     """
     pool = ServerPool(servers)
     try:
-        return _Verification(feed, pool).run(progress)
+        return _Verification(feed, pool).run(BatchWork("datafeed-verify", workers, progress))
     finally:
         pool.close()
 
@@ -57,16 +59,11 @@ class _Verification:
         self._report = CacheReport()
         self._lacking: Counter[str] = Counter()
         self._silent: dict[int, str] = {}
+        self._lock = Lock()
 
-    def run(self, progress: bool) -> CacheReport:
+    def run(self, work: BatchWork) -> CacheReport:
         """Go through all chunks."""
-        batches = Batches(self._feed)
-        memory = batches.memory()
-        with Progress(self._feed.manifest.n_chunks, "chunk", "verify cache", progress) as bar:
-            for chunks in batches:
-                for request in batches.requests(chunks, memory):
-                    self._check(request)
-                bar.add(len(chunks))
+        work.run("verify cache", Batches(self._feed), self._check)
         for name, n_missing in sorted(self._lacking.items()):
             self._report.problems.append(
                 f"cache server {name}: {n_missing} blocks are missing; run 'datafeed warm'"
@@ -74,17 +71,26 @@ class _Verification:
         self._report.problems += self._silent.values()
         return self._report
 
-    def _check(self, request: ChunkRequest) -> None:
-        blocks = self._store.cut([request])
+    def _check(self, requests: Sequence[ChunkRequest]) -> None:
+        blocks = self._store.cut(requests)
         self._store.read(blocks, time.monotonic() + _TIMEOUT_S)
+        of_chunks: defaultdict[int, list[Block]] = defaultdict(list)
+        for block in blocks:
+            of_chunks[block.request.chunk].append(block)
+        for request in requests:
+            self._compare(request, of_chunks[request.chunk])
+        with self._lock:
+            for block in blocks:
+                self._count(block)
+
+    def _compare(self, request: ChunkRequest, blocks: Sequence[Block]) -> None:
+        """See whether blocks that are all sound make the feed's chunk."""
         if all(block.outcome == "hits" for block in blocks) and not self._is_right(request):
             error = CacheError(
                 f"chunk {request.chunk} in the cache is not the feed's; {CORRUPT_CURE}"
             )
             for block in blocks:
                 block.end("corrupt", error)
-        for block in blocks:
-            self._count(block)
 
     def _is_right(self, request: ChunkRequest) -> bool:
         part, number = self._feed.manifest.chunk_place(request.chunk)

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from datafeed.cache.batches import WholeFeed
+from datafeed.cache.block_table import payload_bytes
 from datafeed.cache.choice import Flags, I64Array
 from datafeed.cache.stack import TierStack
 from datafeed.cache.tier import ChunkRequest
@@ -58,10 +59,8 @@ def plan(
     """
     if memory_bytes < n_local:
         raise ConfigError(f"memory_bytes={memory_bytes}: give a window room for chunks")
-    parts = range(len(feed.manifest.parts))
-    lengths = [np.zeros(0, np.int64), *(feed.index(part).payload_bytes for part in parts)]
     room, feed_id = memory_bytes // n_local, feed.manifest.feed_id
-    return WindowLayout(feed_id, np.concatenate(lengths), n_ranks, room, taken)
+    return WindowLayout(feed_id, payload_bytes(feed), n_ranks, room, taken)
 
 
 def is_right(feed: WholeFeed, chunk: int, views: Sequence[memoryview]) -> bool:

@@ -1,11 +1,18 @@
 """``datafeed stage``: raw shards into a feed, and into memcached."""
 
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
+from click.exceptions import Exit
 
-from datafeed.cli.options import Command, emit, say
+from datafeed.cli.access import access_options
+from datafeed.cli.options import Command, emit, exit_status, say
+from datafeed.errors import DatafeedError
+from datafeed.mpi import is_first_rank
+
+if TYPE_CHECKING:
+    from datafeed.staging.stage import StageResult
 
 __all__ = ["command"]
 
@@ -14,7 +21,7 @@ __all__ = ["command"]
 @click.argument("sources", nargs=-1, required=True, metavar="SOURCE...")
 @click.option("--to", required=True, metavar="FEED", help="Folder of the feed; path or hdfs://.")
 @click.option("--format", "format_name", default="auto", show_default=True, help="Of the shards.")
-@click.option("--engine", default="local", show_default=True, help="local or hadoop.")
+@click.option("--engine", default="local", show_default=True, help="local, mpi, hadoop or spark.")
 @click.option("--workers", type=click.IntRange(1), help="Tasks at a time.")
 @click.option("--transform", metavar="MODULE:FUNCTION", help="Dict to dict; None drops.")
 @click.option("--samples-per-chunk", type=click.IntRange(1), help="Default: by the sizes.")
@@ -28,9 +35,11 @@ __all__ = ["command"]
     show_default=True,
     help="How many to leave out, named in FEED/quarantine.jsonl.",
 )
-@click.option("--python", help="hadoop: interpreter on the nodes that has datafeed installed.")
+@click.option("--python", help="hadoop, spark: interpreter on the nodes that has datafeed.")
 @click.option("--task-memory-mb", type=click.IntRange(256), help="hadoop: of a container.")
+@click.option("--spark-master", help="spark: as spark://host:7077 or yarn; default: its own.")
 @click.option("--dry-run", is_flag=True, help="Show fields and splits; write nothing.")
+@access_options
 def command(
     sources: tuple[str, ...],
     to: str,
@@ -45,6 +54,7 @@ def command(
     max_bad_samples: int,
     python: str | None,
     task_memory_mb: int | None,
+    spark_master: str | None,
     dry_run: bool,
     as_json: bool,
 ) -> None:
@@ -54,27 +64,40 @@ def command(
     """
     from datafeed.staging.stage import plan_of, stage
 
+    speaks = engine != "mpi" or is_first_rank()
     if dry_run:
-        plan = plan_of(
-            sources, to, format_name, transform, samples_per_chunk, hdfs_client, max_bad_samples
-        )
-        emit(_plan_facts(plan), as_json)
+        if speaks:
+            plan = plan_of(
+                sources, to, format_name, transform, samples_per_chunk, hdfs_client, max_bad_samples
+            )
+            emit(_plan_facts(plan), as_json)
         return
-    result = stage(
-        sources,
-        to,
-        engine,
-        format=format_name,
-        workers=workers,
-        transform=transform,
-        samples_per_chunk=samples_per_chunk,
-        warm=warm,
-        allow_eviction=allow_eviction,
-        hdfs_client=hdfs_client,
-        max_bad_samples=max_bad_samples,
-        python=python,
-        task_memory_mb=task_memory_mb,
-    )
+    try:
+        result = stage(
+            sources,
+            to,
+            engine,
+            format=format_name,
+            workers=workers,
+            transform=transform,
+            samples_per_chunk=samples_per_chunk,
+            warm=warm,
+            allow_eviction=allow_eviction,
+            hdfs_client=hdfs_client,
+            max_bad_samples=max_bad_samples,
+            python=python,
+            task_memory_mb=task_memory_mb,
+            spark_master=spark_master,
+        )
+    except DatafeedError as error:
+        if speaks:
+            raise
+        raise Exit(exit_status(error)) from error
+    if speaks:
+        _tell(result, as_json)
+
+
+def _tell(result: "StageResult", as_json: bool) -> None:
     facts = asdict(result)
     facts.update(facts.pop("facts"))
     if result.was_staged:

@@ -5,6 +5,7 @@ from typing import Any
 
 import click
 
+from datafeed.cli.access import access_options
 from datafeed.cli.options import Command, emit, say
 from datafeed.errors import DamagedError
 from datafeed.feed.feed import Feed
@@ -19,10 +20,17 @@ __all__ = ["command"]
 @click.command("verify", cls=Command)
 @click.argument("feed_url", metavar="FEED")
 @click.option("--cache", metavar="SERVERS", help="Check the blocks in these servers as well.")
+@click.option("--workers", default=2, show_default=True, help="Threads that check the cache.")
 @click.option("--source", is_flag=True, help="Check that the shards are as they were.")
 @click.option("--hdfs-client", default="auto", show_default=True, help="native or pydoop.")
+@access_options
 def command(
-    feed_url: str, cache: str | None, source: bool, hdfs_client: str, as_json: bool
+    feed_url: str,
+    cache: str | None,
+    workers: int,
+    source: bool,
+    hdfs_client: str,
+    as_json: bool,
 ) -> None:
     """Check every checksum of a feed; names each damaged part."""
     with open_feed(feed_url, hdfs_client=hdfs_client) as feed:
@@ -34,7 +42,7 @@ def command(
         if source:
             damages += verify_sources(feed, hdfs_client)
         if cache:
-            damages += _verify_cache(feed, cache, facts)
+            damages += _verify_cache(feed, cache, workers, facts)
     facts["damaged"] = [f"{damage.file}: {damage.cause}" for damage in damages]
     for line in facts["damaged"]:
         say(f"damaged: {line}")
@@ -46,11 +54,11 @@ def command(
 _CURE = "stage anew into a new folder, copy damaged parts from elsewhere, or warm the cache again"
 
 
-def _verify_cache(feed: Feed, servers: str, facts: dict[str, Any]) -> list[Damage]:
+def _verify_cache(feed: Feed, servers: str, workers: int, facts: dict[str, Any]) -> list[Damage]:
     """Check the cache; what is missing there is no damage, what is wrong is."""
     from datafeed.cache.verify import verify_cache
 
-    report = verify_cache(feed, servers)
+    report = verify_cache(feed, servers, workers)
     facts["cache"] = asdict(report)
     n_bad = report.corrupt + report.unreachable
     return [Damage(servers, problem) for problem in report.problems] if n_bad else []

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from datafeed.cache.access import CacheAccess
 from datafeed.cache.mapped import MappedParts
 from datafeed.cache.memcached import MemcachedTier
 from datafeed.cache.parts import PartTier
@@ -40,6 +41,7 @@ def open(
     hdfs_client: str = "auto",
     timeout_s: float = 10.0,
     allow_eviction: bool = False,
+    cache_access: CacheAccess | None = None,
 ) -> "Feed":
     """Open a feed.
 
@@ -49,15 +51,17 @@ def open(
         hdfs_client: ``auto``, ``native`` or ``pydoop``.
         timeout_s: Seconds until a source or server that does not answer counts as failed.
         allow_eviction: Take servers that may evict (run without ``-M``).
+        cache_access: Password and certificates of the servers; default: as the environment says
+            (``DATAFEED_CACHE_PASSWORD_FILE``, ``DATAFEED_CACHE_TLS_CA``, ...).
 
     Raises:
         SourceError: no feed stands there, or its file system does not answer.
         FormatError: it is of a newer version.
         DamagedError: ``feed.json`` is damaged.
-        CacheError: a server may evict.
+        CacheError: a server may evict, or does not let us in.
     """
     servers = parse_servers(cache) if cache else []
-    return Feed(os.fspath(url), servers, hdfs_client, timeout_s, allow_eviction)
+    return Feed(os.fspath(url), servers, hdfs_client, timeout_s, allow_eviction, cache_access)
 
 
 class Feed(OwnedByProcess):
@@ -74,6 +78,7 @@ class Feed(OwnedByProcess):
         hdfs_client: str,
         timeout_s: float,
         allow_eviction: bool,
+        cache_access: CacheAccess | None = None,
         tuple_fields: tuple[str, ...] | None = None,
     ) -> None:
         self.url = url if scheme(url) else str(Path(url).absolute())  # whatever chdir comes
@@ -81,7 +86,7 @@ class Feed(OwnedByProcess):
         self.servers = list(servers)
         self.timeout_s = timeout_s
         self.tuple_fields = tuple_fields
-        self._arguments = (hdfs_client, timeout_s, allow_eviction)
+        self._arguments = (hdfs_client, timeout_s, allow_eviction, cache_access)
         self._indexes: dict[int, PartIndex] = {}
         self._recent: OrderedDict[int, list[list[Array]]] = OrderedDict()
         self._lock = Lock()
@@ -224,7 +229,8 @@ class Feed(OwnedByProcess):
         self._check_owner()
         tiers = self._windows.tiers()
         if self.servers:
-            tiers.append(MemcachedTier(self.servers, self.manifest, self._arguments[2]))
+            *_, evicts, access = self._arguments
+            tiers.append(MemcachedTier(self.servers, self.manifest, evicts, access=access))
         return TierStack([*tiers, PartTier(self)])
 
     def load_window(

@@ -49,6 +49,9 @@ class PartEntry:
     samples: int
     shards: list[str] = field(default_factory=list)
     """URLs of the shards that it was made from."""
+    checksums: list[str | None] = field(default_factory=list)
+    """Of each shard, what its file system keeps, as ``MD5-of-0MD5-of-512CRC32C:...``; None of one
+    without; empty where none has any."""
     index: IndexPlace
     origin: OriginPlace
     max_piece_bytes: list[int]

@@ -27,7 +27,7 @@ _LOCAL_HEADER = struct.Struct("<26xHH")
 _HEADER_BYTES = 12
 _CHOOSE = "--format \"npz(arrays=['...'])\""
 _NPY_FIELD = "npy"
-_ERRORS = (zipfile.BadZipFile, NotImplementedError, ValueError)
+_ERRORS = (zipfile.BadZipFile, RuntimeError, ValueError, LookupError, OverflowError, struct.error)
 
 
 class NpzFormat(Format):

@@ -66,7 +66,8 @@ class Bringer:
         while loads := handover.next_loads(_FEW if self._coldness.is_cold else _MANY):
             self._parts.look()
             if self._coldness.is_cold or not self._are_checked(loads):
-                self._bring(loads, handover)
+                with self._counts.activity.doing("source"):
+                    self._bring(loads, handover)
             else:
                 self._hand_on(loads, handover)
 

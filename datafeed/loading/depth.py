@@ -22,13 +22,17 @@ class Depth:
     """Samples that such a buffer has room for."""
 
     @classmethod
-    def of(cls, batch_samples: int, sample_bytes: int) -> "Depth":
+    def of(cls, batch_samples: int, sample_bytes: int, n_threads: int = 0) -> "Depth":
         """Choose for batches of so many samples: 16 MiB of batches, 64 at most, 3 at least.
 
         Args:
             batch_samples: Of this rank.
-            sample_bytes: Of a sample's fields of fixed shape.
+            sample_bytes: Of a sample, about.
+            n_threads: That transform samples, to what size nobody knows: few batches then, but
+                enough for all threads.
         """
         n = min(_MOST, max(_LEAST, _READY_BYTES // max(1, batch_samples * sample_bytes)))
+        if n_threads:
+            return cls(_LEAST + min(n - _LEAST, n_threads), 1, batch_samples)
         group = max(1, n // 2)
         return cls(n, group, group * batch_samples)

@@ -1,31 +1,20 @@
 """The options of a loader over a feed, checked when made."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
+from numbers import Real
 from typing import Any
 
 from datafeed.errors import ConfigError
-from datafeed.loading.order import Shuffle
+from datafeed.loading.steps import Shuffle, checked_count, checked_integer
+from datafeed.loading.torch_arguments import translate
 from datafeed.loading.transforms import BatchTransform, SampleTransform
 
 __all__ = ["LoaderOptions"]
 
-# Arguments of torch's DataLoader that mean nothing here: their default, and what to use instead.
-_TORCH_ONLY: dict[str, tuple[Any, str]] = {
-    "sampler": (None, "shuffle="),
-    "batch_sampler": (None, "batch_size= and shuffle="),
-    "collate_fn": (None, "batch_transform="),
-    "timeout": (0, "timeout_s="),
-    "worker_init_fn": (None, "nothing: there are no worker processes"),
-    "multiprocessing_context": (None, "nothing: there are no worker processes"),
-    "generator": (None, "seed="),
-    "prefetch_factor": (None, "memory_bytes="),
-    "persistent_workers": (False, "nothing: threads live as long as the loader"),
-    "pin_memory_device": ("", "device="),
-    "in_order": (True, "nothing: batches always come in order"),
-}
-_POSITIONAL = ("batch_size", "shuffle")
 _N_THREADS = 2
+_COUNTS = ("batch_size", "global_batch_size", "memory_bytes", "streams", "window")
+_FUNCTIONS = ("sample_transform", "batch_transform", "collate_fn")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,6 +35,7 @@ class LoaderOptions:
     world_size: int | None = None
     sample_transform: SampleTransform | None = None
     batch_transform: BatchTransform | None = None
+    collate_fn: Callable[[list[Any]], Any] | None = None
     memory_bytes: int = 512 << 20
     pin_memory: bool = False
     device: Any = None
@@ -54,6 +44,8 @@ class LoaderOptions:
     timeout_s: float = 60.0
     with_index: bool = False
     num_workers: int = 0
+    epoch_from: Any = None
+    """A sampler whose ``epoch`` is followed."""
 
     def __post_init__(self) -> None:
         if self.batch_size is not None and self.global_batch_size is not None:
@@ -61,12 +53,17 @@ class LoaderOptions:
                 f"batch_size={self.batch_size} (of each rank) and "
                 f"global_batch_size={self.global_batch_size}: give one of them"
             )
-        for name in ("batch_size", "global_batch_size", "memory_bytes", "timeout_s"):
-            value = getattr(self, name)
-            if value is not None and not value > 0:
-                raise ConfigError(f"{name}={value}: give more than 0")
-        if self.num_workers < 0:
+        for name in _COUNTS:
+            if getattr(self, name) is not None:
+                checked_count(name, getattr(self, name))
+        if checked_integer("num_workers", self.num_workers) < 0:
             raise ConfigError(f"num_workers={self.num_workers}: give threads for sample_transform")
+        checked_integer("seed", self.seed)
+        if not _is_number(self.timeout_s) or not self.timeout_s > 0:
+            raise ConfigError(f"timeout_s={self.timeout_s!r}: give seconds, more than 0")
+        for name in _FUNCTIONS:
+            if getattr(self, name) is not None and not callable(getattr(self, name)):
+                raise ConfigError(f"{name}={getattr(self, name)!r}: give a function")
 
     def global_batch(self, world_size: int) -> int:
         """Samples of a step over all ranks; without any size one for each rank, as in torch."""
@@ -77,6 +74,11 @@ class LoaderOptions:
         """Threads for ``sample_transform``."""
         return self.num_workers or _N_THREADS
 
+    def given(self) -> dict[str, Any]:
+        """Give the options that are not at their defaults."""
+        values = {entry.name: (getattr(self, entry.name), entry.default) for entry in fields(self)}
+        return {name: value for name, (value, default) in values.items() if value is not default}
+
     @classmethod
     def parse(cls, args: Sequence[Any], options: Mapping[str, Any]) -> "LoaderOptions":
         """Read the arguments of ``DataLoader(feed, *args, **options)``.
@@ -84,19 +86,13 @@ class LoaderOptions:
         Raises:
             ConfigError: an option is unknown or has no meaning for a feed.
         """
-        if len(args) > len(_POSITIONAL):
-            raise ConfigError(f"give all arguments behind {_POSITIONAL[-1]} by name")
-        given = {**dict(zip(_POSITIONAL, args, strict=False)), **options}
-        known = {entry.name for entry in fields(cls)}
-        for name in sorted(given.keys() - known):
-            _refuse(name, given[name])
-        return cls(**{name: value for name, value in given.items() if name in known})
+        found = translate(args, options)
+        unknown = sorted(found.keys() - {entry.name for entry in fields(cls)})
+        if unknown:
+            name = unknown[0]
+            raise ConfigError(f"{name}={found[name]!r}: DataLoader has no such option")
+        return cls(**found)
 
 
-def _refuse(name: str, value: Any) -> None:
-    """Let torch's defaults pass; raise for all else."""
-    if name not in _TORCH_ONLY:
-        raise ConfigError(f"{name}={value!r}: DataLoader has no such option")
-    default, instead = _TORCH_ONLY[name]
-    if value != default:
-        raise ConfigError(f"{name}={value!r} means nothing for a feed; use {instead}")
+def _is_number(value: Any) -> bool:
+    return isinstance(value, Real)

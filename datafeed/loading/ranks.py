@@ -1,12 +1,27 @@
 """Which rank of how many this process is."""
 
+import logging
+import os
 from typing import Any
 
 import torch.distributed
 
 from datafeed.errors import ConfigError
 
-__all__ = ["find_rank"]
+__all__ = ["ALONE", "find_rank", "warn_if_alone"]
+
+ALONE = (0, 1)
+"""Rank 0 of 1: what a process is that nobody tells otherwise."""
+
+# Launchers that start several processes, and where they tell how many: torchrun, Open MPI,
+# MPICH and its relatives, srun.
+_SIZES = {
+    "WORLD_SIZE": "torchrun",
+    "OMPI_COMM_WORLD_SIZE": "mpirun",
+    "PMI_SIZE": "mpiexec",
+    "SLURM_STEP_NUM_TASKS": "srun",
+}
+_log = logging.getLogger("datafeed")
 
 
 def find_rank(comm: Any, rank: int | None, world_size: int | None) -> tuple[int, int]:
@@ -22,6 +37,8 @@ def find_rank(comm: Any, rank: int | None, world_size: int | None) -> tuple[int,
     """
     if (rank is None) != (world_size is None):
         raise ConfigError(f"rank={rank}, world_size={world_size}: give both or none")
+    if comm is not None and not hasattr(comm, "Get_rank"):
+        raise ConfigError(f"comm={comm!r}: give an mpi4py communicator, or rank= and world_size=")
     if rank is not None and world_size is not None:
         if comm is not None and (rank, world_size) != (comm.Get_rank(), comm.Get_size()):
             raise ConfigError(f"rank={rank}, world_size={world_size}: comm says otherwise")
@@ -30,4 +47,17 @@ def find_rank(comm: Any, rank: int | None, world_size: int | None) -> tuple[int,
         return comm.Get_rank(), comm.Get_size()
     if torch.distributed.is_available() and torch.distributed.is_initialized():
         return torch.distributed.get_rank(), torch.distributed.get_world_size()
-    return 0, 1
+    return ALONE
+
+
+def warn_if_alone() -> None:
+    """Warn where a launcher started several processes, each of which would read everything."""
+    for variable, launcher in _SIZES.items():
+        size = os.environ.get(variable, "")
+        if size.isdigit() and int(size) > 1:
+            _log.warning(
+                "%s started %s processes (%s), and this loader gives all samples to each of them; "
+                "give comm=, or rank= and world_size=, or initialise torch.distributed first",
+                launcher, size, variable,
+            )  # fmt: skip
+            return

@@ -25,6 +25,8 @@ from datafeed.loading.transforms import Transforms
 
 __all__ = ["Reader"]
 
+_GROWTH = 4  # uint8 that becomes float32
+
 
 class Reader:
     """Reads batches of a feed in its order.
@@ -56,6 +58,7 @@ class Reader:
             options.with_index,
             options.sample_transform,
             options.batch_transform,
+            options.collate_fn,
             options.n_threads,
             self._place if self._is_pinned or self._copies else None,
             self.counts.activity,
@@ -69,6 +72,8 @@ class Reader:
             options.memory_bytes,
             options.timeout_s,
             self._is_pinned,
+            options.n_threads if options.sample_transform else 0,
+            1 if options.batch_transform is None else _GROWTH,
         )
         # Last: what raises above leaves nothing open.
         self._residence = choose_residence(self._wanted, self.counts)
@@ -159,7 +164,10 @@ class Reader:
 
 def _copies(device: Any) -> CudaCopies | None:
     """How batches get to the device; None for the CPU."""
-    wanted = torch.device("cpu" if device is None else device)
+    try:
+        wanted = torch.device("cpu" if device is None else device)
+    except (RuntimeError, TypeError) as error:
+        raise ConfigError(f"device={device!r}: torch knows no such device") from error
     if wanted.type == "cpu":
         return None
     if wanted.type != "cuda" or not torch.cuda.is_available():

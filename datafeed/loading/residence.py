@@ -53,13 +53,23 @@ class Wanted:
     memory_bytes: int
     timeout_s: float
     is_pinned: bool
+    n_transformers: int
+    """Threads that transform samples."""
+    growth: int
+    """Of batches, by the user's transform of them, at most, as far as can be guessed."""
 
     @property
     def depth(self) -> Depth:
         """Batches ahead."""
         share = -(-self.order.global_batch // self.world_size)
-        fields = [self.feed.fields[name] for name in self.names]
-        return Depth.of(share, sum(field.row_bytes for field in fields if not field.is_ragged))
+        manifest, names = self.feed.manifest, list(self.feed.fields)
+        wanted = {names.index(name) for name in self.names}
+        pieces = zip(
+            pieces_of(manifest.schema), manifest.max_piece_bytes, strict=manifest.n_chunks > 0
+        )
+        chunk_bytes = sum(n for piece, n in pieces if piece.field in wanted)
+        n_rows = max(1, min(manifest.samples_per_chunk, manifest.n_samples))
+        return Depth.of(share, chunk_bytes // n_rows * self.growth, self.n_transformers)
 
 
 class Residence(Protocol):

@@ -52,6 +52,7 @@ class Transforms:
         sample_transform: Called with a sample and a generator; its results are collated as by
             torch's ``default_collate``.
         batch_transform: Called with a batch and a generator.
+        collate_fn: Makes a batch of samples instead of ``default_collate``.
         n_threads: Threads for ``sample_transform``.
         place: What becomes of the finished batch: pinned, sent to a GPU; None for nothing.
         activity: Where the time that it takes is noted.
@@ -64,6 +65,7 @@ class Transforms:
         with_index: bool,
         sample_transform: SampleTransform | None,
         batch_transform: BatchTransform | None,
+        collate_fn: Callable[[list[Any]], Any] | None,
         n_threads: int,
         place: Callable[[Any], Any] | None,
         activity: Activity,
@@ -73,7 +75,8 @@ class Transforms:
         self._place, self._n_threads = place, n_threads
         self.activity = activity
         self._threads: ThreadPoolExecutor | None = None
-        if sample_transform is not None:
+        self._collate_fn = collate_fn
+        if sample_transform is not None or collate_fn is not None:
             self._threads = ThreadPoolExecutor(n_threads, thread_name_prefix="datafeed-transform")
 
     def start(self, arrays: Arrays, step: Step) -> "Future[Any]":
@@ -90,9 +93,9 @@ class Transforms:
         return future
 
     def _shaped(self, items: dict[str, Any]) -> Any:
-        """A dict, or a list for a tuple view."""
+        """A dict, or a list for a tuple view; text in it as a tuple, as torch collates it."""
         names = self._feed.tuple_fields
-        return items if names is None else [items[name] for name in names]
+        return items if names is None else [_frozen(items[name]) for name in names]
 
     def _finish(self, batch: Any, step: Step) -> Any:
         if self._with_index:
@@ -119,7 +122,8 @@ class Transforms:
         return self._transformed(sample, epoch, int(step.positions[i]))
 
     def _transformed(self, sample: Any, epoch: int, position: int) -> Any:
-        assert self._sample_transform is not None
+        if self._sample_transform is None:
+            return sample
         generator = _generator(key64(self._seed, epoch, _SAMPLE_KEY), position)
         try:
             return self._sample_transform(sample, generator)
@@ -132,9 +136,23 @@ class Transforms:
     def collated(self, samples: list[Any], step: Step) -> Any:
         """Make a batch of transformed samples; an empty one looks like a batch of sample 0."""
         if samples:
-            return self._finish(_collate(samples), step)
-        model = _collate([self._transformed(self._feed[0], step.epoch, 0)])
+            return self._finish(self._collate(samples), step)
+        model = self._collate([self._transformed(self._feed[0], step.epoch, 0)])
         return self._finish(_emptied(model), step)
+
+    def _collate(self, samples: list[Any]) -> Any:
+        if self._collate_fn is not None:
+            try:
+                return self._collate_fn(samples)
+            except Exception as error:
+                raise FeedError(f"collate_fn failed: {error!r}") from error
+        try:
+            return default_collate(samples)
+        except (TypeError, RuntimeError, ValueError) as error:
+            raise FeedError(
+                f"results of sample_transform cannot be stacked: {error}; let it give arrays, "
+                "tensors or numbers of one shape and type"
+            ) from error
 
     def close(self) -> None:
         """End the threads; twice is fine."""
@@ -180,14 +198,9 @@ def _generator(key: int, number: int) -> np.random.Generator:
     return np.random.Generator(np.random.Philox(key=np.array([key, number], np.uint64)))
 
 
-def _collate(samples: list[Any]) -> Any:
-    try:
-        return default_collate(samples)
-    except (TypeError, RuntimeError, ValueError) as error:
-        raise FeedError(
-            f"results of sample_transform cannot be stacked: {error}; let it give arrays, tensors "
-            "or numbers of one shape and type"
-        ) from error
+def _frozen(values: Any) -> Any:
+    is_text = isinstance(values, list) and (not values or isinstance(values[0], (str, bytes)))
+    return tuple(values) if is_text else values
 
 
 def _emptied(batch: Any) -> Any:

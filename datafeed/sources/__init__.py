@@ -16,9 +16,11 @@ from importlib.util import find_spec
 from datafeed.errors import ConfigError, SourceError
 from datafeed.sources.base import FileInfo, MissingFileError, Source, SourceTimeoutError
 from datafeed.sources.driver import Driver
+from datafeed.sources.globbing import find
 from datafeed.sources.hdfs import HdfsSource
 from datafeed.sources.isolated import IsolatedSource
 from datafeed.sources.local import LocalSource
+from datafeed.sources.opened import OpenedSources
 from datafeed.sources.urls import (
     basename,
     is_temporary,
@@ -33,9 +35,11 @@ __all__ = [
     "CLIENTS",
     "FileInfo",
     "MissingFileError",
+    "OpenedSources",
     "Source",
     "SourceTimeoutError",
     "basename",
+    "find",
     "is_temporary",
     "join",
     "local_path",

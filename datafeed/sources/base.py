@@ -19,7 +19,7 @@ class SourceTimeoutError(SourceError, StallError):
     """A file system did not answer before the deadline."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class FileInfo:
     """What a file system says of one file."""
 

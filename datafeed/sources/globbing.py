@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from typing import Protocol
 
 from datafeed.sources.base import FileInfo
-from datafeed.sources.urls import basename, join, split
+from datafeed.sources.urls import join, split
 
-__all__ = ["glob"]
+__all__ = ["find", "glob"]
 
 _MAGIC = re.compile(r"[*?\[{]")
 _INNERMOST_BRACES = re.compile(r"\{([^{}]*)\}")
@@ -22,29 +22,37 @@ class _Folders(Protocol):
 
 
 def glob(source: _Folders, pattern: str) -> list[FileInfo]:
-    """List the files that match; see ``Source.glob``.
+    """List the files that match, sorted; see ``Source.glob``."""
+    found = {info.url: info for info in find(source, pattern)}
+    return [found[url] for url in sorted(found)]
+
+
+def find(source: _Folders, pattern: str) -> Iterator[FileInfo]:
+    """Give the files that match, as the file system lists them; some twice by ``{a,a*}``.
 
     A file whose name is the pattern, letter by letter, is what is meant (``run[1].tar``).
     """
     if not _MAGIC.search(split(pattern)[2]) or source.exists(pattern):
-        return _files_at(source, source.stat(pattern))
-    found = {
-        info.url: info
-        for plain in _without_braces(pattern)
-        for info in _matches(source, *_cut(plain))
-        if not info.is_dir
-    }
-    return [found[url] for url in sorted(found)]
+        yield from _files_at(source, source.stat(pattern))
+        return
+    for plain in _without_braces(pattern):
+        for info in _matches(source, *_cut(plain)):
+            if not info.is_dir:
+                yield info
 
 
-def _files_at(source: _Folders, info: FileInfo) -> list[FileInfo]:
+def _files_at(source: _Folders, info: FileInfo) -> Iterator[FileInfo]:
     if not info.is_dir:
-        return [info]
-    return [
-        entry
-        for entry in source.list(info.url)
-        if not entry.is_dir and not basename(entry.url).startswith(_HIDDEN)
-    ]
+        yield info
+        return
+    for entry in source.list(info.url):
+        if not entry.is_dir and not _name(entry).startswith(_HIDDEN):
+            yield entry
+
+
+def _name(info: FileInfo) -> str:
+    """The last name, without a look at the rest of the URL: a million of them are listed."""
+    return info.url[info.url.rfind("/") + 1 :]
 
 
 def _without_braces(pattern: str) -> list[str]:
@@ -80,12 +88,10 @@ def _matches(source: _Folders, base: str, names: list[str]) -> Iterator[FileInfo
                 yield from _matches(source, info.url, names[1:])
 
 
-def _matching_entries(source: _Folders, folder: str, name: str) -> list[FileInfo]:
+def _matching_entries(source: _Folders, folder: str, name: str) -> Iterator[FileInfo]:
     wanted = re.compile(fnmatch.translate(name.replace("[^", "[!")))
     shown = name.startswith(_HIDDEN)
-    return [
-        info
-        for info in source.list(folder)
-        if wanted.match(basename(info.url))
-        and (shown or not basename(info.url).startswith(_HIDDEN))
-    ]
+    for info in source.list(folder):
+        found = _name(info)
+        if (shown or not found.startswith(_HIDDEN)) and wanted.match(found):
+            yield info

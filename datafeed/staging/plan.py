@@ -1,46 +1,22 @@
 """The plan of a staging run: what is staged, in which splits, into what. Every task reads it."""
 
 import hashlib
+import io
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
-from itertools import islice
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 from datafeed.errors import DamagedError
 from datafeed.feed.manifest import FORMAT_VERSION
 from datafeed.feed.schema import Field, Schema
-from datafeed.formats import Span
 from datafeed.sources import FileInfo, local_path
+from datafeed.staging.shards import Shard, Splits, shards_of
 
-__all__ = ["Plan", "Shard", "Split", "differences", "mtime_of"]
+__all__ = ["Plan", "differences", "mtime_of", "mtime_unit_ms"]
 
-
-@dataclass(frozen=True)
-class Shard:
-    """A raw file, as it stood when the plan was made."""
-
-    url: str
-    size: int
-    mtime_ms: int
-    checksum: str | None = None
-    """What its file system keeps, as ``COMPOSITE-CRC32C:1a2b3c4d``."""
-    start: int = 0
-    """Where the piece to be staged begins; see ``Span``."""
-    stop: int | None = None
-    """Where it ends; None: the shard is staged as a whole."""
-
-    @property
-    def span(self) -> Span | None:
-        """The piece of the shard; None: all of it."""
-        return None if self.stop is None else Span(self.start, self.stop)
-
-
-@dataclass(frozen=True)
-class Split:
-    """The work of one task, which makes one part."""
-
-    shards: Sequence[Shard]
+_JSON = json.JSONEncoder(sort_keys=True, separators=(",", ":"))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,20 +32,23 @@ class Plan:
     """SHA-256 of the module's file: another version makes another feed."""
     schema: Schema
     samples_per_chunk: int
-    splits: Sequence[Split]
+    splits: Splits
     hdfs_client: str = "auto"
     max_bad_samples: int = 0
     """How many may be left out; what parts hold does not depend on it."""
 
-    @property
+    @cached_property
     def feed_id(self) -> str:
         """32 hexadecimal digits over all that decides the feed's content."""
-        return _digest(self.content())
+        return _digest([self._options(), *(self.splits.runs(i) for i in range(len(self.splits)))])
 
     def content(self) -> dict[str, Any]:
-        """All that decides the bytes of the feed: not its place, the engine or the client."""
-        splits = [[asdict(shard) for shard in split.shards] for split in self.splits]
-        return {**self._options(), "splits": splits}
+        """All that decides the bytes of the feed: not its place, the engine or the client.
+
+        ``splits`` has for each split what ``ShardTable.runs`` gives.
+        """
+        runs = [self.splits.runs(i) for i in range(len(self.splits))]
+        return {**self._options(), "splits": runs}
 
     def _options(self) -> dict[str, Any]:
         return {
@@ -91,19 +70,23 @@ class Plan:
         Returns:
             This plan, unless the other is one of other shards.
         """
-        shards = [shard for split in self.splits for shard in split.shards]
-        theirs = [shard["url"] for split in other["splits"] for shard in split]
-        if [shard.url for shard in shards] != theirs:
+        theirs = [list(shards_of(runs)) for runs in other["splits"]]
+        ours = {shard.url: shard for shard in self.splits.shards}
+        if list(ours) != list({shard.url: None for split in theirs for shard in split}):
             return self
-        rest = iter(shards)
-        splits = [Split(list(islice(rest, len(split)))) for split in other["splits"]]
+        cut = {shard for split in theirs for shard in split if shard.stop is not None}
+        if any(shard.size != ours[shard.url].size for shard in cut):
+            return self  # its pieces are other ones now
+        splits = Splits.of(
+            [replace(ours[shard.url], start=shard.start, stop=shard.stop) for shard in split]
+            for split in theirs
+        )
         chunk = self.samples_per_chunk if is_chunk_given else int(other["samples_per_chunk"])
         return replace(self, splits=splits, samples_per_chunk=chunk)
 
     def split_digest(self, split: int) -> str:
         """Hash of all that decides the bytes of one part: a part that stands may be kept."""
-        shards = [asdict(shard) for shard in self.splits[split].shards]
-        return _digest({**self._options(), "split": shards})
+        return _digest([self._options(), self.splits.runs(split)])
 
     def part_name(self, split: int) -> str:
         """File name of the part that a split makes."""
@@ -111,46 +94,58 @@ class Plan:
         return f"part-{split:0{width}d}.h5"
 
     def to_bytes(self) -> bytes:
-        """Give the text of ``plan.json``."""
-        return json.dumps(
-            {
-                "to": self.to,
-                "hdfs_client": self.hdfs_client,
-                "max_bad_samples": self.max_bad_samples,
-                **self.content(),
-            }
-        ).encode()
+        """Give the text of the plan's file: its options, then a line for each split."""
+        head = {
+            "to": self.to,
+            "hdfs_client": self.hdfs_client,
+            "max_bad_samples": self.max_bad_samples,
+            "n_splits": len(self.splits),
+            **self._options(),
+        }
+        text = bytearray(json.dumps(head).encode())
+        for i in range(len(self.splits)):
+            text += b"\n" + _JSON.encode(self.splits.runs(i)).encode()
+        return bytes(text)
 
     @classmethod
     def from_bytes(cls, data: bytes, url: str) -> "Plan":
-        """Read ``plan.json``.
+        """Read the file of a plan.
 
         Raises:
             DamagedError: it is cut or of another version.
         """
         try:
-            document = json.loads(data)
+            lines = io.BytesIO(data)
+            document = json.loads(lines.readline())
             if document.pop("version") != FORMAT_VERSION:
                 raise ValueError("another version")
             document["schema"] = tuple(map(Field.from_json, document.pop("fields")))
-            document["splits"] = [
-                Split([Shard(**shard) for shard in split]) for split in document["splits"]
-            ]
-            return cls(**document)
+            splits = Splits.of(shards_of(json.loads(line)) for line in lines)
+            if document.pop("n_splits") != len(splits):
+                raise ValueError("lines are missing")
+            return cls(splits=splits, **document)
         except (KeyError, TypeError, ValueError) as error:
             raise DamagedError(
                 f"{url}: damaged plan ({error!r}); delete the feed's _staging folder"
             ) from error
 
 
-def _digest(content: dict[str, Any]) -> str:
-    text = json.dumps(content, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()[:32]
+def _digest(contents: Iterable[Any]) -> str:
+    digest = hashlib.sha256()
+    for content in contents:
+        digest.update(_JSON.encode(content).encode() + b"\n")
+    return digest.hexdigest()[:32]
 
 
 def mtime_of(info: FileInfo) -> int:
     """When a shard was written, in ms; of HDFS the whole seconds that all clients know."""
-    return info.mtime_ms if local_path(info.url) else info.mtime_ms // 1000 * 1000
+    unit_ms = mtime_unit_ms(info.url)
+    return info.mtime_ms // unit_ms * unit_ms
+
+
+def mtime_unit_ms(url: str) -> int:
+    """How exact times are that all clients of a URL's file system know alike."""
+    return 1 if local_path(url) else 1000
 
 
 def differences(ours: dict[str, Any], theirs: dict[str, Any]) -> list[str]:
@@ -162,19 +157,24 @@ def differences(ours: dict[str, Any], theirs: dict[str, Any]) -> list[str]:
     return found + _shard_differences(_shards(ours), _shards(theirs))
 
 
-def _shards(content: dict[str, Any]) -> dict[str, Any]:
-    return {shard["url"]: shard for split in content.get("splits", []) for shard in split}
+def _shards(content: dict[str, Any]) -> dict[tuple[str, int], Shard]:
+    """By URL and place: the pieces of a large shard are in several splits."""
+    found = (shard for runs in content.get("splits", []) for shard in shards_of(runs))
+    return {(shard.url, shard.start): shard for shard in found}
 
 
-def _shard_differences(ours: dict[str, Any], theirs: dict[str, Any]) -> list[str]:
-    for url in theirs:
-        if url not in ours:
-            return [f"made from {url} and {len(theirs)} shards in all, now from {len(ours)}"]
-    for url, shard in ours.items():
-        if url not in theirs:
-            return [f"shard {url} is new"]
-        if shard != theirs[url]:
-            return [f"shard {url} has changed"]
+def _shard_differences(
+    ours: dict[tuple[str, int], Shard], theirs: dict[tuple[str, int], Shard]
+) -> list[str]:
+    for key in theirs:
+        if key not in ours:
+            n_theirs, n_ours = (len({url for url, _ in side}) for side in (theirs, ours))
+            return [f"made from {key[0]} and {n_theirs} shards in all, now from {n_ours}"]
+    for key, shard in ours.items():
+        if key not in theirs:
+            return [f"shard {key[0]} is new"]
+        if shard != theirs[key]:
+            return [f"shard {key[0]} has changed"]
     return ["the shards in another order"] if list(ours) != list(theirs) else []
 
 

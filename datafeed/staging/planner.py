@@ -1,17 +1,21 @@
 """Making a plan: which shards, of which format, with which fields, in which splits."""
 
 from collections.abc import Sequence
-from contextlib import closing, suppress
+from contextlib import suppress
+from functools import partial
 from itertools import islice
 
 from datafeed.errors import ConfigError, FormatError, SourceError
 from datafeed.feed.chunk import pieces_of
 from datafeed.feed.schema import Sample, Schema, conform, infer_schema
 from datafeed.formats import Format, detect, get, good_samples
-from datafeed.sources import Source, open_source
+from datafeed.sources import OpenedSources, Source, open_source
 from datafeed.staging.counting import CountingSource
-from datafeed.staging.plan import Plan, Shard, Split, mtime_of
-from datafeed.staging.sizing import cut_splits, samples_per_chunk
+from datafeed.staging.cutting import cut_large
+from datafeed.staging.listing import list_shards
+from datafeed.staging.plan import Plan
+from datafeed.staging.shards import ShardTable, Splits
+from datafeed.staging.sizing import cut_splits, samples_per_chunk, split_bytes
 from datafeed.staging.transform import digest_of, load_transform, transformed
 
 __all__ = ["make_plan"]
@@ -31,6 +35,9 @@ def make_plan(
     chunk: int | None = None,
     hdfs_client: str = "auto",
     max_bad_samples: int = 0,
+    part_bytes: int | None = None,
+    source_checksums: bool = False,
+    opened: OpenedSources | None = None,
 ) -> Plan:
     """List the shards, look into the first one, and cut the work into splits.
 
@@ -42,6 +49,9 @@ def make_plan(
         chunk: Samples of a chunk; None lets the sizes decide.
         hdfs_client: As ``--hdfs-client``.
         max_bad_samples: As ``--max-bad-samples``; what is guessed passes over bad ones.
+        part_bytes: About how large parts should be; None lets the sizes decide.
+        source_checksums: Ask the file system for the checksum of every shard, a call each.
+        opened: Opens the sources' file systems; None: as ``open_source`` does.
 
     Raises:
         SourceError: a source is missing or matches nothing.
@@ -50,17 +60,22 @@ def make_plan(
     """
     if chunk is not None and chunk < 1:
         raise ConfigError(f"--samples-per-chunk {chunk}: give 1 or more")
-    shards = _list_shards(sources, hdfs_client)
-    with closing(open_source(shards[0].url, hdfs_client)) as source:
-        form = detect(source, shards[0].url) if format_name == "auto" else get(format_name)
-        kept = set(form.shards([shard.url for shard in shards]))
-        shards = [shard for shard in shards if shard.url in kept]
-        settled = form.settled(source, [shard.url for shard in shards])
+    if part_bytes is not None and part_bytes < 1:
+        raise ConfigError(f"--part-bytes {part_bytes}: give 1 or more")
+    with opened or OpenedSources(partial(open_source, client=hdfs_client)) as places:
+        shards = list_shards(sources, places, checksums=source_checksums)
+        source, first = places.of(shards[0].url), shards[0].url
+        form = detect(source, first) if format_name == "auto" else get(format_name)
+        shards = _kept(form, shards)
+        settled = form.settled(source, shards.urls)
         form = get(settled)
         schema, sample_bytes, feed_bytes = _probe(source, form, shards, transform, max_bad_samples)
-    n_rows = chunk or samples_per_chunk(sample_bytes, feed_bytes)
-    _check_chunk(schema, n_rows)
-    splits = cut_splits([shard.size for shard in shards])
+        n_rows = chunk or samples_per_chunk(sample_bytes, feed_bytes)
+        _check_chunk(schema, n_rows)
+        target = split_bytes(shards.n_bytes)
+        if part_bytes is not None:
+            target = max(1, part_bytes * shards.n_bytes // max(1, feed_bytes))
+        shards = cut_large(form, shards, places, target, is_given=part_bytes is not None)
     return Plan(
         to=to,
         format=settled,
@@ -68,10 +83,18 @@ def make_plan(
         transform_digest=digest_of(transform) if transform else None,
         schema=schema,
         samples_per_chunk=n_rows,
-        splits=[Split(shards[start:end]) for start, end in splits],
+        splits=Splits(shards, cut_splits(shards.piece_bytes(), target)),
         hdfs_client=hdfs_client,
         max_bad_samples=max_bad_samples,
     )
+
+
+def _kept(form: Format, shards: ShardTable) -> ShardTable:
+    """The files that stand for shards; most formats take every one."""
+    if getattr(type(form), "shards", None) is Format.shards:
+        return shards
+    kept = set(form.shards(shards.urls))
+    return ShardTable(shard for shard in shards if shard.url in kept)
 
 
 def _check_chunk(schema: Schema, n_rows: int) -> None:
@@ -84,21 +107,8 @@ def _check_chunk(schema: Schema, n_rows: int) -> None:
             )
 
 
-def _list_shards(patterns: Sequence[str], client: str) -> list[Shard]:
-    shards: dict[str, Shard] = {}
-    for pattern in patterns:
-        with closing(open_source(pattern, client)) as source:
-            found = source.glob(pattern)
-            if not found:
-                raise SourceError(f"{pattern}: no shard matches; check the path, quote globs")
-            for info in found:
-                checksum = source.checksum(info.url)
-                shards[info.url] = Shard(info.url, info.size, mtime_of(info), checksum)
-    return list(shards.values())
-
-
 def _probe(
-    source: Source, form: Format, shards: Sequence[Shard], transform: str | None, max_bad: int
+    source: Source, form: Format, shards: ShardTable, transform: str | None, max_bad: int
 ) -> tuple[Schema, int, int]:
     """Read the head of the first shard: fields, bytes of a sample, bytes of the feed (a guess)."""
     counter = CountingSource(source)
@@ -115,8 +125,7 @@ def _probe(
             n, n_bytes = n + 1, n_bytes + _payload_bytes(schema, sample, url)
         if n_bytes > _PROBE_BYTES:
             break
-    total = sum(shard.size for shard in shards)
-    return schema, n_bytes // n, int(n_bytes * total / max(1, counter.n_bytes))
+    return schema, n_bytes // n, int(n_bytes * shards.n_bytes / max(1, counter.n_bytes))
 
 
 def _payload_bytes(schema: Schema, sample: Sample, where: str) -> int:

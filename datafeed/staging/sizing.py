@@ -1,10 +1,10 @@
 """How large splits and chunks are: a function of the sources alone, the same on every engine."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator
 
 from datafeed.feed.block import PAYLOAD_BYTES
 
-__all__ = ["cut_splits", "samples_per_chunk"]
+__all__ = ["cut_splits", "samples_per_chunk", "split_bytes"]
 
 _SPLIT_BYTES = (4 << 20, 256 << 20)
 _N_SPLITS = 16
@@ -14,28 +14,33 @@ _BLOCKS = 2
 _GOOD_FILL = 0.9
 
 
-def cut_splits(sizes: Sequence[int]) -> list[tuple[int, int]]:
-    """Pack consecutive shards into splits of about equal size.
+def split_bytes(n_bytes: int) -> int:
+    """How many bytes of shards a split has: a 16th of the whole.
+
+    At least 4 MiB (a task costs seconds) and at most 256 MiB (a failed one is done again).
+    """
+    low, high = _SPLIT_BYTES
+    return min(high, max(low, n_bytes // _N_SPLITS))
+
+
+def cut_splits(sizes: Iterable[int], target: int) -> Iterator[int]:
+    """Pack consecutive shards, or pieces of them, into splits of about equal size.
 
     Args:
         sizes: Bytes of each shard.
+        target: Bytes that a split of several shards has at most.
 
     Returns:
-        First shard and end of each split. A split is a 16th of the whole, at least 4 MiB (a task
-        costs seconds) and at most 256 MiB (a failed one is done again), and at least one shard.
+        The end of each split, in shards.
     """
-    low, high = _SPLIT_BYTES
-    target = min(high, max(low, sum(sizes) // _N_SPLITS))
-    splits: list[tuple[int, int]] = []
-    start, held = 0, 0
-    for i, size in enumerate(sizes):
-        if i > start and held + size > target:
-            splits.append((start, i))
-            start, held = i, 0
-        held += size
-    if sizes:
-        splits.append((start, len(sizes)))
-    return splits
+    held, i = 0, 0
+    for i, size in enumerate(sizes, 1):
+        if held and held + size > target:
+            yield i - 1
+            held = 0
+        held += max(1, size)
+    if held:
+        yield i
 
 
 def samples_per_chunk(sample_bytes: int, feed_bytes: int) -> int:

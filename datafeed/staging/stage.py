@@ -5,7 +5,7 @@ import platform
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import closing
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from tempfile import gettempdir
 from typing import Any
@@ -77,7 +77,8 @@ def stage(
     Args:
         sources: Files, folders or globs; paths, ``file://`` or ``hdfs://``.
         to: Folder of the feed: new, or of an unfinished run.
-        engine: ``local`` or ``hadoop``.
+        engine: ``local``, ``mpi`` (all ranks call this, and get the result), ``hadoop`` or
+            ``spark``.
         format: Of the shards; ``auto`` looks into the first one.
         workers: Tasks at a time; None lets the engine decide.
         transform: ``MODULE:FUNCTION``, dict to dict; None drops the sample, a list fans out.
@@ -88,7 +89,8 @@ def stage(
         max_bad_samples: How many samples that do not decode, or do not fit the fields, are left
             out and named in ``quarantine.jsonl``; 0: the first one ends the run.
         progress: Show progress on stderr.
-        engine_options: ``python`` and ``task_memory_mb`` of the hadoop engine.
+        engine_options: ``python`` of hadoop and spark, ``task_memory_mb`` of hadoop,
+            ``spark_master`` of spark, ``silent_s`` and ``slow_s`` of mpi.
 
     Raises:
         SourceError, FormatError: a shard is missing or bad; the message names it.
@@ -96,35 +98,60 @@ def stage(
         CacheError: a server to be warmed does not answer or may evict.
         ConfigError: an option cannot be used.
     """
-    started_s = time.monotonic()
     if workers is not None and workers < 1:
         raise ConfigError(f"--workers {workers}: give 1 or more")
     servers = parse_servers(warm) if warm else None
+    if servers:
+        _check_servers(servers, allow_eviction)
     runner = make_engine(engine, engine_options)
-    plan = plan_of(sources, to, format, transform, samples_per_chunk, hdfs_client, max_bad_samples)
-    with closing(open_source(plan.to, hdfs_client, timeout_s=TIMEOUT_S)) as source:
+
+    started_s = time.monotonic()
+
+    def command() -> dict[str, Any]:
+        plan = plan_of(
+            sources, to, format, transform, samples_per_chunk, hdfs_client, max_bad_samples
+        )
+        result = _staged(runner, plan, workers, samples_per_chunk is not None, progress)
+        result = replace(result, seconds=round(time.monotonic() - started_s, 3))
+        if servers:
+            result = replace(result, warm=_warm(plan, servers, allow_eviction, progress))
+        return asdict(result)
+
+    return StageResult(**runner.lead(command))
+
+
+def _staged(
+    runner: Engine, plan: Plan, workers: int | None, is_chunk_given: bool, progress: bool
+) -> StageResult:
+    """Make the feed of a plan, unless it stands there."""
+    with closing(open_source(plan.to, plan.hdfs_client, timeout_s=TIMEOUT_S)) as source:
         folder = Folder(plan.to, source)
         standing = _standing_feed(folder)
         begun = [dict(standing.made["plan"])] if standing else _contents(folder)
         for content in begun:
-            plan = plan.cut_like(content, is_chunk_given=samples_per_chunk is not None)
+            plan = plan.cut_like(content, is_chunk_given=is_chunk_given)
         if standing:
             _require_same(plan, standing, folder)
         manifest = standing or _make(runner, plan, folder, workers, progress)
-    seconds = round(time.monotonic() - started_s, 3)
     return StageResult(
         feed_id=manifest.feed_id,
         feed=plan.to,
         samples=manifest.n_samples,
         parts=len(manifest.parts),
         bytes=sum(part.bytes for part in manifest.parts),
-        seconds=seconds,
+        seconds=0.0,
         stage_engine=str(manifest.made["engine"]),
         was_staged=standing is not None,
         facts=dict(manifest.made["facts"]),
         bad_samples=_n_bad(manifest),
-        warm=_warm(plan, servers, allow_eviction, progress) if servers else None,
     )
+
+
+def _check_servers(servers: Sequence[str], allow_eviction: bool) -> None:
+    """Find a dead server before hours of staging, not after."""
+    from datafeed.cache.warm import check_servers
+
+    check_servers(servers, allow_eviction=allow_eviction)
 
 
 def _warm(
@@ -230,8 +257,7 @@ def _prepare(plan: Plan, folder: Folder) -> list[int]:
     _end_earlier(folder)
     done = folder.done()
     kept = set(_sound_parts(plan, folder, done))
-    ours = {plan.split_digest(i) for i in range(len(plan.splits))}
-    if done and begun and not any(record.digest in ours for record in done.values()):
+    if done and begun and not _shares_parts(plan, done):
         found = differences(plan.content(), begun[0].content())
         raise StagingError(
             f"{folder.url}: holds {len(done)} parts of another unfinished run "
@@ -244,17 +270,27 @@ def _prepare(plan: Plan, folder: Folder) -> list[int]:
     return [i for i in range(len(plan.splits)) if plan.part_name(i) not in kept]
 
 
+def _shares_parts(plan: Plan, done: Mapping[str, Record]) -> bool:
+    ours = {plan.split_digest(i) for i in range(len(plan.splits))}
+    return any(record.digest in ours for record in done.values())
+
+
 def _end_earlier(folder: Folder) -> None:
     """Kill the YARN application of a run that was killed, before it can write any more."""
-    application = folder.noted_application()
-    if application is not None:
+    noted = folder.noted_application()
+    if noted is not None:
         with scratch_folder() as scratch:
-            YarnClient(scratch).kill(application)
+            client = YarnClient(scratch)
+            is_id = noted.startswith("application_")
+            for application in [noted] if is_id else client.tagged(noted):
+                client.kill(application)
         folder.forget_application()
 
 
 def _sound_parts(plan: Plan, folder: Folder, done: Mapping[str, Record]) -> dict[str, Record]:
     """Parts that are committed, made as this plan makes them, and there in full."""
+    if not done:
+        return {}
     sizes = folder.part_sizes()
     wanted = {plan.part_name(i): plan.split_digest(i) for i in range(len(plan.splits))}
     return {

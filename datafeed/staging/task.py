@@ -4,8 +4,8 @@ import errno
 import os
 import secrets
 from collections.abc import Callable
-from contextlib import closing
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from datafeed.errors import ConfigError, FormatError, SourceError, StagingError
@@ -14,14 +14,18 @@ from datafeed.feed.index import PartEntry
 from datafeed.feed.part import PartWriter
 from datafeed.feed.schema import Array, Sample, conform
 from datafeed.formats import get
-from datafeed.sources import Source, join, local_path, open_source
+from datafeed.sources import OpenedSources, Source, join, local_path, open_source
 from datafeed.staging.bad_samples import BadSamples
 from datafeed.staging.folder import TIMEOUT_S, Folder, Record
-from datafeed.staging.plan import Plan, Shard, mtime_of
+from datafeed.staging.plan import Plan, mtime_of
 from datafeed.staging.scratch import scratch_folder
+from datafeed.staging.shards import Shard
 from datafeed.staging.transform import digest_of, load_transform, transformed
 
 __all__ = ["attempt_name", "run_split"]
+
+_CHECKSUM_FROM_BYTES = 1 << 20
+_ONCE_STILL = "stage into a new folder once it stays as it is"
 
 
 def attempt_name() -> str:
@@ -69,11 +73,14 @@ def _write(
 ) -> PartEntry:
     shards = plan.splits[split].shards
     urls = [shard.url for shard in shards]
+    opened = OpenedSources(partial(open_source, client=plan.hdfs_client, timeout_s=TIMEOUT_S))
     try:
-        with PartWriter(path, plan.schema, plan.samples_per_chunk, urls) as writer:
-            for i, shard in enumerate(shards):
-                _write_shard(plan, shard, i, writer, report, bad)
-            return writer.close()
+        with opened, PartWriter(path, plan.schema, plan.samples_per_chunk, urls) as writer:
+            checksums = [
+                _write_shard(plan, shard, i, writer, report, bad, opened.of(shard.url))
+                for i, shard in enumerate(shards)
+            ]
+            return replace(writer.close(), checksums=checksums if any(checksums) else [])
     except OSError as error:
         raise StagingError(_no_room(urls[0], path, error)) from error
 
@@ -94,19 +101,21 @@ def _write_shard(
     writer: PartWriter,
     report: Callable[[int], None],
     bad: BadSamples,
-) -> None:
-    with closing(open_source(shard.url, plan.hdfs_client, timeout_s=TIMEOUT_S)) as source:
-        _check_unchanged(source, shard)
-        samples = get(plan.format).samples(source, shard.url, shard.span)
-        transform = load_transform(plan.transform) if plan.transform else None
-        for key, sample in transformed(samples, transform, shard.url):
-            try:
-                arrays = _checked(plan, sample, f"{shard.url}: sample {key!r}")
-            except FormatError as error:
-                bad.add(shard.url, key, error)
-                continue
-            writer.append(arrays, key, i)
-            report(1)
+    source: Source,
+) -> str | None:
+    """Write the samples of one shard; give the checksum that its file system keeps."""
+    checksum = _check_unchanged(source, shard)
+    samples = get(plan.format).samples(source, shard.url, shard.span)
+    transform = load_transform(plan.transform) if plan.transform else None
+    for key, sample in transformed(samples, transform, shard.url):
+        try:
+            arrays = _checked(plan, sample, f"{shard.url}: sample {key!r}")
+        except FormatError as error:
+            bad.add(shard.url, key, error)
+            continue
+        writer.append(arrays, key, i)
+        report(1)
+    return checksum
 
 
 def _checked(plan: Plan, sample: Sample | FormatError, where: str) -> list[Array]:
@@ -123,13 +132,27 @@ def _check_transform(plan: Plan) -> None:
         )
 
 
-def _check_unchanged(source: Source, shard: Shard) -> None:
+def _check_unchanged(source: Source, shard: Shard) -> str | None:
+    """Raise SourceError unless a shard is the one of the plan; give its checksum, if it has one.
+
+    Of shards below 1 MiB it is asked only where the plan has it: the call would cost as much as
+    all their bytes.
+    """
     now = source.stat(shard.url)
     if (now.size, mtime_of(now)) != (shard.size, shard.mtime_ms):
         raise SourceError(
             f"{shard.url}: changed since the plan was made ({shard.size} bytes then, {now.size} "
-            "now, or another time); stage into a new folder once it stays as it is"
+            f"now, or another time); {_ONCE_STILL}"
         )
+    if shard.checksum is None and shard.size < _CHECKSUM_FROM_BYTES:
+        return None
+    checksum = source.checksum(shard.url)
+    if shard.checksum is not None and checksum != shard.checksum:
+        raise SourceError(
+            f"{shard.url}: changed since the plan was made (checksum {shard.checksum} then, "
+            f"{checksum} now); {_ONCE_STILL}"
+        )
+    return checksum
 
 
 def _seal(entry: PartEntry, name: str, path: Path) -> PartEntry:

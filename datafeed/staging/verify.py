@@ -1,37 +1,54 @@
 """Checking that the shards a feed was made from are as they were."""
 
-from collections.abc import Sequence
-from contextlib import closing
-from itertools import groupby
-from typing import Any
+from collections.abc import Iterator
+from functools import partial
 
 from datafeed.feed.feed import Feed
 from datafeed.feed.verify import Damage
-from datafeed.sources import MissingFileError, open_source, parent
+from datafeed.sources import MissingFileError, OpenedSources, open_source
 from datafeed.staging.plan import mtime_of
+from datafeed.staging.shards import Shard, shards_of
 
 __all__ = ["verify_sources"]
 
 
 def verify_sources(feed: Feed, hdfs_client: str = "auto") -> list[Damage]:
-    """Check that the shards stand where they were, with the size and time they had."""
-    shards = [shard for split in feed.manifest.made["plan"]["splits"] for shard in split]
-    found: list[Damage] = []
-    for _, group in groupby(shards, lambda shard: parent(shard["url"])):
-        found += _changes(list(group), hdfs_client)
-    return found
+    """Check that the shards stand where they were, with size, time and checksum they had.
+
+    Their bytes are not read: the checksum is the one that HDFS keeps, for shards where staging
+    could ask for it and where HDFS still tells it.
+
+    Raises:
+        SourceError: a file system does not answer.
+    """
+    checksums = {
+        url: checksum
+        for part in feed.manifest.parts
+        for url, checksum in zip(part.shards, part.checksums, strict=False)
+    }
+    with OpenedSources(partial(open_source, client=hdfs_client)) as opened:
+        return [
+            Damage(shard.url, cause)
+            for shard in _shards(feed)
+            if (cause := _change(shard, checksums.get(shard.url), opened))
+        ]
 
 
-def _changes(shards: Sequence[dict[str, Any]], hdfs_client: str) -> list[Damage]:
-    """Check the shards of one folder; a file system that does not answer is asked once."""
-    found: list[Damage] = []
-    with closing(open_source(shards[0]["url"], hdfs_client)) as source:
-        for shard in shards:
-            try:
-                now = source.stat(shard["url"])
-            except MissingFileError as error:
-                found.append(Damage(shard["url"], str(error)))
-                continue
-            if (now.size, mtime_of(now)) != (shard["size"], shard["mtime_ms"]):
-                found.append(Damage(shard["url"], "has changed since it was staged"))
-    return found
+def _shards(feed: Feed) -> Iterator[Shard]:
+    """Each shard once, also where its pieces are in several splits."""
+    for runs in feed.manifest.made["plan"]["splits"]:
+        yield from (shard for shard in shards_of(runs) if not shard.start)
+
+
+def _change(shard: Shard, checksum: str | None, opened: OpenedSources) -> str | None:
+    source = opened.of(shard.url)
+    try:
+        now = source.stat(shard.url)
+        if (now.size, mtime_of(now)) != (shard.size, shard.mtime_ms):
+            return "has changed since it was staged"
+        found = source.checksum(shard.url) if checksum else None
+    except MissingFileError as error:
+        return str(error)
+    if found is not None and found != checksum:
+        return f"has changed since it was staged: its checksum was {checksum}, is {found}"
+    return None

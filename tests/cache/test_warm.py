@@ -1,6 +1,9 @@
 """Warming real servers."""
 
 import json
+import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -13,6 +16,7 @@ from click.testing import CliRunner
 from datafeed.cache.memcached import MemcachedTier
 from datafeed.cache.parts import PartTier
 from datafeed.cache.pool import ServerPool
+from datafeed.cache.slabs import ServerRoom
 from datafeed.cache.stack import TierStack
 from datafeed.cache.verify import verify_cache
 from datafeed.cache.warm import warm
@@ -21,8 +25,10 @@ from datafeed.cluster.memcached import MemcachedServer
 from datafeed.errors import CacheError, ConfigError, DamagedError
 from datafeed.feed.block import PAYLOAD_BYTES
 from datafeed.feed.feed import Feed
+from datafeed.feed.schema import Field
 from tests.cache.made_feeds import (
     EXACT,
+    LABELLED,
     RAGGED,
     WIDE,
     fetch_all,
@@ -179,7 +185,7 @@ def test_verify_tells_missing_and_unreachable_apart(feed: Feed, memcached_server
     assert report.missing + report.unreachable == 20
     assert report.missing * report.unreachable > 0
     assert any(f"{addresses[1]}: {report.missing} blocks" in p for p in report.problems)
-    assert any(f"{addresses[0]} is down" in p for p in report.problems)
+    assert any(addresses[0] in p for p in report.problems)
     assert len(report.problems) == 2
 
 
@@ -195,15 +201,126 @@ def test_verify_sees_blocks_of_an_older_staging(
         assert "is not the feed's" in report.problems[0]
 
 
+def test_a_choice_is_even_and_nothing_is_sent_in_vain(
+    tmp_path: Path, memcached_server: Start
+) -> None:
+    """40 chunks of two full blocks and a small one, for 96 MiB of servers with room for half."""
+    servers = [memcached_server(memory_mb=m).address for m in (8, 16)]
+    schema = (Field(name="data", dtype="uint8", shape=(2 * PAYLOAD_BYTES + 90_000,)),)
+    with made_feed(tmp_path / "three", schema, [30, 10], 1) as feed:
+        plan = warm(feed, servers, dry_run=True, progress=False)
+        result = warm(feed, servers, progress=False)
+        assert (plan.stored, plan.did_not_fit) == (result.stored, result.did_not_fit)
+        assert plan.needed_bytes > plan.room_bytes > 0
+        assert plan.blocks == 120
+        with closing(ServerPool(servers)) as pool:
+            stats = [pool.stats(i) for i in range(2)]
+        assert all(int(s["store_no_memory"]) == int(s["evictions"]) == 0 for s in stats)
+        assert sum(int(s["curr_items"]) for s in stats) == result.stored == 3 * (result.stored // 3)
+        with closing(MemcachedTier(servers, feed.manifest)) as tier:
+            held = sorted(fetch_all(tier, feed))
+        assert len(held) == result.stored // 3 >= 10
+        assert 0 < sum(chunk < 20 for chunk in held) < len(held)
+        assert warm(feed, servers, progress=False).stored == 0
+
+
+def test_a_server_more_or_less_moves_its_share_only(
+    tmp_path: Path, memcached_server: Start
+) -> None:
+    servers = [memcached_server().address for _ in range(4)]
+    with made_feed(tmp_path / "many", LABELLED, [400], 2) as feed:
+        assert warm(feed, servers[:3], progress=False).stored == 200
+        added = warm(feed, servers, progress=False)
+        assert added.stored + added.already_there == 200
+        assert 25 < added.stored < 75
+        with closing(ServerPool(servers)) as pool:
+            items = [int(pool.stats(i)["curr_items"]) for i in range(4)]
+        assert sum(items) == 200 + added.stored
+        assert items[3] == added.stored
+        lost = warm(feed, [servers[0], servers[2], servers[3]], progress=False)
+        with closing(ServerPool(servers)) as pool:
+            now = [int(pool.stats(i)["curr_items"]) for i in range(4)]
+        assert lost.stored == sum(now) - sum(items)
+        assert lost.stored <= items[1]
+        assert verify_cache(feed, servers, progress=False).missing == 0
+
+
+KILLED = """
+import os, signal, sys
+from datafeed.cache.blocks import BlockStore
+from datafeed.cli.main import main
+write = BlockStore.write
+def dying(self, *arguments):
+    write(self, *arguments)
+    os.kill(os.getpid(), signal.SIGKILL)
+BlockStore.write = dying
+main()
+"""
+
+
+def test_a_killed_warming_goes_on(tmp_path: Path, memcached_server: Start) -> None:
+    address = memcached_server().address
+    with made_feed(tmp_path / "long", EXACT, [48], 2) as feed:
+        command = [sys.executable, "-c", KILLED, "warm", feed.url, "--cache", address]
+        done = subprocess.run([*command, "--workers", "1"], timeout=60, capture_output=True)
+        assert done.returncode == -signal.SIGKILL, done.stderr
+        with closing(ServerPool(address)) as pool:
+            there = int(pool.stats(0)["curr_items"])
+            assert 0 < there < 48
+            again = warm(feed, address, progress=False)
+            assert (again.already_there, again.stored) == (there, 48 - there)
+            sent = int(pool.stats(0)["bytes_read"]) - 48 * PAYLOAD_BYTES
+        assert sent < 48 * 1000
+        assert verify_cache(feed, address, progress=False).present == 48
+
+
+def test_a_server_with_a_disk_takes_more_than_its_memory(
+    tmp_path: Path, memcached_server: Start, caplog: pytest.LogCaptureFixture
+) -> None:
+    disk = f"ext_page_size=4,ext_item_age=0,ext_path={tmp_path}/ext:96M"
+    address = memcached_server(memory_mb=32, options=["-o", disk]).address
+    with made_feed(tmp_path / "large", EXACT, [80], 2) as feed:
+        result = warm(feed, address, progress=False)
+        assert (result.stored, result.did_not_fit) == (80, 0)
+        assert caplog.text == ""
+        assert verify_cache(feed, address, progress=False).present == 80
+        with closing(ServerPool(address)) as pool:
+            assert int(pool.stats(0)["get_extstore"]) > 0
+        with made_feed(tmp_path / "larger", WIDE, [100], 1) as larger:
+            assert warm(larger, address, dry_run=True, progress=False).did_not_fit > 0
+        full = memcached_server(memory_mb=32, options=["-o", f"ext_path={tmp_path}/e:512M"])
+        warm(feed, full.address, dry_run=True, progress=False)
+        assert f"{full.address} moves values to its disk only when" in caplog.text
+
+
+def test_evictions_are_counted(
+    feed: Feed,
+    memcached_server: Start,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(ServerRoom, "fits", lambda *_: True)  # as if others filled it meanwhile
+    address = memcached_server(memory_mb=4, evict=True).address
+    with caplog.at_level("WARNING"):
+        result = warm(feed, address, allow_eviction=True, progress=False)
+    assert result.evicted > 0
+    assert "values were evicted" in caplog.text
+
+
 def test_the_command(feed: Feed, memcached_server: Start) -> None:
     servers = ",".join(memcached_server().address for _ in range(2))
     run = CliRunner().invoke
+    result = run(group, ["warm", feed.url, "--cache", servers, "--dry-run", "--json"])
+    planned = json.loads(result.stdout)
+    assert (planned["stored"], planned["needed_bytes"]) == (20, 20 << 19)
     result = run(group, ["warm", feed.url, "--cache", servers, "--workers", "1", "--json"])
     assert result.exit_code == 0, result.output
     counted = json.loads(result.stdout)
     assert (counted["blocks"], counted["stored"], counted["did_not_fit"]) == (20, 20, 0)
     result = run(group, ["warm", feed.url, "--cache", servers])
     assert "already there: 20" in result.stdout
+    result = run(group, ["verify", feed.url, "--cache", servers, "--workers", "3", "--json"])
+    assert json.loads(result.stdout)["cache"]["present"] == 20
     result = run(group, ["warm", feed.url, "--cache", "nowhere"])
     assert result.exit_code == 2
     assert "host:port" in result.stderr

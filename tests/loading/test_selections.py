@@ -91,7 +91,7 @@ def test_tuple_views_of_selections(feed: Feed) -> None:
         with DataLoader(view, 3, shuffle=False) as loader:
             ids, texts = next(iter(loader))
         assert ids.tolist() == [3, 4, 250]
-        assert texts == [feed[i]["text"] for i in (3, 4, 250)]
+        assert list(texts) == [feed[i]["text"] for i in (3, 4, 250)]
 
 
 def test_an_empty_selection_has_no_batches(feed: Feed) -> None:

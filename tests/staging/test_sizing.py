@@ -1,20 +1,24 @@
 """Sizes of splits and chunks."""
 
+from itertools import pairwise
+
 from hypothesis import given
 from hypothesis import strategies as st
 
 from datafeed.feed.block import PAYLOAD_BYTES
-from datafeed.staging.sizing import cut_splits, samples_per_chunk
+from datafeed.staging.sizing import cut_splits, samples_per_chunk, split_bytes
 
 MIB = 1 << 20
 
 
 @given(st.lists(st.integers(0, 64 * MIB), min_size=1, max_size=60))
 def test_splits_cover_the_shards_in_order(sizes: list[int]) -> None:
-    splits = cut_splits(sizes)
-    assert [i for start, end in splits for i in range(start, end)] == list(range(len(sizes)))
-    target = min(256 * MIB, max(4 * MIB, sum(sizes) // 16))
-    for start, end in splits:
+    target = split_bytes(sum(sizes))
+    assert target == min(256 * MIB, max(4 * MIB, sum(sizes) // 16))
+    ends = list(cut_splits(sizes, target))
+    assert ends == sorted(set(ends))
+    assert ends[-1] == len(sizes)
+    for start, end in pairwise([0, *ends]):
         assert end - start == 1 or sum(sizes[start:end]) <= target
 
 

@@ -188,7 +188,7 @@ def test_a_shard_changed_since_the_plan_is_refused(tmp_path: Path) -> None:
         run_split(plan, 0, folder, "a", lambda n: None)
 
 
-def test_a_full_disk_names_the_shard_and_leaves_no_half_part(tmp_path: Path) -> None:
+def test_a_full_disk_names_the_shard_and_goes_on_when_there_is_room(tmp_path: Path) -> None:
     """In a mount namespace of its own, on a file system of 1 MiB."""
     (shard,) = write_shards(tmp_path / "raw", 1, 50)
     (tmp_path / "mine.py").write_text(
@@ -198,7 +198,8 @@ def test_a_full_disk_names_the_shard_and_leaves_no_half_part(tmp_path: Path) -> 
     script = (
         f"mount -t tmpfs -o size=1m tmpfs {tmp_path}/small && cd {tmp_path} && "
         f"{DATAFEED} stage raw --to small/feed --transform mine:f; echo status $?; "
-        f"find small -name '*.h5*'; df --output=used {tmp_path}/small | tail -1"
+        f"find small -name '*.h5*' | wc -l; mount -o remount,size=100m {tmp_path}/small; "
+        f"{DATAFEED} stage raw --to small/feed --transform mine:f; echo status $?; ls -a small/feed"
     )
     done = subprocess.run(
         ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", script],
@@ -209,8 +210,9 @@ def test_a_full_disk_names_the_shard_and_leaves_no_half_part(tmp_path: Path) -> 
     assert f"{shard}: its part cannot be written" in done.stderr, done.stderr + done.stdout
     assert "no room left" in done.stderr
     lines = done.stdout.split()
-    assert lines[:2] == ["status", "1"]
-    assert len(lines) == 3, "nothing half-written is left"
+    assert lines[:3] == ["status", "1", "0"], "nothing half-written is left"
+    end = lines.index("status", 1)
+    assert lines[end:] == ["status", "0", ".", "..", "feed.h5", "feed.json", "part-00000.h5"]
 
 
 HOLDING = """
@@ -232,7 +234,7 @@ def test_killed_half_way_and_run_again(tmp_path: Path) -> None:
     assert len(parts_of(tmp_path / "calm")) == 4
     (tmp_path / "hold").touch()
     run = subprocess.Popen([DATAFEED, *arguments, "feed"], cwd=tmp_path)
-    wait_for(lambda: len(list((tmp_path / "feed").glob("_staging/done/*"))) == 3)
+    wait_for(lambda: len(list((tmp_path / "feed").glob("_staging/done/part-*"))) == 3)
     workers = workers_of(tmp_path / "feed")
     assert workers
     run.kill()
@@ -256,7 +258,7 @@ def test_ctrl_c_and_sigterm_end_the_workers(tmp_path: Path, number: signal.Signa
     (tmp_path / "hold").touch()
     arguments = ["stage", "raw", "--transform", "mine:f", "--to", "feed"]
     run = subprocess.Popen([DATAFEED, *arguments], cwd=tmp_path)
-    wait_for(lambda: bool(list((tmp_path / "feed").glob("_staging/done/*"))))
+    wait_for(lambda: bool(list((tmp_path / "feed").glob("_staging/done/part-*"))))
     run.send_signal(number)
     assert run.wait(20) == 130
     assert not workers_of(tmp_path / "feed")
@@ -338,6 +340,7 @@ def test_servers_that_may_evict_are_refused(
     assert done.returncode == 1
     assert server in done.stderr
     assert "-M" in done.stderr
+    assert not (tmp_path / "feed").exists()  # found before anything was staged
     assert datafeed(*arguments, "--allow-eviction").returncode == 0
 
 

@@ -1,0 +1,112 @@
+"""What the arguments of torch's loader become in a loader over a feed."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch.utils.data import (
+    BatchSampler,
+    DistributedSampler,
+    RandomSampler,
+    SequentialSampler,
+    default_collate,
+    default_convert,
+)
+
+from datafeed.errors import ConfigError
+from datafeed.loading.sampler import FeedSampler
+
+__all__ = ["translate"]
+
+_POSITIONAL = (
+    "batch_size", "shuffle", "sampler", "batch_sampler", "num_workers", "collate_fn",
+    "pin_memory", "drop_last", "timeout", "worker_init_fn", "multiprocessing_context",
+    "generator",
+)  # fmt: skip
+# They tune torch's worker processes, of which there are none: nothing is lost without them.
+_NEEDLESS = {
+    "multiprocessing_context", "prefetch_factor", "persistent_workers", "pin_memory_device",
+    "in_order",
+}  # fmt: skip
+
+
+def translate(args: Sequence[Any], options: Mapping[str, Any]) -> dict[str, Any]:
+    """Turn the arguments of ``DataLoader(feed, *args, **options)`` into options of its own.
+
+    Returns:
+        Options by name; those of a loader over a feed stay as they are.
+
+    Raises:
+        ConfigError: an argument means nothing for a feed, or contradicts another.
+    """
+    if len(args) > len(_POSITIONAL):
+        raise ConfigError(f"give all arguments behind {_POSITIONAL[-1]} by name")
+    found = dict(zip(_POSITIONAL, args, strict=False))
+    twice = sorted(found.keys() & options.keys())
+    if twice:
+        raise ConfigError(f"{twice[0]}= is given twice, by place and by name")
+    found |= options
+    for name in _NEEDLESS:
+        found.pop(name, None)
+    _translate_samplers(found)
+    _translate_rest(found)
+    if found.get("batch_size", 1) is None and found.get("global_batch_size") is None:
+        raise ConfigError("batch_size=None: give a number; for single samples iterate the feed")
+    return found
+
+
+def _translate_samplers(found: dict[str, Any]) -> None:
+    """Take from samplers what they say about order, ranks and batches."""
+    batches = found.pop("batch_sampler", None)
+    sampler = found.pop("sampler", None)
+    if batches is not None:
+        if sampler is not None or found.get("batch_size", 1) != 1 or found.get("shuffle"):
+            raise ConfigError("batch_sampler= excludes batch_size, shuffle, sampler and drop_last")
+        if not isinstance(getattr(batches, "_batch_sampler", batches), BatchSampler):
+            raise ConfigError(
+                f"batch_sampler={type(batches).__name__} means nothing for a feed; use batch_size= "
+                "and shuffle="
+            )
+        sampler = batches.sampler
+        found |= {"batch_size": batches.batch_size, "drop_last": batches.drop_last}
+    if sampler is not None:
+        if found.pop("shuffle", None):
+            raise ConfigError("sampler= and shuffle=: give one of them")
+        _translate_sampler(sampler, found)
+
+
+def _translate_sampler(sampler: Any, found: dict[str, Any]) -> None:
+    if isinstance(sampler, FeedSampler):  # of another loader that this one shall be like
+        found |= {**sampler.options, **found}
+        if sampler.options.get("global_batch_size") is not None:
+            found.pop("batch_size", None)
+    elif type(sampler) is DistributedSampler:
+        own = {"rank": sampler.rank, "world_size": sampler.num_replicas, "seed": sampler.seed}
+        found |= {**own, "shuffle": sampler.shuffle, **found, "epoch_from": sampler}
+    elif type(sampler) is RandomSampler and not sampler.replacement:
+        found["shuffle"] = True
+    elif type(sampler) is SequentialSampler:
+        found["shuffle"] = False
+    else:
+        raise ConfigError(
+            f"sampler={type(sampler).__name__} means nothing for a feed; use shuffle=, for some of "
+            "the samples feed.select(), for weights datafeed.blend()"
+        )
+
+
+def _translate_rest(found: dict[str, Any]) -> None:
+    timeout = found.pop("timeout", 0)
+    if timeout:
+        found.setdefault("timeout_s", timeout)
+    if found.get("collate_fn") in (default_collate, default_convert):
+        del found["collate_fn"]
+    generator = found.pop("generator", None)
+    if isinstance(generator, torch.Generator):
+        found.setdefault("seed", generator.initial_seed())
+    elif generator is not None:
+        raise ConfigError(f"generator={generator!r}: give a torch.Generator, or seed=")
+    if found.pop("worker_init_fn", None) is not None:
+        raise ConfigError(
+            "worker_init_fn= would never be called, as there are no worker processes; transforms "
+            "get their random generator as an argument"
+        )
