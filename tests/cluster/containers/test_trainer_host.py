@@ -14,8 +14,10 @@ from tests.cluster.containers.conftest import ROOT
 pytestmark = pytest.mark.timeout(600)
 
 END_LIMIT_S = 10.0
-OPTIONS = ("--global-batch=32", "--epochs=2", "--seed=3", "--checkpoint-every=20", "--json")
+OPTIONS = ("--global-batch=8", "--epochs=2", "--seed=3", "--checkpoint-every=20", "--json")
 PROGRAM = ("python3", "-m", "trainers.image_classifier")
+
+HERE = f"/tmp/{ROOT.rsplit('/', 1)[1]}"
 
 Place = tuple[int, int]
 
@@ -51,7 +53,7 @@ source.close()
 
 
 def training(feed: str, hosts: tuple[str, ...], log: str, *options: str) -> list[str]:
-    places = (f"--sample-log=/tmp/{log}", "--checkpoint=/tmp/checkpoint")
+    places = (f"--sample-log={HERE}/{log}", f"--checkpoint={HERE}/checkpoint")
     return compose.mpirun([*PROGRAM, "--feed", feed, *OPTIONS, *places, *options], hosts)
 
 
@@ -59,17 +61,23 @@ def global_batches(log: str) -> dict[Place, list[int]]:
     """The positions of every step over all hosts that still stand, sorted."""
     batches: dict[Place, list[int]] = {}
     for host in TRAINERS:
-        text = compose.run(host, "sh", "-c", f"cat /tmp/{log}/*.jsonl 2>/dev/null || true")
+        text = compose.run(host, "sh", "-c", f"cat {HERE}/{log}/*.jsonl 2>/dev/null || true")
         for entry in map(json.loads, text.splitlines()):
             batches.setdefault((entry["epoch"], entry["step"]), []).extend(entry["positions"])
     return {place: sorted(positions) for place, positions in batches.items()}
+
+
+def wait_for_steps(host: str, log: str, n_steps: int) -> None:
+    """Wait on the host itself: the run is over in seconds."""
+    script = f"until [ $(cat {log} 2>/dev/null | wc -l) -ge {n_steps} ]; do sleep 0.02; done"
+    compose.run(host, "sh", "-c", script, limit_s=120)
 
 
 def test_a_training_host_is_killed(images: str, figures: list[dict[str, Any]]) -> None:
     compose.run("gateway", *training(images, TRAINERS, "calm"))
     wanted = global_batches("calm")
     for host in TRAINERS:
-        compose.run(host, "rm", "-rf", "/tmp/checkpoint")
+        compose.run(host, "rm", "-rf", f"{HERE}/checkpoint")
 
     words = ["docker", "exec", compose.container("gateway")]
     process = subprocess.Popen(
@@ -79,19 +87,17 @@ def test_a_training_host_is_killed(images: str, figures: list[dict[str, Any]]) -
         text=True,
     )
     try:
-        until = time.monotonic() + 120
-        while len(global_batches("killed")) < 45:
-            assert time.monotonic() < until, "no step is made"
-            time.sleep(0.2)
+        wait_for_steps("trainer2", f"{HERE}/killed/rank-1.jsonl", 45)
         compose.kill("trainer2")
         killed_s = time.monotonic()
-        _, stderr = process.communicate(timeout=120)
+        stdout, stderr = process.communicate(timeout=120)
         took_s = time.monotonic() - killed_s
     finally:
         process.kill()
         process.wait(10)
         compose.boot("trainer2")
-    assert process.returncode != 0
+    # Not by its status: Open MPI 5's mpirun gives 0 when a host is lost.
+    assert '"event": "summary"' not in stdout
     assert took_s <= END_LIMIT_S, f"{took_s:.1f} s: {stderr[-1500:]}"
     assert "trainer2" in stderr
 
