@@ -2,6 +2,8 @@
 # make test    all set-up, then the whole test suite
 # make check   formatter, linter, strict types
 # make bench   the benchmarks
+# make cluster-up | cluster-shell | cluster-test | cluster-down
+#              the test cluster in containers: start, work on its gateway, all fault drills, end
 # make clean   remove everything that make made
 #
 # Set-up is quick the second time: each step leaves a stamp. pip's and Maven's own settings
@@ -28,7 +30,7 @@ export OMPI_ALLOW_RUN_AS_ROOT := 1
 export OMPI_ALLOW_RUN_AS_ROOT_CONFIRM := 1
 export PRTE_MCA_rmaps_default_mapping_policy := :oversubscribe
 
-.PHONY: demo test check bench setup system clean
+.PHONY: demo test check bench setup system clean cluster-up cluster-shell cluster-test cluster-down
 .DELETE_ON_ERROR:
 
 demo: setup
@@ -47,6 +49,15 @@ check: $(VENV)/.stamp-packages
 
 bench: setup
 	$(PY) -m datafeed.bench
+
+cluster-up cluster-shell cluster-down:
+	@docker/cluster $(@:cluster-%=%)
+
+# Ends the cluster whether the tests passed or not.
+cluster-test: setup
+	@docker/cluster up
+	status=0; docker/cluster run $(PY) -m pytest tests/cluster/containers || status=$$?; \
+	    docker/cluster down; exit $$status
 
 setup: $(VENV)/.stamp-packages $(VENV)/.stamp-pydoop $(HADOOP)/.stamp $(HADOOP)/bin/hadoop \
     $(HADOOP)/conf/core-site.xml $(HADOOP)/conf/log4j.properties

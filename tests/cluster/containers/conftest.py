@@ -64,7 +64,7 @@ def calm(feed: str) -> Run:
     compose.run("gateway", "datafeed", "warm", feed, "--cache", SERVERS)
     run = follow(reading(feed))
     assert run.status == 0
-    numbers = sum(line["n"] for ranks in run.steps.values() for line in ranks.values())
+    numbers = sum(len(line["numbers"]) for ranks in run.steps.values() for line in ranks.values())
     assert numbers == 2 * N_SAMPLES
     return run
 

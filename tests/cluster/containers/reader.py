@@ -6,9 +6,11 @@ one at the end. A sample that is not what its position says ends the run.
 
 import argparse
 import hashlib
+import itertools
 import json
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -30,6 +32,7 @@ def main() -> None:
     parser.add_argument("feed")
     parser.add_argument("--cache")
     parser.add_argument("--epochs", type=int, default=2)
+    parser.add_argument("--seconds", type=float, help="whole epochs until then, not --epochs")
     parser.add_argument("--global-batch", type=int, default=32)
     parser.add_argument("--memory-mb", type=int, default=32)
     parser.add_argument("--pace-s", type=float, default=0.02)
@@ -45,7 +48,12 @@ def main() -> None:
             memory_bytes=options.memory_mb << 20,
         ) as loader,
     ):
-        for epoch in range(options.epochs):
+        end_s = comm.bcast(time.time() + (options.seconds or 0))
+        for epoch in itertools.count():
+            # Rank 0's clock decides for all, so that all read the same epochs.
+            more = epoch < options.epochs if options.seconds is None else time.time() < end_s
+            if not comm.bcast(more):
+                break
             loader.set_epoch(epoch)
             read_epoch(loader, epoch, comm.rank, options.pace_s)
         say(event="end", rank=comm.rank, stats=loader.stats())
@@ -67,7 +75,8 @@ def read_epoch(loader: Any, epoch: int, rank: int, pace_s: float) -> None:
             step=step,
             wait_s=round(wait_s, 4),
             at_s=time.time(),
-            n=len(numbers),
+            numbers=numbers.tolist(),
+            rss_kib=4 * int(Path("/proc/self/statm").read_text().split()[1]),
             digest=hashlib.sha256(numbers.tobytes()).hexdigest()[:16],
         )
         time.sleep(pace_s)  # the training that a real step does

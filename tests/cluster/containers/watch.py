@@ -1,10 +1,10 @@
 """Follow a run of `reader.py` on the training hosts, and compare it with an undisturbed one."""
 
 import json
+import os
 import random
 import subprocess
 import threading
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -22,7 +22,6 @@ class Run:
     """(epoch, step) to each rank's line"""
     ends: list[dict[str, Any]] = field(default_factory=list)
     status: int | None = None
-    ended_s: float = 0.0
 
     @property
     def digests(self) -> dict[tuple[int, int], dict[int, str]]:
@@ -62,17 +61,19 @@ class Event:
     do: Callable[[], None]
 
 
-def follow(command: list[str], events: list[Event] | None = None, on: str = "gateway") -> Run:
-    """Run a command on a host and do each event at its step.
+def follow(
+    command: list[str], events: list[Event] | None = None, limit_s: float = RUN_LIMIT_S
+) -> Run:
+    """Run a command on the gateway and do each event at its step.
 
     Raises:
         AssertionError: it did not end in time.
     """
     run, seen = Run(), 0
     pending = sorted(events or [], key=lambda event: event.after)
-    process = compose.start(on, *command)
+    process = compose.start("gateway", *command)
     threads: list[threading.Thread] = []
-    stop = threading.Timer(RUN_LIMIT_S, process.kill)
+    stop = threading.Timer(limit_s, process.kill)
     stop.start()
     try:
         assert process.stdout is not None
@@ -89,7 +90,6 @@ def follow(command: list[str], events: list[Event] | None = None, on: str = "gat
                 threads.append(threading.Thread(target=pending.pop(0).do, name="drill"))
                 threads[-1].start()
         run.status = process.wait(RUN_LIMIT_S)
-        run.ended_s = time.time()
     finally:
         stop.cancel()
         process.kill()
@@ -105,6 +105,4 @@ def follow(command: list[str], events: list[Event] | None = None, on: str = "gat
 
 def moment(name: str, first: int, last: int) -> int:
     """Choose a step at random, the same for a name each time unless DATAFEED_DRILL_SEED says so."""
-    import os
-
     return random.Random(f"{name}{os.environ.get('DATAFEED_DRILL_SEED', '')}").randint(first, last)
