@@ -37,7 +37,7 @@ demo: setup
 	@$(PY) examples/demo.py
 
 test: setup
-	$(PY) -m pytest --ignore=tests/mpi
+	$(PY) -m pytest --ignore=tests/mpi --ignore=tests/cluster/containers
 	set -e; for n in $(RANKS); do \
 	    $(VENV)/bin/mpirun -n $$n $(PY) -m pytest -q --color=no -p no:cacheprovider $(RANK_LIMIT) tests/mpi; \
 	done
