@@ -13,7 +13,7 @@ from datafeed.cache.scatter import Run
 
 __all__ = ["Ahead", "Tails"]
 
-AHEAD_BYTES = 512 << 10
+AHEAD_BYTES = 1 << 20
 """Received in one call: few calls, and still in the CPU's cache when it is checked."""
 
 _MAX_COMMANDS = 64

@@ -6,8 +6,8 @@ from datafeed.cache.choice import Flags, I64Array, even_order
 
 __all__ = ["WindowLayout"]
 
-_ALIGN_BYTES = 64
-"""A cache line: two ranks that fill neighbours do not share one."""
+_ALIGN_BYTES = 4096
+"""A page; and rows of chunks that begin at one can be gathered in large pieces."""
 
 
 class WindowLayout:

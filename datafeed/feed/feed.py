@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from datafeed.cache.access import CacheAccess
-from datafeed.cache.mapped import MappedParts
+from datafeed.cache.mapped import MappedChunks, MappedParts
 from datafeed.cache.memcached import MemcachedTier
 from datafeed.cache.parts import PartTier
 from datafeed.cache.servers import parse_servers
@@ -197,11 +197,13 @@ class Feed(OwnedByProcess):
         """Where a part lies."""
         return join(self.url, self.manifest.parts[part].file)
 
-    def mapped(self) -> MappedParts | None:
-        """Map the parts, once; None if they lie elsewhere, or faster tiers stand before them."""
+    def mapped(self) -> MappedChunks | None:
+        """Give all chunks as memory: of a window, or the parts, mapped once; None if there is none,
+        or tiers that have to be asked stand before it."""
         self._check_owner()
-        if self.servers or self._windows.tiers():
-            return None
+        whole = self._windows.mapped()
+        if whole is not None or self.servers or self._windows.tiers():
+            return whole
         if not self._is_mapping_known:
             self._mapping, self._is_mapping_known = MappedParts.of(self), True
         return self._mapping
