@@ -41,6 +41,14 @@ def load(quick: bool, root: Path | None, as_json: bool) -> None:
     _run("load", quick, root, as_json)
 
 
+@command.command(cls=Command)
+@_quick
+@_root
+def scale(quick: bool, root: Path | None, as_json: bool) -> None:
+    """Work out what 1,024 ranks ask of 128 servers, and how long links take to carry it."""
+    _run("scale", quick, root, as_json)
+
+
 def _run(name: str, quick: bool, root: Path | None, as_json: bool) -> None:
     end_on_sigterm()
     rows = run(name, say, quick)
