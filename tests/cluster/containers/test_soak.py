@@ -85,6 +85,7 @@ def test_soak(warm: str, figures: list[dict[str, Any]]) -> None:
     assert len(trouble.faults) >= SOAK_S / EVERY_S / 2
     n_epochs = assert_every_sample_once_an_epoch(run)
     growth = memory_growth(run)
+    FIGURES.parent.mkdir(parents=True, exist_ok=True)
     draw(run, trouble.faults, FIGURES.with_name("soak.png"))
     figures.append(
         {
