@@ -1,13 +1,9 @@
 # make demo    all set-up, then the main job on real input; the last line of stdout is JSON
 # make test    all set-up, then the whole test suite
 # make check   formatter, linter, strict types
-<<<<<<< HEAD
-# make bench   the benchmarks
 # make cluster-up | cluster-shell | cluster-test | cluster-down
 #              the test cluster in containers: start, work on its gateway, all fault drills, end
-=======
 # make bench   the benchmarks; after `make bench-peers` also beside what needs an environment of its own
->>>>>>> main
 # make clean   remove everything that make made
 #
 # Set-up is quick the second time: each step leaves a stamp. pip's and Maven's own settings
@@ -34,11 +30,8 @@ export OMPI_ALLOW_RUN_AS_ROOT := 1
 export OMPI_ALLOW_RUN_AS_ROOT_CONFIRM := 1
 export PRTE_MCA_rmaps_default_mapping_policy := :oversubscribe
 
-<<<<<<< HEAD
-.PHONY: demo test check bench setup system clean cluster-up cluster-shell cluster-test cluster-down
-=======
 .PHONY: demo test check bench bench-peers setup system clean
->>>>>>> main
+.PHONY: cluster-up cluster-shell cluster-test cluster-down
 .DELETE_ON_ERROR:
 
 demo: setup
@@ -58,7 +51,6 @@ check: $(VENV)/.stamp-packages
 bench: setup
 	$(PY) -m datafeed.bench
 
-<<<<<<< HEAD
 cluster-up cluster-shell cluster-down:
 	@docker/cluster $(@:cluster-%=%)
 
@@ -67,10 +59,9 @@ cluster-test: setup
 	@docker/cluster up
 	status=0; docker/cluster run $(PY) -m pytest tests/cluster/containers || status=$$?; \
 	    docker/cluster down; exit $$status
-=======
+
 bench-peers: setup
 	set -e; for script in benchmarks/peers/*.sh; do PYTHON="$(PYTHON)" $$script; done
->>>>>>> main
 
 setup: $(VENV)/.stamp-packages $(VENV)/.stamp-pydoop $(HADOOP)/.stamp $(HADOOP)/bin/hadoop \
     $(HADOOP)/conf/core-site.xml $(HADOOP)/conf/log4j.properties

@@ -44,11 +44,14 @@ def load(quick: bool, root: Path | None, as_json: bool) -> None:
 @command.command(cls=Command)
 @_quick
 @_root
-<<<<<<< HEAD
 def scale(quick: bool, root: Path | None, as_json: bool) -> None:
     """Work out what 1,024 ranks ask of 128 servers, and how long links take to carry it."""
     _run("scale", quick, root, as_json)
-=======
+
+
+@command.command(cls=Command)
+@_quick
+@_root
 def overlap(quick: bool, root: Path | None, as_json: bool) -> None:
     """Compute while values arrive in the background."""
     _run("overlap", quick, root, as_json)
@@ -76,7 +79,6 @@ def allreduce(quick: bool, root: Path | None, as_json: bool) -> None:
 def stage(quick: bool, root: Path | None, as_json: bool) -> None:
     """Stage tar shards from a loopback HDFS to this machine's disk."""
     _run("stage", quick, root, as_json)
->>>>>>> main
 
 
 def _run(name: str, quick: bool, root: Path | None, as_json: bool) -> None:
