@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from datafeed import errors
 
 if TYPE_CHECKING:
+    from datafeed.cache.access import CacheAccess
     from datafeed.cache.client import CacheClient
     from datafeed.feed.blend import blend
     from datafeed.feed.feed import Feed, open
@@ -18,9 +19,20 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0.dev0"
 
-__all__ = ["CacheClient", "DataLoader", "Feed", "Order", "blend", "errors", "open", "stage"]
+__all__ = [
+    "CacheAccess",
+    "CacheClient",
+    "DataLoader",
+    "Feed",
+    "Order",
+    "blend",
+    "errors",
+    "open",
+    "stage",
+]
 
 _HOMES = {
+    "CacheAccess": "datafeed.cache.access",
     "CacheClient": "datafeed.cache.client",
     "DataLoader": "datafeed.loading.loader",
     "Feed": "datafeed.feed.feed",

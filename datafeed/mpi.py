@@ -10,7 +10,7 @@ import numpy as np
 
 from datafeed.errors import ConfigError, StallError
 
-__all__ = ["launched_ranks", "load_mpi", "wait_all"]
+__all__ = ["is_first_rank", "launched_ranks", "load_mpi", "wait_all"]
 
 _LAUNCHERS = ("OMPI_COMM_", "PMIX_", "PMI_", "SLURM_", "MPI_LOCAL")
 _LAUNCHED_SIZES = (
@@ -56,6 +56,11 @@ def load_mpi() -> Any:
             "rebuild mpi4py for yours"
         )
     return MPI
+
+
+def is_first_rank() -> bool:
+    """Whether this is rank 0 of those that were started; loads MPI."""
+    return bool(load_mpi().COMM_WORLD.Get_rank() == 0)
 
 
 @contextmanager

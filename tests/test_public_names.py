@@ -9,7 +9,8 @@ from datafeed import errors
 
 def test_public_names() -> None:
     assert datafeed.__all__ == [
-        "CacheClient", "DataLoader", "Feed", "Order", "blend", "errors", "open", "stage",
+        "CacheAccess", "CacheClient", "DataLoader", "Feed", "Order", "blend", "errors", "open",
+        "stage",
     ]  # fmt: skip
     for name in datafeed.__all__:
         assert getattr(datafeed, name) is not None

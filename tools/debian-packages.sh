@@ -32,12 +32,16 @@ look() {
         need "Python ($python)" python3 python3-venv python3-dev
     fi
     have memcached || need memcached memcached
+    have openssl || need openssl openssl
     have "${JAVA_HOME:+$JAVA_HOME/bin/}javac" || need 'a JDK' "$(jdk_package)"
     have mvn || need Maven maven
     have g++ || need g++ g++
     [ -e /usr/include/tirpc/rpc/xdr.h ] || need "libtirpc's headers" libtirpc-dev
     [ -e /usr/share/datasets/fashion-mnist/train-images-idx3-ubyte.gz ] ||
         need Fashion-MNIST dataset-fashion-mnist
+    have bzip2 || need bzip2 bzip2
+    have xz || need xz xz-utils
+    have zstd || need zstd zstd
 }
 
 as_root() {

@@ -4,16 +4,21 @@ Calls are upper-case (buffers, no pickles): the lower-case ones may deadlock acr
 Open MPI (mpi4py#784).
 """
 
+import functools
 import os
 import socket
+import time
 from collections.abc import Sequence
 from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
+import torch
+from torch import Tensor
 
 from datafeed.errors import ConfigError, TrainerError
 from datafeed.mpi import launched_ranks, load_mpi
+from trainers.narrow import NARROW, adder
 from trainers.watchdog import Watchdog
 
 __all__ = [
@@ -33,6 +38,9 @@ _BROADCAST_BYTES = 64 << 20
 """Counts of MPI calls are 32-bit integers in Open MPI 5, so long arrays go in pieces."""
 
 
+_PATIENCE_S = 1e-4
+
+
 class World(Protocol):
     """What training needs of its ranks. Each method but ``abort`` and ``close`` is collective."""
 
@@ -44,11 +52,23 @@ class World(Protocol):
     def sum(self, array: Buffer) -> None:
         """Replace a contiguous array by its sum over all ranks."""
 
+    def sum_tensor(self, tensor: Tensor) -> None:
+        """Replace a contiguous floating tensor by its sum over all ranks.
+
+        On the CPU, of 16, 32 or 64 bits; on a GPU of 32 or 64, for a CUDA-aware MPI.
+        """
+
     def broadcast(self, array: Buffer) -> None:
         """Replace a contiguous array by rank 0's; shape and dtype must agree."""
 
     def gather(self, data: bytes) -> list[bytes]:
         """Give every rank the bytes of all ranks, in order of rank; meant for kilobytes."""
+
+    def barrier(self, is_patient: bool = False) -> None:
+        """Wait until all ranks are here; patient: leave the core to others meanwhile."""
+
+    def split(self, color: int) -> "World":
+        """Make a world of the ranks with the same color, in their order; the caller closes it."""
 
     def duplicate(self) -> "World":
         """Make a world whose collectives never meet this one's; the caller closes it."""
@@ -70,12 +90,22 @@ class SoloWorld:
     def sum(self, array: Buffer) -> None:
         """Leave the array: it is the sum."""
 
+    def sum_tensor(self, tensor: Tensor) -> None:
+        """Leave the tensor: it is the sum."""
+
     def broadcast(self, array: Buffer) -> None:
         """Leave the array: it is rank 0's."""
 
     def gather(self, data: bytes) -> list[bytes]:
         """Give the bytes of the only rank."""
         return [data]
+
+    def barrier(self, is_patient: bool = False) -> None:
+        """Wait for nobody."""
+
+    def split(self, color: int) -> "SoloWorld":
+        """Make another world of one process."""
+        return SoloWorld()
 
     def duplicate(self) -> "SoloWorld":
         """Make another world of one process."""
@@ -109,6 +139,18 @@ class MpiWorld:
         with self._watchdog.waiting("a sum over all ranks"):
             self.comm.Allreduce(self._in_place, array)
 
+    def sum_tensor(self, tensor: Tensor) -> None:
+        """Replace a contiguous floating tensor by its sum over all ranks. Collective."""
+        if tensor.device.type != "cpu":
+            with self._watchdog.waiting("a sum over all ranks"):
+                self.comm.Allreduce(self._in_place, tensor)
+        elif tensor.dtype in NARROW:
+            array = tensor.view(torch.int16).numpy()
+            with self._watchdog.waiting("a sum over all ranks"):
+                self.comm.Allreduce(self._in_place, array, _narrow_sum(tensor.dtype))
+        else:
+            self.sum(tensor.numpy())
+
     def broadcast(self, array: Buffer) -> None:
         """Replace a contiguous array by rank 0's. Collective."""
         flat = array.reshape(-1).view(np.uint8)
@@ -128,6 +170,20 @@ class MpiWorld:
             self.comm.Allgatherv(np.frombuffer(data, np.uint8), (whole, counts))
         return [piece.tobytes() for piece in np.split(whole, np.cumsum(lengths)[:-1])]
 
+    def barrier(self, is_patient: bool = False) -> None:
+        """Wait until all ranks are here. Collective."""
+        with self._watchdog.waiting("a barrier"):
+            if not is_patient:
+                self.comm.Barrier()
+                return
+            request = self.comm.Ibarrier()
+            while not request.Test():
+                time.sleep(_PATIENCE_S)
+
+    def split(self, color: int) -> "MpiWorld":
+        """Make a world of the ranks with the same color. Collective."""
+        return MpiWorld(self.comm.Split(color, self.rank), self._timeout_s, is_owned=True)
+
     def duplicate(self) -> "MpiWorld":
         """Make a world on a duplicate of the communicator. Collective."""
         return MpiWorld(self.comm.Dup(), self._timeout_s, is_owned=True)
@@ -142,6 +198,12 @@ class MpiWorld:
         if self._is_owned:
             self._is_owned = False
             self.comm.Free()
+
+
+@functools.cache
+def _narrow_sum(dtype: torch.dtype) -> Any:
+    """Make the operation once: MPI has few of them to give."""
+    return load_mpi().Op.Create(adder(dtype), commute=True)
 
 
 def connect(timeout_s: float = 600.0) -> World:

@@ -54,9 +54,10 @@ class CacheAccess:
                 "you can read"
             ) from error
         user, colon, password = line.partition(b":")
-        if not (user and colon and password):
+        if not (user and colon and password) or b" " in line:
             raise ConfigError(
-                f"cache password file {self.password_file}: write user:password into its first line"
+                f"cache password file {self.password_file}: write user:password into its first "
+                "line, without spaces"
             )
         return user + b" " + password
 

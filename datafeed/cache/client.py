@@ -1,9 +1,12 @@
 """A client for values of one's own in memcached, by the same paths as blocks."""
 
 import time
+import weakref
 from collections.abc import Sequence
 
 from datafeed.cache import meta
+from datafeed.cache.access import CacheAccess
+from datafeed.cache.handles import Handle, Operations
 from datafeed.cache.meta import Command, Reply
 from datafeed.cache.pool import ServerPool
 from datafeed.errors import CacheError
@@ -12,29 +15,47 @@ from datafeed.feed.placement import Placement
 
 __all__ = ["CacheClient"]
 
+Buffer = bytes | bytearray | memoryview
+
 
 class CacheClient:
     """Raw values, received into and sent from the caller's memory. Threads may share it.
 
+    ``get_into`` and ``set`` return when they are done. ``iget_into`` and ``iset`` return at once,
+    with a handle; the buffer belongs to the library until that is done.
+
     Args:
         servers: ``host:port,host:port`` or ``unix:/path``, or a list of such names.
-        timeout_s: Seconds for every call.
+        timeout_s: Seconds for every call, and for every handle from its start.
+        n_threads: That carry out handles, started with the first.
+        access: How to be let in; default: as the environment says.
 
     Raises:
         ConfigError: servers are malformed.
     """
 
-    def __init__(self, servers: str | Sequence[str], *, timeout_s: float = 10.0) -> None:
-        self._pool = ServerPool(servers, idle_s=timeout_s, connect_timeout_s=timeout_s)
+    def __init__(
+        self,
+        servers: str | Sequence[str],
+        *,
+        timeout_s: float = 10.0,
+        n_threads: int = 2,
+        access: CacheAccess | None = None,
+    ) -> None:
+        self._pool = ServerPool(
+            servers, idle_s=timeout_s, connect_timeout_s=timeout_s, access=access
+        )
         self._placement = Placement(self._pool.names, "")
         self._timeout_s = timeout_s
+        self._operations = Operations(self._pool, n_threads)
+        self._end = weakref.finalize(self, self._operations.close)
 
     def get_into(self, key: bytes, buffer: memoryview | bytearray) -> bool:
         """Receive a value that fills a buffer exactly.
 
         Args:
             key: 1 to 250 bytes without spaces or controls.
-            buffer: Contiguous and writable; undefined after an error.
+            buffer: Contiguous and writable; undefined unless the value came.
 
         Returns:
             Whether the value was there.
@@ -42,16 +63,11 @@ class CacheClient:
         Raises:
             CacheError: its server does not answer, or the value has another length.
         """
-        view = memoryview(buffer).cast("B")
-        reply = self._ask(key, meta.get(key, [view], view.nbytes))
-        if reply.status == b"VA" and reply.n_bytes != view.nbytes:
-            raise CacheError(
-                f"cache key {key!r}: the value has {reply.n_bytes} bytes, the buffer "
-                f"{view.nbytes}; give one of the same length"
-            )
-        return reply.status == b"VA"
+        handle = self._get(key, buffer)
+        self._do(handle)
+        return handle.wait(0)
 
-    def set(self, key: bytes, buffer: bytes | memoryview | bytearray) -> None:
+    def set(self, key: bytes, buffer: Buffer) -> None:
         """Store a value.
 
         Args:
@@ -61,32 +77,88 @@ class CacheClient:
         Raises:
             CacheError: its server does not answer, or has no room.
         """
-        view = memoryview(buffer).cast("B")
-        self._ask(key, meta.put(key, view.nbytes, lambda: ([view], b"")))
+        handle = self._set(key, buffer)
+        self._do(handle)
+        handle.wait(0)
 
-    def _ask(self, key: bytes, command: Command) -> Reply:
-        """Send a command to the key's server."""
+    def iget_into(self, key: bytes, buffer: memoryview | bytearray) -> Handle:
+        """Begin to receive a value; as ``get_into``, but returns at once.
+
+        Args:
+            key, buffer: As for ``get_into``. Do not touch the buffer before the handle is done.
+
+        Returns:
+            A handle: ``test()`` tells whether it is done, ``wait(timeout_s)`` waits for it and
+            returns or raises what ``get_into`` would.
+        """
+        return self._operations.start(self._get(key, buffer))
+
+    def iset(self, key: bytes, buffer: Buffer) -> Handle:
+        """Begin to store a value; as ``set``, but returns at once.
+
+        Args:
+            key, buffer: As for ``set``. Do not change the buffer before the handle is done: it is
+                sent from where it lies.
+
+        Returns:
+            A handle, as of ``iget_into``.
+        """
+        return self._operations.start(self._set(key, buffer))
+
+    def _get(self, key: bytes, buffer: memoryview | bytearray) -> Handle:
+        view = memoryview(buffer).cast("B")
+
+        def judge(reply: Reply) -> bool:
+            if reply.status == b"VA" and reply.n_bytes != view.nbytes:
+                raise CacheError(
+                    f"cache key {key!r}: the value has {reply.n_bytes} bytes, the buffer "
+                    f"{view.nbytes}; give one of the same length"
+                )
+            return reply.status == b"VA" or self._refuse(key, reply)
+
         meta.check_key(key)
-        replies: list[Reply] = []
+        return Handle(self._server(key), meta.get(key, [view], view.nbytes), self._until(), judge)
+
+    def _set(self, key: bytes, buffer: Buffer) -> Handle:
+        view = memoryview(buffer).cast("B")
+        meta.check_key(key)
+        command = meta.put(key, view.nbytes, lambda: ([view], b""))
+        return Handle(
+            self._server(key),
+            command,
+            self._until(),
+            lambda reply: reply.status == b"HD" or self._refuse(key, reply),
+        )
+
+    def _refuse(self, key: bytes, reply: Reply) -> bool:
+        """Tell a miss from a refusal."""
+        if reply.status == b"EN":
+            return False
+        why = reply.text or "not stored"
+        raise CacheError(
+            f"cache server {self._pool.names[self._server(key)]} refuses {key!r} ({why}); "
+            "give it more memory (-m) or larger items (-I)"
+        )
+
+    def _server(self, key: bytes) -> int:
+        return int(self._placement.servers([digest64(key.decode("latin-1"))], [0])[0])
+
+    def _until(self) -> float:
+        return time.monotonic() + self._timeout_s
+
+    def _do(self, handle: Handle) -> None:
+        """Carry a handle out in this thread."""
 
         def take(_: Command, reply: Reply) -> None:
-            replies.append(reply)
+            handle.answer(reply)
 
-        server = int(self._placement.servers([digest64(key.decode("latin-1"))], [0])[0])
-        deadline = time.monotonic() + self._timeout_s
-        for error in self._pool.converse({server: [command]}, take, deadline).values():
-            raise error
-        if replies[0].status in (b"SERVER_ERROR", b"NS"):
-            why = replies[0].text or "not stored"
-            raise CacheError(
-                f"cache server {self._pool.names[server]} refuses {key!r} ({why}); "
-                "give it more memory (-m) or larger items (-I)"
-            )
-        return replies[0]
+        batches = {handle.server: [handle.command]}
+        for error in self._pool.converse(batches, take, handle.until).values():
+            handle.fail(error)
 
     def close(self) -> None:
-        """Hang up; twice is fine."""
-        self._pool.close()
+        """End handles under way with an error, and hang up; twice is fine."""
+        self._end()
 
     def __enter__(self) -> "CacheClient":
         return self

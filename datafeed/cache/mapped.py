@@ -22,7 +22,7 @@ from datafeed.feed.manifest import Manifest
 from datafeed.sources.base import MissingFileError
 from datafeed.sources.urls import scheme, split
 
-__all__ = ["Indexed", "MappedParts"]
+__all__ = ["Indexed", "MappedChunks", "MappedParts"]
 
 _LOOK_S, _LOOKS = 1.0, 16
 
@@ -41,6 +41,35 @@ class Indexed(Protocol):
         """Where a part lies."""
 
 
+class MappedChunks(Protocol):
+    """Chunks in memory that batches are gathered from."""
+
+    name: str
+    """Of the tier, as ``stats()`` shows it."""
+    memory: npt.NDArray[np.uint8]
+    """Where they lie; places are indices of it. Its length is a multiple of 4,096."""
+    starts: npt.NDArray[np.int64]
+    """Place at which each piece of each chunk begins, once the chunk was brought."""
+
+    def look(self) -> None:
+        """See, at times, that the memory is still what it was."""
+
+    def extents(self, chunk: int) -> Sequence[Extent]:
+        """Places of the bytes of a chunk that was brought, in payload order."""
+
+    def n_bytes(self, chunk: int) -> int:
+        """Bytes of a chunk's payload."""
+
+    def is_checked(self, chunk: int) -> bool:
+        """Whether this process has brought the chunk once, and seen that it has its checksum."""
+
+    def will_need(self, chunk: int) -> None:
+        """Let the chunk come into memory."""
+
+    def bring(self, chunk: int, counters: Counters) -> None:
+        """Wait until a chunk is in memory, and check it if this process has not yet."""
+
+
 class MappedParts:
     """All parts of a feed in one run of addresses. Threads may share it.
 
@@ -50,6 +79,8 @@ class MappedParts:
     Raises:
         OSError: the process may not have so many addresses.
     """
+
+    name = "parts"
 
     def __init__(self, feed: Indexed) -> None:
         self._feed = feed

@@ -5,6 +5,7 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+import numpy.typing as npt
 
 from datafeed.cache.access import CacheAccess
 from datafeed.cache.blocks import Block, BlockStore
@@ -63,7 +64,7 @@ class MemcachedTier:
         self._pool.refuse_eviction(allow=allow_eviction, need_all=False)
         self._store = BlockStore(self._pool, manifest)
         self._refill = Refill(self._store, self.counters) if refill else None
-        self._had_in = np.zeros(manifest.n_chunks, np.int32)  # chunk to era + 1, 0: never
+        self._had = _Had(manifest.n_chunks)
 
     def fetch(
         self, requests: Sequence[ChunkRequest], timeout_s: float
@@ -74,9 +75,8 @@ class MemcachedTier:
         hopeful = self._store.give_up_hopeless(blocks)
         self._read(hopeful, deadline)
         lacking: defaultdict[int, list[Block]] = defaultdict(list)
-        for block in blocks:
-            if block.outcome != "hits":
-                lacking[id(block.request)].append(block)
+        for block in [block for block in blocks if block.outcome != "hits"]:
+            lacking[id(block.request)].append(block)
         self._count(blocks, lacking, era)
         if lacking:
             self._look_into(hopeful, deadline)
@@ -107,17 +107,42 @@ class MemcachedTier:
         outcomes = {key: _gravest(found) for key, found in lacking.items()}
         counts: Counter[str] = Counter(str(block.outcome) for block in outcomes.values())
         missed = [b.request.chunk for b in outcomes.values() if b.outcome == "misses"]
-        counts["evicted"] = int(np.count_nonzero(self._had_in[missed] == self._pool.era + 1))
+        counts["evicted"] = self._had.count(missed, self._pool.era)
         counts["misses"] -= counts["evicted"]
-        whole = [block for block in blocks if id(block.request) not in lacking]
+        whole = blocks
+        if lacking:
+            whole = [block for block in blocks if id(block.request) not in lacking]
         counts["hits"] = [block.number for block in whole].count(0)
         counts["bytes"] = sum([block.n_bytes for block in whole])
-        self._had_in[[block.request.chunk for block in whole]] = era + 1
+        self._had.note([block.request.chunk for block in whole], era)
         self.counters.add(**counts)
 
     def close(self) -> None:
         """Hang up; twice is fine."""
         self._pool.close()
+
+
+class _Had:
+    """Which chunks came in which era of the servers: 4 bytes a chunk.
+
+    Args:
+        n_chunks: Of the feed; nothing is noted of any beyond.
+    """
+
+    def __init__(self, n_chunks: int) -> None:
+        self._era = np.full(n_chunks, -1, np.int32)
+
+    def note(self, chunks: Sequence[int], era: int) -> None:
+        """Note that chunks came."""
+        self._era[self._known(chunks)] = era
+
+    def count(self, chunks: Sequence[int], era: int) -> int:
+        """Count those that came in this era."""
+        return int(np.count_nonzero(self._era[self._known(chunks)] == era))
+
+    def _known(self, chunks: Sequence[int]) -> npt.NDArray[np.int64]:
+        numbers = np.array(chunks, np.int64)
+        return numbers[numbers < len(self._era)]
 
 
 def _gravest(blocks: Sequence[Block]) -> Block:

@@ -38,7 +38,7 @@ class Command:
         self.verb, self.line = verb, line
         self.into = into
         self.n_bytes = n_bytes
-        """Bytes of ``into``."""
+        """Of the value: of ``into``, or to be sent."""
         self.header = _header(self.n_bytes) if verb == "get" else b""
         """First line of the reply if all goes well, of a get."""
         self.value = value
@@ -82,7 +82,7 @@ def size(key: bytes, tag: Any = None) -> Command:
 
 def put(key: bytes, n_bytes: int, value: Callable[[], Value], tag: Any = None) -> Command:
     """Store a value, that never expires, from the buffers that hold it."""
-    return Command("put", b"ms %s %d T0\r\n" % (key, n_bytes), value=value, tag=tag)
+    return Command("put", b"ms %s %d T0\r\n" % (key, n_bytes), (), n_bytes, value, tag)
 
 
 def delete(key: bytes, tag: Any = None) -> Command:

@@ -55,6 +55,7 @@ class ServerPool:
         self._free: list[list[Connection]] = [[] for _ in self.names]
         self._health = Health(len(self.names))
         self._probe = Probe(self._health, self._try_again)
+        self._busy: set[Connection] = set()
         self._lock, self._pid = Lock(), os.getpid()
         self._closed = False
 
@@ -92,6 +93,7 @@ class ServerPool:
                         faults[server] = error
                         break
                     open_now.append(_Busy(server, connection, commands, on_reply))
+                    self._begin(connection)
             converse([busy.exchange for busy in open_now], deadline, self._idle_s)
         finally:
             for busy in open_now:
@@ -100,6 +102,12 @@ class ServerPool:
                     faults[busy.server] = fault(self.names[busy.server], busy.exchange.error)
                     self._failed(busy.server, since)
         return faults
+
+    def _begin(self, connection: Connection) -> None:
+        with self._lock:
+            self._busy.add(connection)
+            if self._closed:
+                connection.cut()
 
     def _failed(self, server: int, since: float) -> None:
         self._health.failed(server, since)
@@ -153,6 +161,8 @@ class ServerPool:
 
     def _give_back(self, busy: "_Busy") -> None:
         """Keep a connection that is in step; any other is closed and never used again."""
+        with self._lock:
+            self._busy.discard(busy.connection)
         if busy.exchange.done and busy.exchange.error is None:
             self._keep(busy.server, busy.connection)
         else:
@@ -204,9 +214,11 @@ class ServerPool:
                 _log.warning("%s", message)
 
     def close(self) -> None:
-        """Hang up on all servers; twice is fine."""
+        """Hang up on all servers, also in the middle of a batch; twice is fine."""
         with self._lock:
             self._closed = True
+            for connection in self._busy:
+                connection.cut()
         self._probe.close()
         with self._lock:
             connections = [connection for free in self._free for connection in free]

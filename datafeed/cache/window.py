@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from datafeed.cache.choice import Flags
+from datafeed.cache.choice import Flags, I64Array
 from datafeed.cache.tier import ChunkRequest, Counters
 from datafeed.cache.window_layout import WindowLayout
 from datafeed.cache.window_memory import (
@@ -18,12 +18,13 @@ from datafeed.cache.window_memory import (
     plan,
 )
 from datafeed.cache.window_ranks import WindowRanks
-from datafeed.errors import ConfigError, DamagedError, FeedError
+from datafeed.errors import ConfigError, DamagedError, FeedError, StallError
 from datafeed.mpi import load_mpi
 
 __all__ = ["NodeWindow", "WindowTier"]
 
 _SHM = "/dev/shm"
+_PAGE_BYTES = 4096
 
 
 class NodeWindow:
@@ -69,18 +70,25 @@ class NodeWindow:
             error = failure
         ranks.wait("plan a window", error)
         rank, mpi = node.Get_rank(), load_mpi()
-        n_bytes = max(1, int(self.layout.rank_bytes[rank]))
-        info = mpi.Info.Create({"alloc_shared_noncontig": "true"})  # each rank's on its own socket
-        win = mpi.Win.Allocate_shared(n_bytes, 1, info, node)
-        info.Free()
+        shares = np.maximum(_PAGE_BYTES, self.layout.rank_bytes)
+        win = mpi.Win.Allocate_shared(int(shares[rank]), 1, comm=node)
         self._memory = WindowMemory(feed, ranks, win, rank, self.layout)
-        self._shares = [_read_only(win.Shared_query(i)[0]) for i in range(node.Get_size())]
+        self.memory = _read_only(mpi, win, shares)
+        """What all ranks of the node give, end to end."""
+        firsts = np.cumsum(shares) - shares
+        self.places: I64Array = self.layout.offsets + firsts[self.layout.ranks]
+        """Where each chunk that is held begins in it."""
         self._is_checked = np.zeros(len(self.layout.ranks), np.bool_)
         try:
             self._memory.fill(progress and comm.Get_rank() == 0)
         except FeedError:
             self.close()
             raise
+
+    @property
+    def is_open(self) -> bool:
+        """Whether its memory is still there."""
+        return self._memory.is_open
 
     @property
     def held(self) -> Flags:
@@ -97,11 +105,10 @@ class NodeWindow:
             DamagedError: it has another checksum than when it was loaded, found when this process
                 first touches it.
         """
-        rank = int(self.layout.ranks[chunk])
-        if rank < 0 or not self._memory.is_open:
+        if self.layout.ranks[chunk] < 0 or not self.is_open:
             return None
-        lengths = self.feed.piece_lengths(chunk)
-        found = self._shares[rank][self._memory.span(chunk, sum(lengths))]
+        place = int(self.places[chunk])
+        found = self.memory[place : place + int(self.layout.payload_bytes[chunk])]
         if not self._is_checked[chunk]:
             if not is_right(self.feed, chunk, [found.data]):
                 raise DamagedError(
@@ -186,7 +193,12 @@ def _check_shm(layout: WindowLayout) -> None:
         )
 
 
-def _read_only(memory: Any) -> Bytes:
-    view = np.frombuffer(memory, np.uint8)
+def _read_only(mpi: Any, win: Any, shares: I64Array) -> Bytes:
+    """View all ranks' memory, which MPI lays end to end unless told otherwise."""
+    starts = [mpi.Get_address(win.Shared_query(rank)[0]) for rank in range(len(shares))]
+    ends = np.array(starts) + shares
+    if (ends[:-1] != starts[1:]).any():
+        raise StallError("window: MPI laid the ranks' memory apart; unset alloc_shared_noncontig")
+    view = np.frombuffer(mpi.buffer.fromaddress(starts[0], int(shares.sum())), np.uint8)
     view.flags.writeable = False
     return view

@@ -6,8 +6,8 @@ from datafeed.cache.choice import Flags, I64Array, even_order
 
 __all__ = ["WindowLayout"]
 
-_ALIGN_BYTES = 64
-"""A cache line: two ranks that fill neighbours do not share one."""
+_ALIGN_BYTES = 4096
+"""A page; and rows of chunks that begin at one can be gathered in large pieces."""
 
 
 class WindowLayout:
@@ -30,6 +30,7 @@ class WindowLayout:
         taken: Flags | None = None,
     ) -> None:
         n_chunks = len(payload_bytes)
+        self.payload_bytes = payload_bytes
         self.ranks: I64Array = np.full(n_chunks, -1, np.int64)
         """Rank whose memory holds each chunk, -1 for none."""
         self.offsets: I64Array = np.zeros(n_chunks, np.int64)

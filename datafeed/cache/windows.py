@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 
+from datafeed.cache.mapped_window import MappedWindow
 from datafeed.cache.rma import ClusterWindow
 from datafeed.cache.tier import Tier
 from datafeed.cache.window import NodeWindow
@@ -40,6 +41,13 @@ class Windows:
         self._windows.append(made)
         self._windows.sort(key=lambda window: isinstance(window, ClusterWindow))
         return int(made.held.sum())
+
+    def mapped(self) -> MappedWindow | None:
+        """Give the window that each node has all chunks in, as memory to gather from."""
+        for window in self._windows:
+            if isinstance(window, NodeWindow) and window.held.all() and window.is_open:
+                return MappedWindow(window)
+        return None
 
     def tiers(self) -> list[Tier]:
         """Give a tier over each, fastest first."""

@@ -9,7 +9,7 @@ import click
 
 from datafeed.errors import ConfigError, DatafeedError
 
-__all__ = ["Command", "emit", "say"]
+__all__ = ["Command", "emit", "exit_status", "say"]
 
 
 class Command(click.Command):
@@ -46,7 +46,12 @@ class Command(click.Command):
             if verbose:
                 traceback.print_exception(error)
             say(f"datafeed: error: {error}")
-            ctx.exit(2 if isinstance(error, ConfigError) else 1)
+            ctx.exit(exit_status(error))
+
+
+def exit_status(error: DatafeedError) -> int:
+    """The status of a command that ends with this error."""
+    return 2 if isinstance(error, ConfigError) else 1
 
 
 def _long_name(param: click.Option) -> str:

@@ -5,6 +5,7 @@ from dataclasses import asdict
 import click
 
 from datafeed.cache.warm import warm
+from datafeed.cli.access import access_options
 from datafeed.cli.options import Command, emit
 from datafeed.feed.feed import open as open_feed
 
@@ -18,7 +19,8 @@ __all__ = ["command"]
 @click.option("--dry-run", is_flag=True, help="Say what is missing and fits; store nothing.")
 @click.option("--allow-eviction", is_flag=True, help="Take servers that run without -M.")
 @click.option("--replace", is_flag=True, help="Store again what is there already.")
-@click.option("--hdfs-client", default="auto", show_default=True, help="native or pydoop.")
+@click.option("--hdfs-client", default="auto", show_default=True, help="native, pydoop, webhdfs.")
+@access_options
 def command(
     feed_url: str,
     cache: str,

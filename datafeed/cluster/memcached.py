@@ -42,6 +42,7 @@ class MemcachedServer:
         options: Sequence[str] = (),
         name: str = "memcached",
         env: Mapping[str, str] | None = None,
+        is_guarded: bool = False,
         timeout_s: float = 10.0,
     ) -> "MemcachedServer":
         """Start a server and return when it answers.
@@ -56,6 +57,8 @@ class MemcachedServer:
             name: what messages call it.
             env: variables added to this process's own; default: marks that let the next cluster on
                 this machine end the server, if we are killed before we can.
+            is_guarded: its options ask for a password or for TLS; then it is ready when it takes
+                connections.
             timeout_s: seconds within which it must answer.
 
         Raises:
@@ -67,7 +70,7 @@ class MemcachedServer:
         for _ in range(_ATTEMPTS):
             address, listen = _endpoint(port, unix_socket)
             daemon = Daemon.start(name, [*common, *listen], log, env)
-            if _answers(daemon, address, timeout_s):
+            if _answers(daemon, address, timeout_s, is_guarded):
                 return cls(daemon, address)
             kill([daemon])
             if port is not None or "in use" not in daemon.tail():
@@ -131,10 +134,19 @@ def _endpoint(port: int | None, unix_socket: Path | None) -> tuple[str, list[str
     return f"127.0.0.1:{port}", ["-l", "127.0.0.1", "-p", str(port)]
 
 
-def _answers(daemon: Daemon, address: str, timeout_s: float) -> bool:
+def _answers(daemon: Daemon, address: str, timeout_s: float, is_guarded: bool) -> bool:
     """Wait until this very server answers; on a port that was taken, another may."""
 
     def decided() -> bool:
-        return server_pid(address) == daemon.pid or not daemon.alive()
+        is_there = _connects(address) if is_guarded else server_pid(address) == daemon.pid
+        return is_there or not daemon.alive()
 
     return wait_until(decided, timeout_s, poll_s=0.01) and daemon.alive()
+
+
+def _connects(address: str) -> bool:
+    try:
+        _connect(address, 1.0).close()
+    except OSError:
+        return False
+    return True

@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from datafeed.cache.mapped import MappedParts
+from datafeed.cache.access import CacheAccess
+from datafeed.cache.mapped import MappedChunks, MappedParts
 from datafeed.cache.memcached import MemcachedTier
 from datafeed.cache.parts import PartTier
 from datafeed.cache.servers import parse_servers
@@ -40,6 +41,7 @@ def open(
     hdfs_client: str = "auto",
     timeout_s: float = 10.0,
     allow_eviction: bool = False,
+    cache_access: CacheAccess | None = None,
 ) -> "Feed":
     """Open a feed.
 
@@ -49,15 +51,17 @@ def open(
         hdfs_client: ``auto``, ``native`` or ``pydoop``.
         timeout_s: Seconds until a source or server that does not answer counts as failed.
         allow_eviction: Take servers that may evict (run without ``-M``).
+        cache_access: Password and certificates of the servers; default: as the environment says
+            (``DATAFEED_CACHE_PASSWORD_FILE``, ``DATAFEED_CACHE_TLS_CA``, ...).
 
     Raises:
         SourceError: no feed stands there, or its file system does not answer.
         FormatError: it is of a newer version.
         DamagedError: ``feed.json`` is damaged.
-        CacheError: a server may evict.
+        CacheError: a server may evict, or does not let us in.
     """
     servers = parse_servers(cache) if cache else []
-    return Feed(os.fspath(url), servers, hdfs_client, timeout_s, allow_eviction)
+    return Feed(os.fspath(url), servers, hdfs_client, timeout_s, allow_eviction, cache_access)
 
 
 class Feed(OwnedByProcess):
@@ -74,6 +78,7 @@ class Feed(OwnedByProcess):
         hdfs_client: str,
         timeout_s: float,
         allow_eviction: bool,
+        cache_access: CacheAccess | None = None,
         tuple_fields: tuple[str, ...] | None = None,
     ) -> None:
         self.url = url if scheme(url) else str(Path(url).absolute())  # whatever chdir comes
@@ -81,7 +86,7 @@ class Feed(OwnedByProcess):
         self.servers = list(servers)
         self.timeout_s = timeout_s
         self.tuple_fields = tuple_fields
-        self._arguments = (hdfs_client, timeout_s, allow_eviction)
+        self._arguments = (hdfs_client, timeout_s, allow_eviction, cache_access)
         self._indexes: dict[int, PartIndex] = {}
         self._recent: OrderedDict[int, list[list[Array]]] = OrderedDict()
         self._lock = Lock()
@@ -192,11 +197,13 @@ class Feed(OwnedByProcess):
         """Where a part lies."""
         return join(self.url, self.manifest.parts[part].file)
 
-    def mapped(self) -> MappedParts | None:
-        """Map the parts, once; None if they lie elsewhere, or faster tiers stand before them."""
+    def mapped(self) -> MappedChunks | None:
+        """Give all chunks as memory: of a window, or the parts, mapped once; None if there is none,
+        or tiers that have to be asked stand before it."""
         self._check_owner()
-        if self.servers or self._windows.tiers():
-            return None
+        whole = self._windows.mapped()
+        if whole is not None or self.servers or self._windows.tiers():
+            return whole
         if not self._is_mapping_known:
             self._mapping, self._is_mapping_known = MappedParts.of(self), True
         return self._mapping
@@ -224,7 +231,8 @@ class Feed(OwnedByProcess):
         self._check_owner()
         tiers = self._windows.tiers()
         if self.servers:
-            tiers.append(MemcachedTier(self.servers, self.manifest, self._arguments[2]))
+            *_, evicts, access = self._arguments
+            tiers.append(MemcachedTier(self.servers, self.manifest, evicts, access=access))
         return TierStack([*tiers, PartTier(self)])
 
     def load_window(

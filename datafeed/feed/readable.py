@@ -10,7 +10,7 @@ from datafeed.feed.schema import Field
 from datafeed.sources.base import Source
 
 if TYPE_CHECKING:
-    from datafeed.cache.mapped import MappedParts
+    from datafeed.cache.mapped import MappedChunks
 
 __all__ = ["OpenFeed", "Readable"]
 
@@ -45,8 +45,9 @@ class Readable(Protocol):
     def part_url(self, part: int) -> str:
         """Where a part lies."""
 
-    def mapped(self) -> "MappedParts | None":
-        """Map the parts, once; None if they lie elsewhere, or faster tiers stand before them."""
+    def mapped(self) -> "MappedChunks | None":
+        """Give all chunks as memory: of a window, or the parts, mapped once; None if there is none,
+        or tiers that have to be asked stand before it."""
 
     def piece_lengths(self, chunk: int) -> list[int]:
         """Bytes of each piece of a chunk, in payload order."""

@@ -3,16 +3,21 @@
 A format added here is a class like ``TarFormat`` and its line in ``FORMATS``.
 """
 
+from functools import lru_cache
 from typing import BinaryIO
 
 from datafeed.calls import parse_call
 from datafeed.errors import ConfigError, FormatError
 from datafeed.formats.base import Format, Found, Span, good_samples
 from datafeed.formats.compression import decompressed, is_compressed, reading
+from datafeed.formats.csv import CsvFormat
 from datafeed.formats.hdf5 import Hdf5Format
 from datafeed.formats.idx import IdxFormat
+from datafeed.formats.imagefolder import ImageFolderFormat
+from datafeed.formats.jsonl import JsonlFormat
 from datafeed.formats.npz import NpzFormat
 from datafeed.formats.parquet import ParquetFormat
+from datafeed.formats.sequencefile import SequenceFileFormat
 from datafeed.formats.tar import TarFormat
 from datafeed.formats.tfrecord import TfRecordFormat
 from datafeed.sources.base import Source
@@ -25,14 +30,20 @@ _ALL: tuple[Format, ...] = (
     Hdf5Format(),
     NpzFormat(),
     TfRecordFormat(),
+    SequenceFileFormat(),
     IdxFormat(),
+    ImageFolderFormat(),
+    JsonlFormat(),
+    CsvFormat(),
 )
+"""In the order in which they are asked for a match: those last that know a shard by less."""
 FORMATS: dict[str, Format] = {form.name: form for form in _ALL}
 """By the name that ``--format`` takes."""
 
 _HEAD_BYTES = 1024
 
 
+@lru_cache(maxsize=16)
 def get(text: str) -> Format:
     """Give the format of a name, or of a name with settings, as ``csv(delimiter=';')``.
 

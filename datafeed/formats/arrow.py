@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator, Sequence
+from itertools import accumulate
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -14,7 +15,7 @@ try:
 except ImportError as missing:
     raise ConfigError("Parquet needs pyarrow: pip install 'datafeed[parquet]'") from missing
 
-__all__ = ["ArrowError", "NotStorableError", "group_starts", "open_parquet", "rows"]
+__all__ = ["ArrowError", "NotStorableError", "group_starts", "open_parquet", "rows", "snappy"]
 
 ArrowError: type[Exception] = pa.ArrowException
 _BUFFER_BYTES = 2 << 20
@@ -33,18 +34,17 @@ def open_parquet(file: BinaryIO) -> Any:
     )
 
 
-def group_starts(file: Any) -> list[int]:
-    """The byte offset at which each row group begins."""
+def group_starts(file: Any, size: int) -> list[int]:
+    """Where each row group begins, in bytes, by the sizes that the footer tells.
+
+    The offsets of their columns would tell it better, but pyarrow dies by a segmentation fault
+    when it is asked for them and the footer is damaged.
+    """
     groups = [file.metadata.row_group(i) for i in range(file.num_row_groups)]
-    return [min(_column_starts(group), default=0) for group in groups]
-
-
-def _column_starts(group: Any) -> Iterator[int]:
-    for i in range(group.num_columns):
-        column = group.column(i)
-        yield column.data_page_offset
-        if column.dictionary_page_offset is not None:
-            yield column.dictionary_page_offset
+    sizes = [max(0, group.total_byte_size) for group in groups]
+    total = max(1, sum(sizes))
+    starts = accumulate([0, *sizes[:-1]])
+    return [min(size - 1, size * start // total) for start in starts][: len(sizes)]
 
 
 def rows(
@@ -179,3 +179,17 @@ class _Lists:
 
 def _json(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=str)
+
+
+def snappy(data: bytes) -> bytes:
+    """Decompress one piece of raw Snappy, which begins with its plain size."""
+    size, shift = 0, 0
+    for byte in data[:5]:
+        size |= (byte & 0x7F) << shift
+        shift += 7
+        if byte < 0x80:
+            break
+    try:
+        return bytes(pa.Codec("snappy").decompress(data, size, asbytes=True))
+    except pa.ArrowException as error:
+        raise OSError(str(error)) from error

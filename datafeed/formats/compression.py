@@ -136,7 +136,7 @@ def reading(url: str, also: tuple[type[Exception], ...] = ()) -> Iterator[None]:
     except EOFError as error:
         raise FormatError(f"{url}: ends early; it was cut off, write or copy it again") from error
     except UnicodeDecodeError as error:
-        raise FormatError(f"{url}: a name in it is not UTF-8; rename it") from error
+        raise FormatError(f"{url}: holds text that is not UTF-8; write it as UTF-8") from error
     except (OSError, lzma.LZMAError, zlib.error) as error:
         raise _damaged(url, error) from error
     except also as error:

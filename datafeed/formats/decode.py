@@ -1,6 +1,5 @@
 """The members of one sample to its fields, by their extensions."""
 
-import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -9,6 +8,7 @@ import numpy as np
 
 from datafeed.errors import FormatError
 from datafeed.feed.schema import Array, Sample
+from datafeed.formats.json_values import load_json
 from datafeed.formats.npy import read_npy
 
 __all__ = ["decode", "decoded"]
@@ -16,7 +16,7 @@ __all__ = ["decode", "decoded"]
 _INTEGER = re.compile(rb"\s*([+-]?[0-9]+)\s*")
 
 
-def decode(members: Sequence[tuple[str, bytes]], where: str) -> Sample:
+def decode(members: Sequence[tuple[str, bytes]], where: str, *, images: bool = True) -> Sample:
     """Make a sample of its members.
 
     ``png``, ``jpg``, ``jpeg`` give ``image``: uint8 of shape (H, W) or (H, W, 3), or uint16 (H, W)
@@ -29,6 +29,7 @@ def decode(members: Sequence[tuple[str, bytes]], where: str) -> Sample:
     Args:
         members: (extension, content) pairs.
         where: Shard and key, for error messages.
+        images: Whether PNG and JPEG become arrays; else they stay bytes.
 
     Raises:
         FormatError: a member does not decode, or two give the same field.
@@ -36,7 +37,7 @@ def decode(members: Sequence[tuple[str, bytes]], where: str) -> Sample:
     sample: Sample = {}
     origin: dict[str, str] = {}
     for extension, data in members:
-        for name, value in _fields(extension, data, where):
+        for name, value in _fields(extension, data, where, images):
             if name in sample:
                 raise FormatError(
                     f"{where}: {origin[name]!r} and {extension!r} both give the field {name!r}; "
@@ -46,17 +47,21 @@ def decode(members: Sequence[tuple[str, bytes]], where: str) -> Sample:
     return sample
 
 
-def decoded(members: Sequence[tuple[str, bytes]], where: str) -> Sample | FormatError:
+def decoded(
+    members: Sequence[tuple[str, bytes]], where: str, *, images: bool = True
+) -> Sample | FormatError:
     """Make a sample of its members as `decode` does; give the error of a bad one."""
     try:
-        return decode(members, where)
+        return decode(members, where, images=images)
     except FormatError as error:
         return error
 
 
-def _fields(extension: str, data: bytes, where: str) -> list[tuple[str, Any]]:
+def _fields(extension: str, data: bytes, where: str, images: bool) -> list[tuple[str, Any]]:
     middle, _, kind = extension.rpartition(".")
     default_name, decoder = _DECODERS.get(kind.lower(), (kind, bytes))
+    if decoder is _image and not images:
+        decoder = bytes
     try:
         value = decoder(data)
     except (ValueError, OverflowError, EOFError, RecursionError) as error:
@@ -85,33 +90,11 @@ def _text(data: bytes) -> str:
     return data.decode()
 
 
-def _json(data: bytes) -> Any:
-    value = json.loads(data)
-    if isinstance(value, dict):
-        return {key: _from_json(item) for key, item in value.items()}
-    return _from_json(value)
-
-
-def _from_json(value: Any) -> Any:
-    if isinstance(value, str):
-        return value
-    if isinstance(value, bool):
-        return np.bool_(value)
-    if isinstance(value, int):
-        return np.int64(value)
-    if isinstance(value, float):
-        return np.float64(value)
-    if isinstance(value, list) and all(type(item) in (int, float) for item in value):
-        is_whole = bool(value) and all(type(item) is int for item in value)
-        return np.array(value, np.int64 if is_whole else np.float64)
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
-
-
 _DECODERS: dict[str, tuple[str, Callable[[bytes], Any]]] = {
     "cls": ("label", _class),
     "jpeg": ("image", _image),
     "jpg": ("image", _image),
-    "json": ("json", _json),
+    "json": ("json", load_json),
     "npy": ("npy", read_npy),
     "png": ("image", _image),
     "txt": ("text", _text),

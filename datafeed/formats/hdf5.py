@@ -13,7 +13,6 @@ from datafeed.formats.names import field_names
 from datafeed.formats.pread_file import PreadFile
 from datafeed.formats.rows import block_rows, common_length, row_range, rows_of, values_of
 from datafeed.sources.base import Source
-from datafeed.sources.urls import local_path
 
 __all__ = ["Hdf5Format"]
 
@@ -56,6 +55,11 @@ class Hdf5Format(Format):
                 found.setdefault(row, cut)
         return list(found.values())
 
+    def count(self, source: Source, url: str) -> int | None:
+        """The rows of its datasets."""
+        with _opened(source, url) as file, reading(url, _ERRORS):
+            return _length(_datasets(file, self._datasets, url), url)
+
     def samples(self, source: Source, url: str, span: Span | None = None) -> Iterator[Found]:
         """Give (number of the row, sample), a chunk or some MiB of each dataset in memory."""
         with _opened(source, url) as file, reading(url, _ERRORS):
@@ -71,10 +75,10 @@ class Hdf5Format(Format):
 def _opened(source: Source, url: str) -> Iterator[Any]:
     import h5py
 
-    path = local_path(url)
+    # Never by its path: a file may point at others, which would be read as well.
     with PreadFile(source, url) as raw:
         with reading(url, _ERRORS):
-            file = h5py.File(path, locking=False) if path else h5py.File(raw)
+            file = h5py.File(raw)
         with file:
             yield file
 

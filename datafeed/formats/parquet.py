@@ -21,7 +21,6 @@ class ParquetFormat(Format):
     """
 
     name = "parquet"
-    packages = ("pyarrow",)
 
     def __init__(self, columns: Sequence[str] | None = None) -> None:
         self._columns = None if columns is None else list(columns)
@@ -39,7 +38,12 @@ class ParquetFormat(Format):
         from datafeed.formats.arrow import group_starts
 
         with _opened(source, url) as file:
-            return cuts_at(group_starts(file), size, target_bytes)
+            return cuts_at(group_starts(file, size), size, target_bytes)
+
+    def count(self, source: Source, url: str) -> int | None:
+        """The rows of its footer."""
+        with _opened(source, url) as file:
+            return int(file.metadata.num_rows)
 
     def samples(self, source: Source, url: str, span: Span | None = None) -> Iterator[Found]:
         """Give (number of the row, sample), some MiB of rows in memory at a time."""
@@ -48,7 +52,7 @@ class ParquetFormat(Format):
         with _opened(source, url) as file:
             columns = _known(self._columns, file, url)
             row = 0
-            for group, start in enumerate(group_starts(file)):
+            for group, start in enumerate(group_starts(file, source.stat(url).size)):
                 n_rows = file.metadata.row_group(group).num_rows
                 if span is None or span.start <= start < span.stop:
                     with reading(url, (ArrowError,)):

@@ -4,7 +4,7 @@ https://github.com/webdataset/webdataset describes it: ``img/0001.png`` and ``im
 two fields of the sample ``img/0001``.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from itertools import groupby
 from typing import BinaryIO
@@ -33,10 +33,17 @@ _Member = tuple[str, str, bytes]
 
 
 class TarFormat(Format):
-    """Reads tar, plain or compressed by gzip, bzip2, xz or zstd."""
+    """Reads tar, plain or compressed by gzip, bzip2, xz or zstd.
+
+    Args:
+        decode: Whether images become arrays; else they stay as the bytes of their files.
+    """
 
     name = "tar"
     can_be_compressed = True
+
+    def __init__(self, decode: bool = True) -> None:
+        self._decode = decode
 
     def matches(self, url: str, head: bytes) -> bool:
         """Whether the first header's checksum is right, whatever the kind of tar.
@@ -46,6 +53,10 @@ class TarFormat(Format):
         if is_header(head[:BLOCK_BYTES]):
             return True
         return bool(head) and not any(head) and ".tar" in basename(url)
+
+    def settled(self, source: Source, urls: Sequence[str]) -> str:
+        """Whether images are decoded is kept."""
+        return self.name if self._decode else f"{self.name}(decode=False)"
 
     def cuts(self, source: Source, url: str, size: int, target_bytes: int) -> list[int]:
         """Anywhere, if it is not compressed and its headers can be told from contents."""
@@ -62,7 +73,8 @@ class TarFormat(Format):
             members = _piece(source, url, file, span) if span else _whole(file, url)
             for key, group in groupby(members, lambda member: member[0]):
                 where = f"{url}: sample {key!r}"
-                yield key, decoded([(extension, data) for _, extension, data in group], where)
+                found = [(extension, data) for _, extension, data in group]
+                yield key, decoded(found, where, images=self._decode)
 
 
 def _whole(file: BinaryIO, url: str) -> Iterator[_Member]:

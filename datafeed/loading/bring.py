@@ -2,7 +2,7 @@
 
 import resource
 
-from datafeed.cache.mapped import MappedParts
+from datafeed.cache.mapped import MappedChunks
 from datafeed.cache.tier import Counters
 from datafeed.loading.handover import Handover
 from datafeed.loading.slots import Load
@@ -56,7 +56,7 @@ class Bringer:
     """
 
     def __init__(
-        self, parts: MappedParts, counters: Counters, counts: LoaderCounts, coldness: Coldness
+        self, parts: MappedChunks, counters: Counters, counts: LoaderCounts, coldness: Coldness
     ) -> None:
         self._parts, self._counters, self._counts = parts, counters, counts
         self._coldness = coldness

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from datafeed.cache.mapped import MappedParts
+from datafeed.cache.mapped import MappedChunks
 from datafeed.feed.schema import Array, Field
 from datafeed.loading.arena import Ragged, cut
 from datafeed.loading.layout import I64Array
@@ -30,7 +30,7 @@ class MappedColumn:
         piece: Its piece of a chunk.
     """
 
-    def __init__(self, parts: MappedParts, field: Field, piece: int) -> None:
+    def __init__(self, parts: MappedChunks, field: Field, piece: int) -> None:
         self.field = field
         self._parts, self._piece = parts, piece
         self._row_bytes = field.row_bytes
@@ -73,7 +73,7 @@ class MappedColumn:
 class _Values:
     """Where the values of one chunk's ragged field lie."""
 
-    def __init__(self, parts: MappedParts, chunk: int, offsets_piece: int, row_bytes: int) -> None:
+    def __init__(self, parts: MappedChunks, chunk: int, offsets_piece: int, row_bytes: int) -> None:
         extents = parts.extents(chunk)
         (offsets,) = (e for e in extents if e.piece == offsets_piece)
         table = parts.memory[offsets.offset : offsets.offset + offsets.n_bytes].view("<i8")
@@ -107,7 +107,7 @@ class MappedRagged:
         piece: Of its offsets; the values are the next one.
     """
 
-    def __init__(self, parts: MappedParts, field: Field, piece: int) -> None:
+    def __init__(self, parts: MappedChunks, field: Field, piece: int) -> None:
         self.field = field
         self._parts, self._piece = parts, piece
         self._recent: OrderedDict[int, _Values] = OrderedDict()

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from datafeed.cache.mapped import MappedParts
+from datafeed.cache.mapped import MappedChunks
 from datafeed.cache.stack import TierStack
 from datafeed.cache.tier import Counters
 from datafeed.feed.chunk import pieces_of
@@ -120,8 +120,9 @@ class _Mapped:
 
     n_threads = _N_THREADS
 
-    def __init__(self, wanted: Wanted, parts: MappedParts, counts: LoaderCounts) -> None:
+    def __init__(self, wanted: Wanted, parts: MappedChunks, counts: LoaderCounts) -> None:
         self._wanted, manifest = wanted, wanted.feed.manifest
+        self._tier = parts.name
         self._counters, coldness = Counters(), Coldness()
         self._bringer = Bringer(parts, self._counters, counts, coldness)
         sample_bytes = sum(manifest.max_piece_bytes) // manifest.samples_per_chunk or 1
@@ -154,13 +155,13 @@ class _Mapped:
         """Nothing is written here."""
 
     def stats(self) -> dict[str, Any]:
-        return {"slots": 0, "resident": 0, "tiers": {"parts": self._counters.as_dict()}}
+        return {"slots": 0, "resident": 0, "tiers": {self._tier: self._counters.as_dict()}}
 
     def close(self) -> None:
         self.source.close()
 
 
-def _mapped_columns(parts: MappedParts, feed: Readable) -> Iterator[FixedSamples | RaggedSamples]:
+def _mapped_columns(parts: MappedChunks, feed: Readable) -> Iterator[FixedSamples | RaggedSamples]:
     schema = feed.manifest.schema
     for i, piece in enumerate(pieces_of(schema)):
         if piece.role == "rows":

@@ -18,7 +18,7 @@ class CountingSource:
     def __init__(self, source: Source) -> None:
         self._source = source
         self.n_bytes = 0
-        """How far the furthest read file was read."""
+        """How far the furthest read file was read; or the ranges that were asked for."""
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._source, name)
@@ -26,6 +26,11 @@ class CountingSource:
     def open(self, url: str) -> BinaryIO:
         """Open for sequential reading."""
         return cast(BinaryIO, _CountingFile(self._source.open(url), self))
+
+    def pread_into(self, url: str, offset: int, buffer: memoryview) -> None:
+        """Fill the whole buffer from an offset."""
+        self._source.pread_into(url, offset, buffer)
+        self.n_bytes += buffer.nbytes
 
 
 class _CountingFile(io.RawIOBase):
@@ -48,6 +53,11 @@ class _CountingFile(io.RawIOBase):
         data = self._file.read(size)
         self._counter.n_bytes = max(self._counter.n_bytes, self._file.tell())
         return data
+
+    def readline(self, size: int | None = -1, /) -> bytes:
+        line = self._file.readline(-1 if size is None else size)
+        self._counter.n_bytes = max(self._counter.n_bytes, self._file.tell())
+        return line
 
     def readinto(self, buffer: Any) -> int:
         data = self.read(len(buffer))

@@ -1,9 +1,15 @@
-"""The Python environment that tasks on other machines need, packed into one archive.
+"""The Python environment that tasks on other machines need: a folder of packages, in a tar.gz.
 
 A virtual environment does not relocate; a folder of packages on PYTHONPATH does, as long as the
-interpreter there has the same minor version.
+interpreter there has the same minor version. On HDFS the archive is kept under the hash of what it
+holds, so that it is uploaded once and not with every job.
 """
 
+import getpass
+import gzip
+import hashlib
+import os
+import sys
 import tarfile
 from collections.abc import Iterator, Mapping
 from importlib.metadata import Distribution, PackageNotFoundError, distribution
@@ -11,49 +17,57 @@ from pathlib import Path
 
 import datafeed
 from datafeed.errors import ConfigError
+from datafeed.sources import Source, join
+from datafeed.sources.urls import split
 
-__all__ = ["ARCHIVE_FOLDER", "pack_environment"]
+__all__ = ["ARCHIVE_FOLDER", "MODULES_FOLDER", "cached", "pack", "packages", "same_python"]
 
 ARCHIVE_FOLDER = "datafeed_environment"
+MODULES_FOLDER = "datafeed_modules"
 _NEEDED = ("numpy", "h5py", "crc32c", "tqdm", "click")
-_USEFUL = ("hdfs-native", "pydoop", "fsspec", "pillow", "typing_extensions", "packaging")
+_USEFUL = ("hdfs-native", "pydoop", "fsspec", "pillow", "zstandard", "typing_extensions")
+_OF_FORMATS = {"parquet": ("pyarrow",), "sequencefile": ("pyarrow",)}
+"""Large ones, which only the tasks of a format need."""
+
+_TESTED = ("numpy/", "pyarrow/")
+"""They come with many MiB of tests."""
 
 
-def pack_environment(folder: Path, modules: Mapping[str, Path], *, with_packages: bool) -> Path:
-    """Pack what staging tasks import into a ``tar.gz``.
+def same_python() -> str:
+    """Name of an interpreter that can load what is packed here."""
+    return f"python{sys.version_info.major}.{sys.version_info.minor}"
+
+
+def packages(format_name: str) -> dict[str, Path]:
+    """Find the files that staging tasks import: datafeed and what it needs, but no torch.
 
     Args:
-        folder: Where the archive goes.
-        modules: The user's own modules: name in the archive to file.
-        with_packages: Pack datafeed and what it needs as well.
+        format_name: Of the shards, as the plan has it.
 
     Returns:
-        The archive's path.
+        Name below a folder of packages to file.
 
     Raises:
         ConfigError: a package that tasks cannot do without is not installed here.
     """
-    path = folder / "environment.tar.gz"
-    with tarfile.open(path, "w:gz", compresslevel=1) as archive:
-        for installed in _distributions() if with_packages else ():
-            for file in installed.files or []:
-                _add(archive, Path(str(installed.locate_file(file))), str(file))
-        package = Path(datafeed.__file__).parent
-        for source in sorted(package.rglob("*.py")) if with_packages else ():
-            _add(archive, source, str(source.relative_to(package.parent)))
-        for name, module in modules.items():
-            _add(archive, module, name)
-    return path
+    found: dict[str, Path] = {}
+    for installed in _distributions(_OF_FORMATS.get(format_name.partition("(")[0], ())):
+        for file in installed.files or []:
+            found[str(file)] = Path(str(installed.locate_file(file)))
+    package = Path(datafeed.__file__).parent
+    for source in package.rglob("*.py"):
+        found[str(source.relative_to(package.parent))] = source
+    return {name: path for name, path in sorted(found.items()) if _is_module(name, path)}
 
 
-def _add(archive: tarfile.TarFile, path: Path, name: str) -> None:
-    """Add a module; scripts outside the packages folder and caches stay behind."""
-    if not name.startswith("..") and "__pycache__" not in name and path.is_file():
-        archive.add(path, name)
+def _is_module(name: str, path: Path) -> bool:
+    """Scripts outside the packages folder, caches and large tests stay behind."""
+    is_test = "/tests/" in name and name.startswith(_TESTED)
+    return not (name.startswith("..") or "__pycache__" in name or is_test) and path.is_file()
 
 
-def _distributions() -> Iterator[Distribution]:
-    for name in _NEEDED + _USEFUL:
+def _distributions(more: tuple[str, ...]) -> Iterator[Distribution]:
+    for name in (*_NEEDED, *_USEFUL, *more):
         try:
             yield distribution(name)
         except PackageNotFoundError as error:
@@ -61,3 +75,62 @@ def _distributions() -> Iterator[Distribution]:
                 raise ConfigError(
                     f"package {name} is not installed here; pip install it"
                 ) from error
+
+
+def pack(path: Path, files: Mapping[str, Path]) -> Path:
+    """Pack files into a ``tar.gz``, the same bytes for the same content.
+
+    Args:
+        path: The archive.
+        files: Name in the archive to file.
+    """
+    with (
+        gzip.GzipFile(path, "wb", compresslevel=1, mtime=0) as zipped,
+        tarfile.open(fileobj=zipped, mode="w") as archive,
+    ):
+        for name, file in files.items():
+            info = tarfile.TarInfo(name)
+            info.size, info.mode = file.stat().st_size, 0o755
+            with file.open("rb") as data:
+                archive.addfile(info, data)
+    return path
+
+
+def cached(source: Source, near: str, files: Mapping[str, Path], scratch: Path) -> str:
+    """Put an archive of files on HDFS, unless it is there.
+
+    Args:
+        source: The HDFS.
+        near: Any URL on it.
+        files: As for ``pack``.
+        scratch: A local folder for the archive.
+
+    Returns:
+        Its URL, ``/user/NAME/.datafeed/environments/HASH.tar.gz``; whoever deletes it costs the
+        next job an upload.
+
+    Raises:
+        SourceError: it cannot be put there.
+    """
+    user = os.environ.get("HADOOP_USER_NAME") or getpass.getuser()
+    kind, authority, _ = split(near)
+    url = join(
+        f"{kind}://{authority}",
+        "user",
+        user,
+        ".datafeed",
+        "environments",
+        f"{_digest(files)}.tar.gz",
+    )
+    if not source.exists(url):
+        source.put(pack(scratch / "environment.tar.gz", files), url)
+    return url
+
+
+def _digest(files: Mapping[str, Path]) -> str:
+    """Hash of the names and contents of files."""
+    digest = hashlib.sha256()
+    for name, path in files.items():
+        content = hashlib.sha256(path.read_bytes()).hexdigest()
+        digest.update(f"{name} {content}\n".encode())
+    return digest.hexdigest()[:32]

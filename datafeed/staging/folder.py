@@ -7,7 +7,7 @@
     FEED/_staging/run                  host and process of the run
     FEED/_staging/manifest.txt         the splits, one a line, for Hadoop Streaming
     FEED/_staging/done/part-00000.json the commit record of a part: written last, by its task
-    FEED/_staging/application          the YARN application that runs the tasks
+    FEED/_staging/application          id or tag of the YARN application that runs the tasks
     FEED/_staging/failed/...           what a task that failed has to say
     FEED/_staging/tmp/...              parts being written, where FEED is no HDFS folder
     FEED/quarantine.jsonl              bad samples that were left out, one a line; if there are any
@@ -166,7 +166,7 @@ class Folder:
         return {basename(info.url): info.size for info in self.source.list(self.url)}
 
     def note_application(self, name: str) -> None:
-        """Leave word of a job that runs elsewhere, for a run that finds this one killed."""
+        """Leave word of a job that runs elsewhere: its id, or the tag of one that is to come."""
         self.source.write(self._application, name.encode())
 
     def noted_application(self) -> str | None:
@@ -186,6 +186,11 @@ class Folder:
             self.source.write(url, quarantine(bad))
         else:
             self.source.delete(url)
+
+    def quarantined(self) -> list[dict[str, str]]:
+        """Read the quarantine file of the feed that stands here."""
+        lines = self.source.read(join(self.url, QUARANTINE_FILE)).splitlines()
+        return [json.loads(line) for line in lines]
 
     def report_failure(self, split: int, attempt: str, failure: dict[str, Any]) -> None:
         """Leave word of a failed task for the one who waits."""

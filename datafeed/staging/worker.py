@@ -5,10 +5,8 @@ manifest and understands its counters and status lines on stderr.
 """
 
 import argparse
-import ctypes
 import json
 import os
-import signal
 import sys
 import time
 import traceback
@@ -19,14 +17,14 @@ from datafeed import errors
 from datafeed.errors import ConfigError, DamagedError, FeedError, FormatError
 from datafeed.sources import open_source
 from datafeed.staging.folder import TIMEOUT_S, Folder
+from datafeed.staging.parent import die_with_parent
 from datafeed.staging.plan import Plan
 from datafeed.staging.task import attempt_name, run_split
 
-__all__ = ["main"]
+__all__ = ["Events", "do_split", "main"]
 
 _FINAL = (FormatError, ConfigError, DamagedError)
 """Errors that come again however often the task is run."""
-_PR_SET_PDEATHSIG = 1
 
 
 def main() -> int:
@@ -34,24 +32,24 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="datafeed.staging.worker")
     parser.add_argument("--feed", required=True)
     parser.add_argument("--plan", required=True, help="feed_id of the plan to work on")
+    parser.add_argument("--parent", type=int, help="pid of who started this process")
     parser.add_argument("--hdfs-client", default="auto")
     parser.add_argument("--events", choices=["json", "hadoop"], default="json")
     options = parser.parse_args()
     if options.events == "json":
-        _die_with_parent()
+        die_with_parent(options.parent)
     events: Events = JsonEvents() if options.events == "json" else HadoopEvents()
     source = open_source(options.feed, options.hdfs_client, timeout_s=TIMEOUT_S)
     folder = Folder(options.feed, source)
     plan = folder.read_plan(options.plan)
     for line in sys.stdin:
-        if line.strip() and not _do(int(line), plan, folder, events):
+        if line.strip() and not do_split(int(line), plan, folder, attempt_name(), events):
             return 1
     return 0
 
 
-def _do(split: int, plan: Plan, folder: Folder, events: "Events") -> bool:
-    """Run one split; tells whether going on makes sense."""
-    attempt = attempt_name()
+def do_split(split: int, plan: Plan, folder: Folder, attempt: str, events: "Events") -> bool:
+    """Run one split, and leave word of a failure; tells whether going on makes sense."""
     try:
         entry = run_split(plan, split, folder, attempt, events.report)
     except Exception as error:
@@ -148,11 +146,6 @@ class HadoopEvents:
     @staticmethod
     def _print(line: str) -> None:
         print(line, file=sys.stderr, flush=True)
-
-
-def _die_with_parent() -> None:
-    """Ask the kernel to end this process with the thread that started it (prctl(2), Linux)."""
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 if __name__ == "__main__":

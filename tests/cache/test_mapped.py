@@ -25,6 +25,7 @@ def feed(tmp_path: Path) -> Iterator[Feed]:
 def parts_of(feed: Feed) -> MappedParts:
     parts = feed.mapped()
     assert parts is not None
+    assert isinstance(parts, MappedParts)
     return parts
 
 

@@ -12,6 +12,7 @@ import torch
 import datafeed
 from datafeed.cache.warm import warm
 from datafeed.cluster import MemcachedServer
+from tests.faults.spoil import flip_all
 from tests.feed.made import assert_is_sample, make_feed
 
 EPOCHS = 2
@@ -118,19 +119,3 @@ def test_every_block_of_a_server_is_corrupt(folder: Path, servers: list[Memcache
     assert memcached["corrupt"] > 0
     assert memcached["down"] > 0  # whoever lies so much is left out for a while
     assert memcached["corrupt"] + memcached["down"] + memcached["misses"] == tiers["parts"]["hits"]
-
-
-def flip_all(server: MemcachedServer) -> int:
-    """Flip a bit in the middle of every value of a server."""
-    from pymemcache.client.base import Client
-
-    host, _, port = server.address.rpartition(":")
-    client = Client((host, int(port)), timeout=5)
-    dump = client.raw_command(b"lru_crawler metadump all", b"END\r\n")
-    keys = [line.split()[0].removeprefix(b"key=") for line in dump.splitlines() if b"key=" in line]
-    for key in keys:
-        value = bytearray(client.get(key))
-        value[len(value) // 2] ^= 16
-        assert client.set(key, bytes(value), noreply=False)
-    client.close()
-    return len(keys)

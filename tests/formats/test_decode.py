@@ -121,9 +121,9 @@ def _check_json(field: Any, value: Any) -> None:
 
 
 def test_mixed_numbers_are_floats_and_mixed_lists_text() -> None:
-    sample = _decode("json", b'{"a": [1, 2.5], "b": [1, "x"], "c": [true], "d": [[1], [2]]}')
+    sample = _decode("json", b'{"a": [1, 2.5], "b": [1, "x"], "c": [true], "d": [[1], [2, 3]]}')
     np.testing.assert_array_equal(sample["a"], np.array([1.0, 2.5]))
-    assert (sample["b"], sample["c"], sample["d"]) == ('[1,"x"]', "[true]", "[[1],[2]]")
+    assert (sample["b"], sample["c"], sample["d"]) == ('[1,"x"]', "[true]", "[[1],[2,3]]")
 
 
 def test_middle_part_names_the_fields_of_an_object() -> None:

@@ -177,7 +177,7 @@ def test_name_that_is_not_utf8(tmp_path: Path) -> None:
     block = bytearray(data)
     checksum = 256 + sum(block[:148]) + sum(block[156:512])
     block[148:156] = f"{checksum:06o}\0 ".encode()
-    with pytest.raises(FormatError, match="name in it is not UTF-8; rename it"):
+    with pytest.raises(FormatError, match="holds text that is not UTF-8; write it as UTF-8"):
         read_bytes(TAR, tmp_path, bytes(block))
 
 

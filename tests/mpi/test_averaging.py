@@ -1,12 +1,16 @@
 """Right for any number of ranks: every expected value is a formula of rank and size."""
 
+import re
+from collections.abc import Iterator
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor, nn
 
 from datafeed.errors import CollectiveMismatch, TrainerError
-from trainers.averaging import GradientAverager
-from trainers.world import SoloWorld, World, connect
+from trainers import GradientAverager
+from trainers.world import connect
 
 pytestmark = pytest.mark.mpi
 
@@ -14,9 +18,17 @@ WORLD = connect(timeout_s=120)
 RANK, SIZE = WORLD.rank, WORLD.size
 torch.set_num_threads(1)  # the ranks share the cores
 
+# Small buckets and pieces, so that several of each are needed.
+SMALL: dict[str, Any] = {"first_bucket_bytes": 64, "bucket_bytes": 1000, "piece_bytes": 132}
 
-def network(seed: int = 0) -> nn.Sequential:
-    torch.manual_seed(seed)
+
+@pytest.fixture(params=["after", "thread"])
+def overlap(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+def network() -> nn.Sequential:
+    torch.manual_seed(0)
     return nn.Sequential(
         nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 36, 16), nn.Linear(16, 3)
     )
@@ -27,91 +39,149 @@ def grad_of(parameter: Tensor) -> Tensor:
     return parameter.grad
 
 
-def parameters(model: nn.Module) -> Tensor:
-    return torch.cat([p.detach().reshape(-1) for p in model.parameters()])
+def backward(model: nn.Module, value: float) -> None:
+    """Give every parameter a gradient of numbers that tell its place, times a value."""
+    parts = [
+        (p * torch.arange(p.numel()).reshape(p.shape) * value).sum() for p in model.parameters()
+    ]
+    torch.autograd.backward(torch.stack(parts).sum())
 
 
-# Small buckets and pieces, so that several of each are needed.
-SMALL = {"first_bucket_bytes": 64, "bucket_bytes": 1000, "piece_bytes": 132}
+def check(model: nn.Module, value: float, rtol: float = 1e-6) -> None:
+    for p in model.parameters():
+        wanted = torch.arange(p.numel()).reshape(p.shape) * value
+        torch.testing.assert_close(grad_of(p), wanted.to(p.dtype), rtol=rtol, atol=0)
 
 
+HOSTS = {
+    "one host": "a",
+    "two hosts of equal size, if ranks are even": f"{RANK % 2}",
+    "hosts of unequal size": "a" if RANK else "b",
+    "MPI alone": None,
+}
+
+
+@pytest.mark.parametrize("host", HOSTS.values(), ids=HOSTS)
 @pytest.mark.parametrize("sizes", [{}, SMALL])
-def test_equal_shares_give_the_mean_over_ranks(sizes: dict[str, int]) -> None:
+def test_equal_shares_give_the_mean_over_ranks(
+    sizes: dict[str, Any], host: str | None, overlap: Any
+) -> None:
     model = network()
-    averager = GradientAverager(model, WORLD, **sizes)
-    for i, p in enumerate(model.parameters()):
-        grad_of(p).copy_(torch.arange(p.numel()).reshape(p.shape) * (RANK + 1) + i)
-    assert averager.finish() == SIZE
-    for i, p in enumerate(model.parameters()):
-        mean = torch.arange(p.numel()).reshape(p.shape) * (SIZE + 1) / 2 + i
-        torch.testing.assert_close(p.grad, mean, rtol=1e-6, atol=1e-4)
+    averager = GradientAverager(model, WORLD, overlap=overlap, host=host, **sizes)
+    for step in range(3):
+        averager.zero_grad()
+        backward(model, RANK + step)
+        assert averager.finish() == SIZE
+        check(model, (SIZE - 1) / 2 + step)
     averager.close()
 
 
-def test_gradients_are_weighted_by_the_samples_of_all_ranks() -> None:
+def test_gradients_are_weighted_by_the_samples_of_all_ranks(overlap: Any) -> None:
+    model = network()
+    averager = GradientAverager(model, WORLD, overlap=overlap, **SMALL)
+    n = SIZE * (SIZE + 1) // 2
+    for step in range(2):
+        averager.zero_grad()
+        if overlap == "thread":
+            averager.begin(RANK + 1)
+        backward(model, RANK + step)
+        assert averager.finish(RANK + 1 if overlap == "after" else None) == n
+        check(model, sum(r * (r + 1) for r in range(SIZE)) / n + step, rtol=1e-5)
+    averager.close()
+
+
+@pytest.mark.parametrize("has_passed", [True, False])
+def test_an_empty_share_counts_as_zeros(has_passed: bool, overlap: Any) -> None:
+    model = network()
+    averager = GradientAverager(model, WORLD, overlap=overlap, **SMALL)
+    mine = 0 if RANK == 0 else 3  # with one rank nobody has samples
+    if overlap == "thread":
+        averager.begin(mine)
+    if mine or has_passed:
+        backward(model, 2.0 if mine else float("nan"))
+    assert averager.finish(mine if overlap == "after" else None) == 3 * (SIZE - 1)
+    if SIZE > 1:
+        check(model, 2.0, rtol=1e-5)
+    else:
+        assert all(p.grad is None for p in model.parameters())
+    averager.close()
+
+
+def test_in_a_thread_the_weight_must_be_known_before() -> None:
+    model = network()
+    averager = GradientAverager(model, WORLD, overlap="thread")
+    with pytest.raises(TrainerError, match=r"give the number of samples to begin\(\) before it"):
+        averager.finish(3)
+    averager.close()
+
+
+def test_gradients_add_up_over_several_passes(overlap: Any) -> None:
+    model = network()
+    averager = GradientAverager(model, WORLD, overlap=overlap, **SMALL)
+    for last_inside in (False, overlap == "after"):
+        averager.zero_grad()
+        with averager.accumulate():
+            backward(model, RANK)
+            backward(model, 1)
+            if last_inside:
+                backward(model, 5)
+        if not last_inside:
+            backward(model, 5)
+        averager.finish()
+        check(model, (SIZE - 1) / 2 + 6)
+    averager.close()
+
+
+def test_passes_that_would_mix_with_sent_gradients_are_refused(overlap: Any) -> None:
+    model = nn.Linear(3, 2)
+    averager = GradientAverager(model, WORLD, overlap=overlap)
+    backward(model, 1)
+    with pytest.raises(TrainerError, match=r"gradient of '(weight|bias)' was added to .*accumul"):
+        backward(model, 1)
+    averager.finish()
+    with pytest.raises(TrainerError, match=r"call optimizer.zero_grad\(\) after each step"):
+        backward(model, 1)
+    averager.close()
+
+
+def test_parameters_without_a_gradient(overlap: Any) -> None:
+    """Used on one rank: the others add zeros. Used on none: no gradient, as with one process."""
+    some, none = nn.Linear(3, 2), nn.Linear(2, 2)
+    model = nn.Sequential(some, none)
+    averager = GradientAverager(model, WORLD, overlap=overlap, **SMALL)
+    for _ in range(2):
+        averager.zero_grad()
+        if RANK == SIZE - 1:
+            backward(some, float(SIZE))
+        averager.finish()
+        check(some, 1.0)
+        assert none.weight.grad is None
+    averager.zero_grad()
+    backward(model, 1.0)
+    averager.finish()
+    check(model, 1.0)
+    averager.close()
+
+
+def test_gradients_set_by_hand_are_averaged() -> None:
     model = nn.Linear(3, 2)
     averager = GradientAverager(model, WORLD)
-    grad_of(model.weight).fill_(RANK)  # rank r has r samples, rank 0 none
-    grad_of(model.bias).fill_(float("nan") if RANK == 0 else 1)
-    n = SIZE * (SIZE - 1) // 2
-    assert averager.finish(n_samples_local=RANK) == n
-    mean = sum(r * r for r in range(SIZE)) / n if n else 0.0
-    torch.testing.assert_close(model.weight.grad, torch.full((2, 3), mean))
-    torch.testing.assert_close(model.bias.grad, torch.full((2,), 1.0 if n else 0.0))
+    model.weight.grad = torch.full((2, 3), float(RANK))
+    averager.finish()
+    torch.testing.assert_close(model.weight.grad, torch.full((2, 3), (SIZE - 1) / 2))
     averager.close()
 
 
-def shares(n: int, step: int) -> list[range]:
-    """Uneven shares of a batch: the last rank's is empty in odd steps."""
-    n_takers = max(1, SIZE - step % 2)
-    cuts = [n * i * i // (n_takers * n_takers) for i in range(n_takers + 1)]
-    return list(map(range, cuts, cuts[1:])) + [range(n, n)] * (SIZE - n_takers)
-
-
-def train(model: nn.Module, averager: GradientAverager, world: World, lr: float = 0.1) -> None:
-    optimizer = torch.optim.SGD(model.parameters(), lr=lr, momentum=0.9)
-    generator = torch.Generator().manual_seed(1)
-    for step in range(20):
-        images = torch.randn(13, 1, 8, 8, generator=generator)
-        labels = torch.randint(3, (13,), generator=generator)
-        mine = shares(13, step)[world.rank] if world.size > 1 else range(13)
-        averager.zero_grad()
-        if len(mine):
-            picked = list(mine)
-            loss = nn.functional.cross_entropy(model(images[picked]), labels[picked])
-            torch.autograd.backward(loss)
-        assert averager.finish(len(mine)) == 13
-        optimizer.step()
-
-
-def test_twenty_steps_equal_those_of_one_process() -> None:
-    model, alone = network(seed=RANK), network(seed=0)
-    averager, solo = GradientAverager(model, WORLD, **SMALL), GradientAverager(alone, None)
-    train(model, averager, WORLD)
-    train(alone, solo, SoloWorld())
-    assert not torch.equal(parameters(alone), parameters(network(seed=0)))
-    torch.testing.assert_close(parameters(model), parameters(alone), rtol=1e-4, atol=1e-5)
-    everyone = WORLD.gather(parameters(model).numpy().tobytes())
-    assert len(set(everyone)) == 1, "ranks drifted apart"
-    averager.close()
-
-
-def test_gradients_that_were_replaced_or_dropped_are_taken_over() -> None:
-    used, unused = nn.Linear(3, 2), nn.Linear(2, 2)
-    model = nn.Sequential(used, unused)
-    averager = GradientAverager(model, WORLD)
-    model.zero_grad(set_to_none=True)
-    used.weight.grad = torch.full((2, 3), float(RANK))  # the others have none: unused
+def test_clipping_by_the_global_norm() -> None:
+    model = network()
+    averager = GradientAverager(model, WORLD, **SMALL)
+    backward(model, RANK)
     averager.finish()
-    torch.testing.assert_close(used.weight.grad, torch.full((2, 3), (SIZE - 1) / 2))
-    assert not grad_of(unused.weight).any()
-    grad_of(used.weight).fill_(1)
-    averager.zero_grad()
-    assert not grad_of(used.weight).any()
-    torch.autograd.backward(model(torch.ones(1, 3)).sum())
-    grad_of(used.bias).fill_(RANK)
-    averager.finish()
-    torch.testing.assert_close(used.bias.grad, torch.full((2,), (SIZE - 1) / 2))
+    whole = torch.cat([grad_of(p).reshape(-1) for p in model.parameters()])
+    norm = averager.clip(0.5)
+    assert norm == pytest.approx(float(whole.norm()), rel=1e-5)
+    clipped = torch.cat([grad_of(p).reshape(-1) for p in model.parameters()])
+    assert float(clipped.norm()) == pytest.approx(min(0.5, norm), rel=1e-4, abs=1e-6)
     averager.close()
 
 
@@ -119,11 +189,10 @@ def test_gradients_lie_as_their_parameters_do() -> None:
     model = nn.Conv2d(3, 4, 3)
     model.weight.data = model.weight.data.to(memory_format=torch.channels_last)
     averager = GradientAverager(model, WORLD)
-    assert grad_of(model.weight).stride() == model.weight.stride()
-    wanted = torch.arange(model.weight.numel()).reshape(model.weight.shape).float()
-    grad_of(model.weight).copy_(wanted)
+    backward(model, RANK)
     averager.finish()
-    torch.testing.assert_close(model.weight.grad, wanted)
+    assert grad_of(model.weight).stride() == model.weight.stride()
+    check(model, (SIZE - 1) / 2)
     averager.close()
 
 
@@ -131,42 +200,112 @@ class Mixed(nn.Module):
     def __init__(self, value: float) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.full((3, 2), value).t())
-        self.frozen = nn.Parameter(torch.full((2,), value, dtype=torch.bfloat16), False)
+        self.frozen = nn.Parameter(torch.full((2,), value), False)
         self.wide = nn.Parameter(torch.full((2,), value, dtype=torch.float64))
+        self.narrow = nn.Parameter(torch.full((5,), value, dtype=torch.bfloat16))
+        self.short = nn.Parameter(torch.full((5,), value, dtype=torch.float16))
         self.count: Tensor
         self.register_buffer("count", torch.tensor(int(value)))
         self.register_buffer("empty", torch.empty(0))
 
 
-def test_parameters_and_buffers_start_as_those_of_rank_0() -> None:
+@pytest.mark.parametrize("host", HOSTS.values(), ids=HOSTS)
+def test_types_are_summed_each_in_its_own(host: str | None, overlap: Any) -> None:
     model = Mixed(RANK + 7.0)
-    averager = GradientAverager(model, WORLD)
+    averager = GradientAverager(model, WORLD, overlap=overlap, host=host)
     for tensor in (*model.parameters(), model.count):
-        assert bool((tensor == 7).all())
-    assert model.frozen.grad is None
-    grad_of(model.wide).fill_(RANK)
+        assert bool((tensor == 7).all()), "parameters and buffers start as those of rank 0"
+    for parameter in (model.weight, model.wide, model.narrow, model.short):
+        parameter.grad = torch.full_like(parameter, RANK)
     averager.finish()
-    torch.testing.assert_close(model.wide.grad, torch.full((2,), (SIZE - 1) / 2).double())
+    for parameter in (model.weight, model.wide, model.narrow, model.short):
+        assert grad_of(parameter).dtype == parameter.dtype
+        wanted = torch.full_like(parameter, (SIZE - 1) / 2)
+        torch.testing.assert_close(grad_of(parameter), wanted, rtol=1e-2, atol=0)
+    assert model.frozen.grad is None
     averager.close()
 
 
-def test_different_models_are_found_on_all_ranks() -> None:
-    width = 5 if RANK == SIZE - 1 else 4
-    model = nn.Sequential(nn.Linear(3, width), nn.Linear(width, 2))
+@pytest.mark.parametrize("buffers", ["broadcast", "own"])
+def test_buffers(buffers: Any) -> None:
+    model = nn.BatchNorm1d(2)
+    averager = GradientAverager(model, WORLD, buffers=buffers)
+    torch.autograd.backward(model(torch.randn(4, 2) + RANK).sum())
+    mine = model.running_mean.clone() if model.running_mean is not None else torch.zeros(2)
+    averager.finish()
+    rows = [torch.frombuffer(bytearray(row), dtype=torch.float32)
+            for row in WORLD.gather(mine.numpy().tobytes())]  # fmt: skip
+    torch.testing.assert_close(model.running_mean, rows[0 if buffers == "broadcast" else RANK])
+    averager.close()
+
+
+def test_hand_over_through_staging_buffers() -> None:
+    """What carries gradients of a GPU, on memory of the CPU."""
+    from trainers.device_streams import HostStreams
+    from trainers.wire import StagedWire
+
+    flat = torch.arange(1000.0)
+    wire = StagedWire(WORLD, 132, HostStreams())
+    for n in (1000, 33, 1, 0):
+        array = flat[:n].clone()
+        wire.sum(array, RANK + 1, None)
+        torch.testing.assert_close(array, flat[:n] * (SIZE * (SIZE + 1) // 2))
+
+
+def test_memory_that_cannot_be_shared_is_not() -> None:
+    """As in containers: ranks of one name, whose files nobody sees."""
+    with pytest.MonkeyPatch.context() as patch:
+        if RANK == SIZE - 1:
+            patch.setattr("trainers.node_memory.os.getpid", lambda: 2**30)
+        model = network()
+        averager = GradientAverager(model, WORLD)
+    backward(model, RANK)
+    averager.finish()
+    check(model, (SIZE - 1) / 2)
+    averager.close()
+
+
+def models() -> Iterator[tuple[nn.Module, dict[str, Any], str]]:
+    """What differs on the last rank, and the message."""
+    last = RANK == SIZE - 1
+    width = 5 if last else 4
+    yield nn.Sequential(nn.Linear(3, width)), {}, rf"0\.weight float32\[4, 3\].* rank {SIZE - 1} "
+    order = [("b", 1), ("a", 1)] if last else [("a", 1), ("b", 1)]
+    named = nn.ModuleDict({name: nn.Linear(n, 2) for name, n in order})
+    yield named, {}, rf"a\.weight float32\[2, 1\].* rank {SIZE - 1} has b\.weight"
+    count = nn.Sequential(*[nn.Linear(2, 2) for _ in range(2 - last)])
+    yield count, {}, rf"rank 0 has 1\.weight .* rank {SIZE - 1} has overlap"
+    sizes = {"piece_bytes": 8 if last else 16}
+    yield nn.Linear(2, 2), sizes, f"rank 0 has overlap .* rank {SIZE - 1} has overlap"
+
+
+@pytest.mark.parametrize("which", range(4))
+def test_different_models_are_found_on_all_ranks(which: int) -> None:
+    model, options, message = list(models())[which]
     if SIZE == 1:
-        GradientAverager(model, WORLD).close()
+        GradientAverager(model, WORLD, **options).close()
         return
-    with pytest.raises(CollectiveMismatch, match=rf"0\.weight float32\[4, 3\].* rank {SIZE - 1} "):
-        GradientAverager(model, WORLD)
+    with pytest.raises(CollectiveMismatch, match=message):
+        GradientAverager(model, WORLD, **options)
 
 
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_gradients_that_mpi_cannot_sum_are_refused(dtype: torch.dtype) -> None:
-    with pytest.raises(TrainerError, match=r"'weight' is torch.*float16.*autocast"):
-        GradientAverager(nn.Linear(2, 2).to(dtype), WORLD)
+class Complex(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(2, dtype=torch.complex64))
+
+
+def test_gradients_that_cannot_be_summed_are_refused() -> None:
+    with pytest.raises(TrainerError, match=re.escape("'weight' is torch.complex64")):
+        GradientAverager(Complex(), WORLD)
 
 
 def test_close_twice() -> None:
-    averager = GradientAverager(nn.Linear(2, 2), WORLD)
+    model = nn.Linear(2, 2)
+    averager = GradientAverager(model, WORLD, overlap="thread")
+    backward(model, 1)
+    averager.finish()
     averager.close()
     averager.close()
+    model.zero_grad()
+    backward(model, 1)  # no hook is left

@@ -188,7 +188,7 @@ def test_a_shard_changed_since_the_plan_is_refused(tmp_path: Path) -> None:
         run_split(plan, 0, folder, "a", lambda n: None)
 
 
-def test_a_full_disk_names_the_shard_and_leaves_no_half_part(tmp_path: Path) -> None:
+def test_a_full_disk_names_the_shard_and_goes_on_when_there_is_room(tmp_path: Path) -> None:
     """In a mount namespace of its own, on a file system of 1 MiB."""
     (shard,) = write_shards(tmp_path / "raw", 1, 50)
     (tmp_path / "mine.py").write_text(
@@ -198,7 +198,8 @@ def test_a_full_disk_names_the_shard_and_leaves_no_half_part(tmp_path: Path) -> 
     script = (
         f"mount -t tmpfs -o size=1m tmpfs {tmp_path}/small && cd {tmp_path} && "
         f"{DATAFEED} stage raw --to small/feed --transform mine:f; echo status $?; "
-        f"find small -name '*.h5*'; df --output=used {tmp_path}/small | tail -1"
+        f"find small -name '*.h5*' | wc -l; mount -o remount,size=100m {tmp_path}/small; "
+        f"{DATAFEED} stage raw --to small/feed --transform mine:f; echo status $?; ls -a small/feed"
     )
     done = subprocess.run(
         ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", script],
@@ -209,8 +210,9 @@ def test_a_full_disk_names_the_shard_and_leaves_no_half_part(tmp_path: Path) -> 
     assert f"{shard}: its part cannot be written" in done.stderr, done.stderr + done.stdout
     assert "no room left" in done.stderr
     lines = done.stdout.split()
-    assert lines[:2] == ["status", "1"]
-    assert len(lines) == 3, "nothing half-written is left"
+    assert lines[:3] == ["status", "1", "0"], "nothing half-written is left"
+    end = lines.index("status", 1)
+    assert lines[end:] == ["status", "0", ".", "..", "feed.h5", "feed.json", "part-00000.h5"]
 
 
 HOLDING = """
@@ -290,6 +292,11 @@ def test_dry_run_writes_nothing(tmp_path: Path) -> None:
     facts = json.loads(done.stdout)
     assert facts["fields"] == {"image": "uint8[8, 8]", "label": "int64"}
     assert facts["shards"] == 2
+    assert facts["bytes"] == sum(path.stat().st_size for path in (tmp_path / "raw").iterdir())
+    assert facts["largest_split_bytes"] == facts["bytes"]
+    assert 9 <= facts["estimated_samples"] <= 11
+    assert facts["estimated_feed_bytes"] == 72 * facts["estimated_samples"]
+    assert 64 < facts["estimated_task_memory_mib"] < 100
     assert not (tmp_path / "feed").exists()
 
 

@@ -1,4 +1,4 @@
-"""What runs staging tasks: this machine's processes, or Hadoop Streaming on YARN."""
+"""What runs staging tasks: this machine's processes, MPI ranks, Hadoop on YARN, or Spark."""
 
 from collections.abc import Mapping
 from importlib import import_module
@@ -9,7 +9,12 @@ from datafeed.staging.engines.base import Engine, Job
 
 __all__ = ["ENGINES", "Engine", "Job", "make_engine"]
 
-ENGINES = {"local": "LocalEngine", "hadoop": "HadoopEngine"}
+ENGINES = {
+    "local": "LocalEngine",
+    "mpi": "MpiEngine",
+    "hadoop": "HadoopEngine",
+    "spark": "SparkEngine",
+}
 
 
 def make_engine(name: str, options: Mapping[str, Any]) -> Engine:

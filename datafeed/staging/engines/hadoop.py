@@ -4,18 +4,26 @@ The manifest holds a split number a line. Maps report by counters and status lin
 the commit records in the feed's folder, so a job that dies half-way has lost nothing.
 """
 
+import hashlib
 import shlex
-import sys
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from datafeed.errors import ConfigError, StagingError
-from datafeed.sources import join, local_path
-from datafeed.staging.engines.base import Job, failure
+from datafeed.errors import ConfigError, SourceError, StagingError
+from datafeed.sources import join, local_path, open_source
+from datafeed.staging.engines.base import Engine, Job, failure
 from datafeed.staging.engines.task_logs import telling_line
 from datafeed.staging.engines.yarn import YarnClient
-from datafeed.staging.environment import ARCHIVE_FOLDER, pack_environment
+from datafeed.staging.environment import (
+    ARCHIVE_FOLDER,
+    MODULES_FOLDER,
+    cached,
+    pack,
+    packages,
+    same_python,
+)
 from datafeed.staging.scratch import scratch_folder
 from datafeed.staging.transform import module_files
 
@@ -27,7 +35,7 @@ _FORMAT = "org.apache.hadoop.mapred.lib"
 
 
 @dataclass(frozen=True, kw_only=True)
-class HadoopEngine:
+class HadoopEngine(Engine):
     """Runs tasks on YARN; needs Java and Hadoop's jars here, and Python on the nodes."""
 
     name = "hadoop"
@@ -42,8 +50,13 @@ class HadoopEngine:
         """Run all tasks in one YARN application; it is killed if this process is interrupted."""
         with scratch_folder() as scratch:
             client = YarnClient(scratch)
-            with client.submit(self._arguments(job, scratch)):
-                self._wait(client, job)
+            job.folder.note_application(_tag(job))  # found by it if we are killed before its id
+            try:
+                with client.submit(self._arguments(job, scratch)):
+                    self._wait(client, job)
+            finally:
+                if client.is_ended:
+                    job.folder.forget_application()
             return {"yarn_application_id": client.application_id}
 
     def _wait(self, client: YarnClient, job: Job) -> None:
@@ -78,7 +91,7 @@ class HadoopEngine:
         if "beyond" in text and "memory" in text:
             cure = f"raise --task-memory-mb (now {self.task_memory_mb})"
         elif "failed with code" in text or "Cannot run program" in text:
-            cure = f"see that {self.python or _same_python()} runs on the nodes"
+            cure = f"see that {self.python or same_python()} runs on the nodes"
             cure += " and has datafeed installed" if self.python else ", or name one with --python"
         else:
             cure = "see the job's log"
@@ -96,6 +109,7 @@ class HadoopEngine:
         settings = {
             "mapreduce.job.name": f"datafeed stage {job.folder.url}",
             "mapreduce.input.lineinputformat.linespermap": -(-len(job.splits) // n_maps),
+            "mapreduce.job.tags": _tag(job),
             "mapreduce.job.reduces": 0,
             "mapreduce.map.speculative": "false",
             "mapreduce.map.memory.mb": self.task_memory_mb,
@@ -115,26 +129,39 @@ class HadoopEngine:
         ]
 
     def _shipped(self, job: Job, tmp: Path) -> list[str]:
-        if not self._ships(job):
-            return []
-        modules = module_files(job.plan.transform) if job.plan.transform else {}
-        archive = pack_environment(tmp, modules, with_packages=self.python is None)
-        return ["-archives", f"file://{archive}#{ARCHIVE_FOLDER}"]
-
-    def _ships(self, job: Job) -> bool:
-        return self.python is None or job.plan.transform is not None
+        archives = []
+        if self.python is None:
+            archives.append(f"{_environment(job, tmp)}#{ARCHIVE_FOLDER}")
+        if job.plan.transform:
+            modules = pack(tmp / "modules.tar.gz", module_files(job.plan.transform))
+            archives.append(f"file://{modules}#{MODULES_FOLDER}")
+        return ["-archives", ",".join(archives)] if archives else []
 
     def _mapper(self, job: Job) -> str:
         """The tasks' command, quoted as Hadoop Streaming takes it apart."""
-        command = [self.python or _same_python(), "-m", "datafeed.staging.worker"]
+        command = [self.python or same_python(), "-m", "datafeed.staging.worker"]
         command += ["--events", "hadoop", "--feed", job.folder.url, "--plan", job.plan.feed_id]
         command += ["--hdfs-client", job.plan.hdfs_client]
-        path = f"env PYTHONPATH={ARCHIVE_FOLDER} " if self._ships(job) else ""
+        folders = [MODULES_FOLDER] if job.plan.transform else []
+        folders += [ARCHIVE_FOLDER] if self.python is None else []
+        path = f"env PYTHONPATH={':'.join(folders)} " if folders else ""
         return path + shlex.join(command)
 
 
-def _same_python() -> str:
-    return f"python{sys.version_info.major}.{sys.version_info.minor}"
+def _tag(job: Job) -> str:
+    """Of the applications of this feed; one place holds one feed."""
+    place = hashlib.sha256(job.folder.url.encode()).hexdigest()[:16]
+    return f"datafeed-{place}"
+
+
+def _environment(job: Job, tmp: Path) -> str:
+    """URL of the packed packages: on the HDFS of the feed or of the shards, where one is."""
+    files = packages(job.plan.format)
+    for near in (job.folder.url, job.plan.splits[0].shards[0].url):
+        if not local_path(near):
+            with suppress(SourceError), closing(open_source(near, job.plan.hdfs_client)) as source:
+                return cached(source, near, files, tmp)
+    return f"file://{pack(tmp / 'environment.tar.gz', files)}"
 
 
 def _as_url(path: str) -> str:

@@ -14,7 +14,7 @@ from datafeed.staging.engines.task_logs import last_words
 __all__ = ["YarnClient"]
 
 _STREAMING = "org.apache.hadoop.streaming.HadoopStreaming"
-_KILL = "org.apache.hadoop.yarn.client.cli.ApplicationCLI"
+_CLI = "org.apache.hadoop.yarn.client.cli.ApplicationCLI"
 _OPENS = [
     option
     for package in ("java.lang", "java.util", "java.io", "java.net")
@@ -52,10 +52,13 @@ class YarnClient:
         self._java.append(f"-Dlog4j.configuration=file:{logging}")
         self._java += ["-cp", classpath()]
         self._process: subprocess.Popen[bytes] | None = None
+        self.is_ended = True
+        """Nothing of the job runs on YARN."""
 
     @contextmanager
     def submit(self, arguments: list[str]) -> Iterator[None]:
         """Run a job with this command line of Hadoop Streaming; it ends with the context."""
+        self.is_ended = False
         with self._log.open("wb") as output:
             self._process = subprocess.Popen(
                 [*_dying_with_us(), *self._java, _STREAMING, *arguments],
@@ -80,9 +83,9 @@ class YarnClient:
 
     @property
     def application_id(self) -> str | None:
-        """As ``application_1700000000000_0001``; None before YARN has taken the job."""
-        found = re.search(r"application_\d+_\d+", self._text())
-        return found.group() if found else None
+        """As ``application_1700000000000_0001``; None before YARN has given it a number."""
+        found = re.search(r"(?:application|job)_(\d+_\d+)", self._text())
+        return f"application_{found[1]}" if found else None
 
     @property
     def is_local(self) -> bool:
@@ -113,10 +116,12 @@ class YarnClient:
     def _stop(self, process: "subprocess.Popen[bytes]") -> None:
         """End the client, and the job if it still runs."""
         if process.poll() is not None:
+            self.is_ended = True
             return
         try:
             if self.application_id:
                 self.kill(self.application_id)
+            self.is_ended = True
         finally:
             process.terminate()
             try:
@@ -125,22 +130,41 @@ class YarnClient:
                 process.kill()
                 process.wait(_END_S)
 
+    def tagged(self, tag: str) -> list[str]:
+        """Find the applications with a tag that are not over.
+
+        Raises:
+            StagingError: YARN does not tell.
+        """
+        done = self._asked("-list", "-appTags", tag)
+        if done.returncode:
+            raise StagingError(
+                f"YARN does not tell what it runs for {tag}: {done.stderr.strip()[-300:]}; see "
+                "that it is up and that HADOOP_CONF_DIR is its own"
+            )
+        return re.findall(r"^\s*(application_\d+_\d+)", done.stdout, re.MULTILINE)
+
     def kill(self, application: str) -> None:
         """Kill an application; one that is over already is fine.
 
         Raises:
             StagingError: YARN does not do it.
         """
-        command = [*self._java, _KILL, "application", "-kill", application]
-        cure = f"{application}: could not be killed; run: yarn application -kill {application}"
+        done = self._asked("-kill", application)
+        if done.returncode and "doesn't exist" not in done.stdout + done.stderr:
+            raise StagingError(
+                f"{application}: could not be killed; run: yarn application -kill {application}"
+            ) from RuntimeError(done.stderr)
+
+    def _asked(self, *words: str) -> "subprocess.CompletedProcess[str]":
+        command = [*_dying_with_us(), *self._java, _CLI, "application", *words]
         try:
-            done = subprocess.run(
+            return subprocess.run(
                 command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=_KILL_S
             )
         except subprocess.SubprocessError as error:
-            raise StagingError(cure) from error
-        if done.returncode and "doesn't exist" not in done.stdout + done.stderr:
-            raise StagingError(cure) from RuntimeError(done.stderr)
+            text = " ".join(words)
+            raise StagingError(f"YARN does not answer; run: yarn application {text}") from error
 
 
 def _dying_with_us() -> list[str]:

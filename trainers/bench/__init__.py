@@ -1,0 +1,1 @@
+"""What ranks of mpirun measure for ``datafeed bench``."""
