@@ -61,7 +61,7 @@ def lightning_module() -> Any:
 
 def trainer_of(folder: Path, **options: Any) -> Any:
     import lightning
-    from lightning.fabric.plugins.environments import LightningEnvironment
+    from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 
     options |= {"plugins": [LightningEnvironment()]}  # else it starts MPI to see if there is one
     quiet = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False}
