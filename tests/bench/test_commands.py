@@ -18,6 +18,7 @@ CACHE_WAYS = {
         "pymemcache get",
         "pymemcache get, malloc tuned",
         "plain socket",
+        "plain socket and CRC32C",
         "memcpy",
     ],
     "set": ["datafeed set", "pymemcache set", "pymemcache set, malloc tuned", "plain socket"],
