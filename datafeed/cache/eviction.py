@@ -46,7 +46,7 @@ def refuse_eviction(pool: ServerPool, *, allow: bool, need_all: bool) -> None:
 def _refuse(name: str, allow: bool) -> None:
     message = (
         f"cache server {name} evicts values when it is full, so parts of the feed would go "
-        "missing; start it with 'memcached -M', or pass --allow-eviction"
+        "missing; start it with 'memcached -M', or give allow_eviction=True (--allow-eviction)"
     )
     if not allow:
         raise CacheError(message)
