@@ -37,9 +37,6 @@ class Format(Protocol):
     can_be_compressed: bool = False
     """Whether shards may be compressed as a whole: by gzip, bzip2, xz or zstd."""
 
-    packages: tuple[str, ...] = ()
-    """Distributions it needs beside those of staging itself; shipped to remote tasks."""
-
     def matches(self, url: str, head: bytes) -> bool:
         """Whether a shard is of this format, by its first 1,024 bytes (not by name alone).
 
@@ -88,6 +85,10 @@ class Format(Protocol):
             FormatError, SourceError: its head or footer cannot be read.
         """
         return []
+
+    def count(self, source: Source, url: str) -> int | None:
+        """Tell how many samples a shard holds, where its head or footer tells it; else None."""
+        return None
 
     def samples(self, source: Source, url: str, span: Span | None = None) -> Iterator[Found]:
         """Give (key, sample) one after another, in file order, in bounded memory.
