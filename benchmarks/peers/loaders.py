@@ -64,6 +64,7 @@ class Ffcv:
             num_workers=N_WORKERS,
             order=OrderOption.RANDOM,
             os_cache=True,
+            drop_last=False,
             pipelines={"data": [NDArrayDecoder(), ToTensor()]},
         )
 
