@@ -1,7 +1,7 @@
 # make demo    all set-up, then the main job on real input; the last line of stdout is JSON
 # make test    all set-up, then the whole test suite
 # make check   formatter, linter, strict types
-# make bench   the benchmarks
+# make bench   the benchmarks; after `make bench-peers` also beside what needs an environment of its own
 # make clean   remove everything that make made
 #
 # Set-up is quick the second time: each step leaves a stamp. pip's and Maven's own settings
@@ -28,7 +28,7 @@ export OMPI_ALLOW_RUN_AS_ROOT := 1
 export OMPI_ALLOW_RUN_AS_ROOT_CONFIRM := 1
 export PRTE_MCA_rmaps_default_mapping_policy := :oversubscribe
 
-.PHONY: demo test check bench setup system clean
+.PHONY: demo test check bench bench-peers setup system clean
 .DELETE_ON_ERROR:
 
 demo: setup
@@ -47,6 +47,9 @@ check: $(VENV)/.stamp-packages
 
 bench: setup
 	$(PY) -m datafeed.bench
+
+bench-peers: setup
+	set -e; for script in benchmarks/peers/*.sh; do PYTHON="$(PYTHON)" $$script; done
 
 setup: $(VENV)/.stamp-packages $(VENV)/.stamp-pydoop $(HADOOP)/.stamp $(HADOOP)/bin/hadoop \
     $(HADOOP)/conf/core-site.xml $(HADOOP)/conf/log4j.properties

@@ -12,6 +12,7 @@ from datafeed.cache.memcached import MemcachedTier
 from datafeed.cache.pool import ServerPool
 from datafeed.cache.tier import ChunkRequest
 from datafeed.errors import CacheError
+from datafeed.feed.index import IndexPlace, OriginPlace, PartEntry
 from datafeed.feed.manifest import Manifest
 
 __all__ = ["Bulk", "Values"]
@@ -43,7 +44,15 @@ class Values:
     @property
     def manifest(self) -> Manifest:
         """The feed, as far as blocks go."""
-        return Manifest(feed_id=self.feed_id, schema=(), samples_per_chunk=1, parts=[])
+        n, n_bytes = self.truth.shape
+        part = PartEntry(
+            file="none",
+            samples=n,
+            index=IndexPlace(chunks_offset=0, n_chunks=n, extents_offset=0, n_extents=n, crc32c=0),
+            origin=OriginPlace(keys_offset=0, key_bytes=1, shards_offset=0),
+            max_piece_bytes=[n_bytes],
+        )
+        return Manifest(feed_id=self.feed_id, schema=(), samples_per_chunk=1, parts=[part])
 
     def requests(self, memory: npt.NDArray[np.uint8]) -> list[list[ChunkRequest]]:
         """Ask for all values, 8 MiB in a call, as ``datafeed warm`` and the loader do."""

@@ -172,7 +172,9 @@ class ClusterTier:
             if len(under_way) == _AHEAD:
                 self._end(under_way.pop(0), deadline, missing)
             read = self._begin(request, missing)
-            if read is not None:
+            if read is not None and self._window.is_done(read.handle):
+                self._take(read, missing)  # from this node's memory: it is in the CPU's cache now
+            elif read is not None:
                 under_way.append(read)
         for read in under_way:
             self._end(read, deadline, missing)
@@ -198,17 +200,22 @@ class ClusterTier:
     def _end(
         self, read: _Read, deadline: float, missing: list[tuple[ChunkRequest, Exception | None]]
     ) -> None:
-        request = read.request
-        if not self._wait(read, deadline):
-            self._lost.append(read)
-            self._health.failed(read.rank, read.since)
-            self.counters.add(timeouts=1)
-            error = CacheError(
-                f"window: chunk {request.chunk} did not come from the memory of rank {read.rank} "
-                "in time; it is read from the next tier; see whether the rank hangs"
-            )
-            missing.append((request, error))
+        if self._wait(read, deadline):
+            self._take(read, missing)
             return
+        self._lost.append(read)
+        self._health.failed(read.rank, read.since)
+        self.counters.add(timeouts=1)
+        chunk = read.request.chunk
+        error = CacheError(
+            f"window: chunk {chunk} did not come from the memory of rank {read.rank} in time; it "
+            "is read from the next tier; see whether the rank hangs"
+        )
+        missing.append((read.request, error))
+
+    def _take(self, read: _Read, missing: list[tuple[ChunkRequest, Exception | None]]) -> None:
+        """Check a chunk that has come, and copy it to its place."""
+        request = read.request
         self._health.worked(read.rank)
         if is_right(self._window.feed, request.chunk, [read.room.data]):
             copy_to(request.views, read.room)

@@ -108,7 +108,7 @@ class NodeWindow:
         if self.layout.ranks[chunk] < 0 or not self.is_open:
             return None
         place = int(self.places[chunk])
-        found = self.memory[place : place + sum(self.feed.piece_lengths(chunk))]
+        found = self.memory[place : place + int(self.layout.payload_bytes[chunk])]
         if not self._is_checked[chunk]:
             if not is_right(self.feed, chunk, [found.data]):
                 raise DamagedError(

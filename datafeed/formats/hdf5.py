@@ -55,6 +55,11 @@ class Hdf5Format(Format):
                 found.setdefault(row, cut)
         return list(found.values())
 
+    def count(self, source: Source, url: str) -> int | None:
+        """The rows of its datasets."""
+        with _opened(source, url) as file, reading(url, _ERRORS):
+            return _length(_datasets(file, self._datasets, url), url)
+
     def samples(self, source: Source, url: str, span: Span | None = None) -> Iterator[Found]:
         """Give (number of the row, sample), a chunk or some MiB of each dataset in memory."""
         with _opened(source, url) as file, reading(url, _ERRORS):

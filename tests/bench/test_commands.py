@@ -94,6 +94,14 @@ def test_bench_cache(tmp_path: Path) -> None:
         for transport in TRANSPORTS
     }
     assert wanted <= {row["row"] for row in rows}
+    judged = {row["row"]: row["goal"] for row in rows if "goal" in row}
+    assert judged["10^6 blocks placed: farthest from an even share, 2 to 1,024 servers"] == 5
+    ohb = {f"{row['case']}: {row['operation']}" for row in rows if "size_bytes" in row}
+    for transport in TRANSPORTS:
+        for operation in ("SET", "GET", "MIX", "iset x 16", "iget x 16"):
+            assert f"ohb_memlat and ohb_memnb, {transport}: {operation}" in ohb
+    for kind in ("DRAM", "DRAM and disk"):
+        assert {f"ohb_memhybrid: GET {order}, {kind}" for order in ("uniform", "Zipf")} <= ohb
     peers = {row["peer"] for row in rows if row["variant"].startswith("pymemcache")}
     assert peers == {"pymemcache"}
     assert summary["rows"] == len(rows)
@@ -157,5 +165,7 @@ def test_make_bench_writes_results_and_page(tmp_path: Path) -> None:
     page = (tmp_path / "docs" / "performance.md").read_text()
     assert "## cache" in page
     assert "## load" in page
+    assert "![Latencies by size](cache-latencies.png)" in page
+    assert (tmp_path / "docs" / "cache-latencies.png").read_bytes().startswith(b"\x89PNG")
     assert str(tmp_path) not in page
     assert_nothing_left(tmp_path)
