@@ -17,8 +17,8 @@ from datafeed.cache.wire import Wire
 
 __all__ = ["Exchange", "converse"]
 
-_SEND_BYTES = 512 << 10
-"""Sent in one call: what a checksum was just taken of is still in the CPU's cache then."""
+_SEND_BYTES = 4 << 20
+"""Sent in one call, as many as are received: fewer calls, fewer turns of the GIL."""
 
 
 class Exchange:

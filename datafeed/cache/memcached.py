@@ -75,9 +75,8 @@ class MemcachedTier:
         hopeful = self._store.give_up_hopeless(blocks)
         self._read(hopeful, deadline)
         lacking: defaultdict[int, list[Block]] = defaultdict(list)
-        for block in blocks:
-            if block.outcome != "hits":
-                lacking[id(block.request)].append(block)
+        for block in [block for block in blocks if block.outcome != "hits"]:
+            lacking[id(block.request)].append(block)
         self._count(blocks, lacking, era)
         if lacking:
             self._look_into(hopeful, deadline)
@@ -110,7 +109,9 @@ class MemcachedTier:
         missed = [b.request.chunk for b in outcomes.values() if b.outcome == "misses"]
         counts["evicted"] = self._had.count(missed, self._pool.era)
         counts["misses"] -= counts["evicted"]
-        whole = [block for block in blocks if id(block.request) not in lacking]
+        whole = blocks
+        if lacking:
+            whole = [block for block in blocks if id(block.request) not in lacking]
         counts["hits"] = [block.number for block in whole].count(0)
         counts["bytes"] = sum([block.n_bytes for block in whole])
         self._had.note([block.request.chunk for block in whole], era)

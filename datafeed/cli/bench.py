@@ -44,6 +44,22 @@ def load(quick: bool, root: Path | None, as_json: bool) -> None:
 @command.command(cls=Command)
 @_quick
 @_root
+def overlap(quick: bool, root: Path | None, as_json: bool) -> None:
+    """Compute while values arrive in the background."""
+    _run("overlap", quick, root, as_json)
+
+
+@command.command(cls=Command)
+@_quick
+@_root
+def failures(quick: bool, root: Path | None, as_json: bool) -> None:
+    """Kill one and stop one of three memcached servers while they are read from."""
+    _run("failures", quick, root, as_json)
+
+
+@command.command(cls=Command)
+@_quick
+@_root
 def allreduce(quick: bool, root: Path | None, as_json: bool) -> None:
     """Average gradients over two ranks of mpirun on this machine."""
     _run("allreduce", quick, root, as_json)

@@ -109,6 +109,22 @@ def test_bench_cache(tmp_path: Path) -> None:
     assert_nothing_left(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("name", "row"),
+    [
+        ("overlap", "numpy, without the GIL: computing while values arrive / alone"),
+        ("failures", "one of three servers killed, one stopped: longest wait - deadline"),
+    ],
+)
+def test_bench_overlap_and_failures(tmp_path: Path, name: str, row: str) -> None:
+    done = run(tmp_path, DATAFEED, "bench", name, "--quick", "--json")
+    *rows, summary = map(json.loads, done.stdout.splitlines())
+    check_rows(rows, name)
+    assert row in {found["row"] for found in rows if "goal" in found}
+    assert summary["goals"] == sum("goal" in found for found in rows)
+    assert_nothing_left(tmp_path)
+
+
 @pytest.mark.mpi
 def test_bench_allreduce(tmp_path: Path) -> None:
     done = run(tmp_path, DATAFEED, "bench", "allreduce", "--quick", "--json")
