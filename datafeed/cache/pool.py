@@ -206,7 +206,8 @@ class ServerPool:
                 continue
             message = (
                 f"cache server {name} evicts values when it is full, so parts of the feed would go "
-                "missing; start it with 'memcached -M', or pass --allow-eviction"
+                "missing; start it with 'memcached -M', or give allow_eviction=True "
+                "(--allow-eviction)"
             )
             if evicts and not allow:
                 raise CacheError(message)

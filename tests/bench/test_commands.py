@@ -18,6 +18,7 @@ CACHE_WAYS = {
         "pymemcache get",
         "pymemcache get, malloc tuned",
         "plain socket",
+        "plain socket and CRC32C",
         "memcpy",
     ],
     "set": ["datafeed set", "pymemcache set", "pymemcache set, malloc tuned", "plain socket"],
@@ -168,7 +169,7 @@ def check_stage(rows: list[dict[str, object]]) -> None:
 def test_make_bench_writes_results_and_page(tmp_path: Path) -> None:
     run(tmp_path, sys.executable, "-m", "datafeed.bench", "--quick", "--root", tmp_path)
     results = tmp_path / "benchmarks" / "results"
-    for name in ("cache", "load", "allreduce"):
+    for name in ("cache", "load", "order", "allreduce"):
         check_rows(
             [json.loads(x) for x in (results / f"{name}.jsonl").read_text().splitlines()], name
         )
