@@ -1,6 +1,8 @@
 # make demo    all set-up, then the main job on real input; the last line of stdout is JSON
 # make test    all set-up, then the whole test suite
 # make check   formatter, linter, strict types
+# make cluster-up | cluster-shell | cluster-test | cluster-down
+#              the test cluster in containers: start, work on its gateway, all fault drills, end
 # make bench   the benchmarks; after `make bench-peers` also beside what needs an environment of its own
 # make clean   remove everything that make made
 #
@@ -29,13 +31,14 @@ export OMPI_ALLOW_RUN_AS_ROOT_CONFIRM := 1
 export PRTE_MCA_rmaps_default_mapping_policy := :oversubscribe
 
 .PHONY: demo test check bench bench-peers setup system clean
+.PHONY: cluster-up cluster-shell cluster-test cluster-down
 .DELETE_ON_ERROR:
 
 demo: setup
 	@$(PY) examples/demo.py
 
 test: setup
-	$(PY) -m pytest --ignore=tests/mpi
+	$(PY) -m pytest --ignore=tests/mpi --ignore=tests/cluster/containers
 	set -e; for n in $(RANKS); do \
 	    $(VENV)/bin/mpirun -n $$n $(PY) -m pytest -q --color=no -p no:cacheprovider $(RANK_LIMIT) tests/mpi; \
 	done
@@ -47,6 +50,15 @@ check: $(VENV)/.stamp-packages
 
 bench: setup
 	$(PY) -m datafeed.bench
+
+cluster-up cluster-shell cluster-down:
+	@docker/cluster $(@:cluster-%=%)
+
+# Ends the cluster whether the tests passed or not.
+cluster-test: setup
+	@docker/cluster up
+	status=0; docker/cluster run $(PY) -m pytest tests/cluster/containers || status=$$?; \
+	    docker/cluster down; exit $$status
 
 bench-peers: setup
 	set -e; for script in benchmarks/peers/*.sh; do PYTHON="$(PYTHON)" $$script; done

@@ -22,7 +22,7 @@ __all__ = ["block_rows"]
 
 OURS_GET, OURS_SET = "MemcachedTier", "datafeed set"
 TUNED = ", malloc tuned"
-PLAIN, COPY = "plain socket", "memcpy"
+PLAIN, CHECKED, COPY = "plain socket", "plain socket and CRC32C", "memcpy"
 
 _PAYLOADS = {"64 KiB": 64 << 10, f"{VALUE_BYTES:,} B": PAYLOAD_BYTES}
 _TRANSPORTS: tuple[Transport, ...] = ("tcp", "unix")
@@ -148,14 +148,18 @@ class _Job:
             Variant(OURS_GET, self.bulk.get),
             *(Variant(peer.get_name, peer.client.get, pid=peer.pid) for peer in self.peers),
             Variant(PLAIN, lambda: self.plain.receive([arena.reshape(-1).data])),
+            Variant(CHECKED, lambda: self.plain.receive_checked(arena.reshape(-1).data)),
             Variant(COPY, lambda: np.copyto(arena, truth)),
         )
         for name in found.timings:
             yield found.rate_row(name, [PLAIN, *found.peers])
         yield found.speedup_row(OURS_GET, PLAIN, Goal(0.9))
+        yield found.speedup_row(OURS_GET, CHECKED)
+        yield found.speedup_row(CHECKED, PLAIN)
         for peer in self.peers:
             yield found.speedup_row(OURS_GET, peer.get_name, peer.goal_of_get)
         yield found.cpu_row(OURS_GET, PLAIN, Goal(1.2, "lower"))
+        yield found.cpu_row(CHECKED, PLAIN)
 
     def _check(self) -> None:
         """See that each way stores what the other reads, and that the right bytes come."""

@@ -74,7 +74,7 @@ class Comparison:
         rates = self.rates(variant).tolist()
         return make_row(self.benchmark, self.case, f"rate of {variant}", rates, "GB/s", goal)
 
-    def cpu_row(self, variant: str, reference: str, goal: Goal) -> Row:
+    def cpu_row(self, variant: str, reference: str, goal: Goal | None = None) -> Row:
         """Make the row of a variant's CPU time, as a multiple of a reference's."""
         ours, theirs = (np.array(self.timings[name].cpu_seconds) for name in (variant, reference))
         name = f"CPU time of {variant} / {reference}"

@@ -13,6 +13,7 @@ here with our client.
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -30,7 +31,7 @@ __all__ = ["ohb_rows"]
 _SIZES = (*(4**i for i in range(10)), 512 << 10)
 _QUICK_SIZES = (1, 4096)
 _TRANSPORTS: tuple[Transport, ...] = ("tcp", "unix")
-_N_KEYS, _SECONDS, _FEWEST = 64, 0.25, 50
+_N_KEYS, _SECONDS, _FEWEST = 64, 0.12, 50
 _QUICK_SECONDS = 0.02
 _HYBRID_BYTES, _HYBRID_VALUE = 96 << 20, 256 << 10
 _QUICK_HYBRID_BYTES = 48 << 20
@@ -63,6 +64,16 @@ def ohb_rows(say: Callable[[str], None], quick: bool) -> Iterator[Row]:
                     yield from _memnb(client, transport, size, seconds)
         say("cache: ohb_memhybrid")
         yield from _memhybrid(Path(name), quick, seconds)
+
+
+@dataclass(frozen=True)
+class _Times:
+    """What operations took."""
+
+    seconds: npt.NDArray[np.float64]
+    """Of each."""
+    cpu_s: float
+    """Of this process, for one."""
 
 
 class _Keys:
@@ -131,8 +142,8 @@ def _memnb(client: CacheClient, transport: str, size: int, seconds: float) -> It
     order = np.zeros(100_000, np.int64)
     for name, operation in ((f"iset x {_AT_ONCE}", sets), (f"iget x {_AT_ONCE}", gets)):
         operation(0)
-        times = _times(operation, order, seconds) / _AT_ONCE
-        yield _row(f"ohb_memlat and ohb_memnb, {transport}", name, size, times)
+        times = _times(operation, order, seconds)
+        yield _row(f"ohb_memlat and ohb_memnb, {transport}", name, size, times, _AT_ONCE)
 
 
 def _memhybrid(folder: Path, quick: bool, seconds: float) -> Iterator[Row]:
@@ -155,7 +166,7 @@ def _memhybrid(folder: Path, quick: bool, seconds: float) -> Iterator[Row]:
                 _set_patiently(keys, i)
             keys.check()
             for name, order in orders.items():
-                times = _times(keys.get, order, 4 * seconds)
+                times = _times(keys.get, order, 8 * seconds)
                 yield _row("ohb_memhybrid", f"GET {name}, {kind}", _HYBRID_VALUE, times)
 
 
@@ -172,11 +183,9 @@ def _set_patiently(keys: _Keys, i: int) -> None:
             time.sleep(0.01)
 
 
-def _times(
-    operation: Operation, order: npt.NDArray[np.int64], seconds: float
-) -> npt.NDArray[np.float64]:
-    """Do an operation again and again for a while; give the seconds that each took."""
-    found = []
+def _times(operation: Operation, order: npt.NDArray[np.int64], seconds: float) -> _Times:
+    """Do an operation again and again for a while."""
+    found, cpu_began = [], time.process_time()
     end = time.perf_counter() + seconds
     for i in order.tolist():
         began = time.perf_counter()
@@ -185,17 +194,27 @@ def _times(
         found.append(now - began)
         if now > end and len(found) >= _FEWEST:
             break
-    return np.array(found)
+    cpu_s = (time.process_time() - cpu_began) / len(found)
+    return _Times(np.array(found), cpu_s)
 
 
-def _row(case: str, operation: str, size: int, times: npt.NDArray[np.float64]) -> Row:
-    """Sum up latencies: the value is the median."""
-    us = 1e6 * times
+def _row(case: str, operation: str, size: int, times: _Times, n_values: int = 1) -> Row:
+    """Sum up latencies: the value is the median.
+
+    Args:
+        case, operation: What was done.
+        size: Bytes of a value.
+        times: Of all operations.
+        n_values: Moved by each operation.
+    """
+    us = 1e6 * times.seconds / n_values
+    rate = n_values / float(times.seconds.mean())
     more = {
         "operation": operation,
         "size_bytes": size,
         "p99": float(f"{np.percentile(us, 99):.4g}"),
-        "rate_per_s": round(len(times) / float(times.sum())),
-        "gb_per_s": float(f"{len(times) * size / float(times.sum()) / 1e9:.4g}"),
+        "rate_per_s": round(rate),
+        "gb_per_s": float(f"{rate * size / 1e9:.4g}"),
+        "cpu_us": float(f"{1e6 * times.cpu_s / n_values:.4g}"),
     }
     return make_row("cache", case, f"{operation} {size:,} B", us.tolist(), "us", more=more)

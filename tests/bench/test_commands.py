@@ -18,6 +18,7 @@ CACHE_WAYS = {
         "pymemcache get",
         "pymemcache get, malloc tuned",
         "plain socket",
+        "plain socket and CRC32C",
         "memcpy",
     ],
     "set": ["datafeed set", "pymemcache set", "pymemcache set, malloc tuned", "plain socket"],
@@ -114,9 +115,10 @@ def test_bench_cache(tmp_path: Path) -> None:
     [
         ("overlap", "numpy, without the GIL: computing while values arrive / alone"),
         ("failures", "one of three servers killed, one stopped: longest wait - deadline"),
+        ("loader", "cold files: loader / dd"),
     ],
 )
-def test_bench_overlap_and_failures(tmp_path: Path, name: str, row: str) -> None:
+def test_small_benchmarks(tmp_path: Path, name: str, row: str) -> None:
     done = run(tmp_path, DATAFEED, "bench", name, "--quick", "--json")
     *rows, summary = map(json.loads, done.stdout.splitlines())
     check_rows(rows, name)
@@ -168,7 +170,7 @@ def check_stage(rows: list[dict[str, object]]) -> None:
 def test_make_bench_writes_results_and_page(tmp_path: Path) -> None:
     run(tmp_path, sys.executable, "-m", "datafeed.bench", "--quick", "--root", tmp_path)
     results = tmp_path / "benchmarks" / "results"
-    for name in ("cache", "load", "allreduce"):
+    for name in ("cache", "load", "order", "allreduce"):
         check_rows(
             [json.loads(x) for x in (results / f"{name}.jsonl").read_text().splitlines()], name
         )
