@@ -26,6 +26,7 @@ ARCHIVE_FOLDER = "datafeed_environment"
 MODULES_FOLDER = "datafeed_modules"
 _NEEDED = ("numpy", "h5py", "crc32c", "tqdm", "click")
 _USEFUL = ("hdfs-native", "pydoop", "fsspec", "pillow", "zstandard", "typing_extensions")
+_USEFUL += ("requests", "urllib3", "certifi", "charset-normalizer", "idna")  # WebHDFS
 _OF_FORMATS = {"parquet": ("pyarrow",), "sequencefile": ("pyarrow",)}
 """Large ones, which only the tasks of a format need."""
 
