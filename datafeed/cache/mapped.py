@@ -25,6 +25,8 @@ from datafeed.sources.urls import scheme, split
 __all__ = ["Indexed", "MappedChunks", "MappedParts"]
 
 _LOOK_S, _LOOKS = 1.0, 16
+# A mapping each; the kernel gives a process 65,530 (vm.max_map_count).
+_MOST_PARTS = 20_000
 
 
 class Indexed(Protocol):
@@ -112,6 +114,8 @@ class MappedParts:
     @classmethod
     def of(cls, feed: Indexed) -> "MappedParts | None":
         """Map a feed, if its parts lie on disks of this machine; else None."""
+        if len(feed.manifest.parts) > _MOST_PARTS:
+            return None
         urls = [feed.part_url(part) for part in range(len(feed.manifest.parts))]
         if not all(scheme(url) in ("", "file") for url in urls):
             return None
