@@ -95,7 +95,7 @@ MAPRED = {
     "mapreduce.application.classpath": "{classpath}",
     "mapreduce.shuffle.port": "{shuffle}",
     "mapreduce.jobhistory.address": "127.0.0.1:{history}",  # nobody listens; refuses at once
-    "yarn.app.mapreduce.am.resource.mb": "512",
+    "yarn.app.mapreduce.am.resource.mb": "768",  # its heap, and 300 MiB of Java itself
     "yarn.app.mapreduce.am.command-opts": " ".join(("-Xmx300m", *SMALL_JVM)),
     "yarn.app.mapreduce.am.scheduler.heartbeat.interval-ms": "200",
     "mapreduce.map.memory.mb": "768",
