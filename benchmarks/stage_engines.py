@@ -180,8 +180,10 @@ def compare(kind: str, raw: str, root: str, source: Source, n_bytes: int) -> boo
     for engine in ENGINES:
         feed = join(root, f"feed-{kind}-{engine}")
         facts = stage(engine, raw, feed)
-        digests.add(digest(source, feed))
-        row = {name: facts[name] for name in ("samples", "parts", "bytes", "seconds", "feed_id")}
+        found = digest(source, feed)
+        digests.add(found)
+        row = {name: facts[name] for name in ("samples", "parts", "bytes", "seconds")}
+        row["sha256"] = found
         print(json.dumps({"format": kind, "engine": engine, "raw_bytes": n_bytes, **row}))
         sys.stdout.flush()
         source.delete(feed)
