@@ -23,9 +23,10 @@ from datafeed.loading.mapped import MappedColumn
 from datafeed.loading.schedule import Take
 from datafeed.mpi import load_mpi, wait_all
 
-__all__ = ["COPY", "GATHER", "GATHER_COPY", "NODE", "RMA"]
+__all__ = ["COPY", "COPY_ALL", "GATHER", "GATHER_COPY", "NODE", "RMA"]
 
-NODE, RMA, COPY = "NodeWindow", "ClusterWindow (one-sided)", "memcpy"
+NODE, RMA = "NodeWindow", "ClusterWindow (one-sided)"
+COPY, COPY_ALL = "memcpy chunk by chunk", "memcpy all at once"
 GATHER, GATHER_COPY = "gathered from NodeWindow", "memcpy of the samples"
 _BATCH = 32
 _CALL_CHUNKS = 16
@@ -58,7 +59,16 @@ class _Reader:
 
     def variants(self, windows: list[Any]) -> list[Variant]:
         """List the ways to bring all chunks into the arena; each has brought the right ones."""
-        found = [Variant(COPY, lambda: np.copyto(self.arena, self.truth))]
+        ends = np.cumsum([request.n_bytes for request in self._requests]).tolist()
+        slices = [slice(a, b) for a, b in zip([0, *ends], ends, strict=False)]
+
+        def copy() -> None:
+            for place in slices:
+                np.copyto(self.arena[place], self.truth[place])
+
+        # Above some MiB a copy goes past the CPU's caches, which chunks cannot: twice as fast.
+        whole = Variant(COPY_ALL, lambda: np.copyto(self.arena, self.truth))
+        found = [Variant(COPY, copy), whole]
         stack = self._feed.open_stack()
         stack.fetch(self._requests, _WAIT_S)
         stack.close()

@@ -10,7 +10,7 @@ from datafeed.bench.compare import Comparison
 from datafeed.bench.made_feed import MadeFeed
 from datafeed.bench.measure import Goal, Row, Timing
 from datafeed.bench.mpirun import find_mpirun, run_ranks
-from datafeed.bench.window_ranks import COPY, GATHER, GATHER_COPY, NODE, RMA
+from datafeed.bench.window_ranks import COPY, COPY_ALL, GATHER, GATHER_COPY, NODE, RMA
 
 __all__ = ["window_rows"]
 
@@ -39,7 +39,7 @@ def window_rows(say: Callable[[str], None], quick: bool) -> Iterator[Row]:
         said = run_ranks(_N_RANKS, "datafeed.bench.window_ranks", arguments, _LIMIT_S)
     times = json.loads(said.splitlines()[-1])
     case = f"chunks of 512 KiB to the arena, {_N_RANKS} ranks of one node"
-    found = Comparison("cache", case, n_bytes, _timings(times, COPY, NODE, RMA), {})
+    found = Comparison("cache", case, n_bytes, _timings(times, COPY, COPY_ALL, NODE, RMA), {})
     for name in found.timings:
         yield found.rate_row(name, [COPY])
     yield found.speedup_row(NODE, COPY, Goal(0.8))

@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from datafeed.cache.access import CacheAccess
 from datafeed.cache.blocks import Block, BlockStore
+from datafeed.cache.eviction import refuse_eviction
 from datafeed.cache.faults import Outcome
 from datafeed.cache.pool import ServerPool
 from datafeed.cache.refill import LEASE_S, Refill
@@ -61,7 +62,7 @@ class MemcachedTier:
         self._pool = ServerPool(
             servers, idle_s=idle_s, connect_timeout_s=connect_timeout_s, access=access
         )
-        self._pool.refuse_eviction(allow=allow_eviction, need_all=False)
+        refuse_eviction(self._pool, allow=allow_eviction, need_all=False)
         self._store = BlockStore(self._pool, manifest)
         self._refill = Refill(self._store, self.counters) if refill else None
         self._had = _Had(manifest.n_chunks)

@@ -76,6 +76,14 @@ def failures(quick: bool, root: Path | None, as_json: bool) -> None:
 @command.command(cls=Command)
 @_quick
 @_root
+def loader(quick: bool, root: Path | None, as_json: bool) -> None:
+    """See how soon batches come, also cold, beside a busy program, and from a larger feed."""
+    _run("loader", quick, root, as_json)
+
+
+@command.command(cls=Command)
+@_quick
+@_root
 def allreduce(quick: bool, root: Path | None, as_json: bool) -> None:
     """Average gradients over two ranks of mpirun on this machine."""
     _run("allreduce", quick, root, as_json)

@@ -115,9 +115,10 @@ def test_bench_cache(tmp_path: Path) -> None:
     [
         ("overlap", "numpy, without the GIL: computing while values arrive / alone"),
         ("failures", "one of three servers killed, one stopped: longest wait - deadline"),
+        ("loader", "cold files: loader / dd"),
     ],
 )
-def test_bench_overlap_and_failures(tmp_path: Path, name: str, row: str) -> None:
+def test_small_benchmarks(tmp_path: Path, name: str, row: str) -> None:
     done = run(tmp_path, DATAFEED, "bench", name, "--quick", "--json")
     *rows, summary = map(json.loads, done.stdout.splitlines())
     check_rows(rows, name)
