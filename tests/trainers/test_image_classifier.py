@@ -12,7 +12,8 @@ from click.testing import CliRunner, Result
 
 from datafeed.cli.warm import command as warm
 from datafeed.cluster import MemcachedServer
-from tests.trainers.image_feeds import MPIRUN, N_CLASSES, TRAINER, mpirun, train, write_images
+from tests.mpirun import MPIRUN
+from tests.trainers.image_feeds import N_CLASSES, TRAINER, mpirun, train, write_images
 from trainers.image_classifier import command
 
 FAST = ("--global-batch=16", "--epochs=2", "--lr=0.05")
