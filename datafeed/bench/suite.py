@@ -13,7 +13,7 @@ from datafeed.bench.report import write_report, write_results
 
 __all__ = ["BENCHMARKS", "end_on_sigterm", "run", "save"]
 
-BENCHMARKS = ("cache", "overlap", "failures", "load", "allreduce")
+BENCHMARKS = ("cache", "overlap", "failures", "load", "allreduce", "stage")
 """Each is the module of its name in this package: imported when run, as one needs torch."""
 
 

@@ -49,6 +49,14 @@ def allreduce(quick: bool, root: Path | None, as_json: bool) -> None:
     _run("allreduce", quick, root, as_json)
 
 
+@command.command(cls=Command)
+@_quick
+@_root
+def stage(quick: bool, root: Path | None, as_json: bool) -> None:
+    """Stage tar shards from a loopback HDFS to this machine's disk."""
+    _run("stage", quick, root, as_json)
+
+
 def _run(name: str, quick: bool, root: Path | None, as_json: bool) -> None:
     end_on_sigterm()
     rows = run(name, say, quick)

@@ -1,7 +1,7 @@
 """``datafeed stage``: raw shards into a feed, and into memcached."""
 
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 from click.exceptions import Exit
@@ -24,10 +24,12 @@ __all__ = ["command"]
 @click.option("--engine", default="local", show_default=True, help="local, mpi, hadoop or spark.")
 @click.option("--workers", type=click.IntRange(1), help="Tasks at a time.")
 @click.option("--transform", metavar="MODULE:FUNCTION", help="Dict to dict; None drops.")
+@click.option("--fields", metavar="NAME:TYPE...", help="Default: by the first samples.")
 @click.option("--samples-per-chunk", type=click.IntRange(1), help="Default: by the sizes.")
+@click.option("--part-bytes", type=click.IntRange(1), help="About; default: by the sizes.")
 @click.option("--warm", metavar="SERVERS", help="Then load it into these memcached servers.")
 @click.option("--allow-eviction", is_flag=True, help="Take servers that run without -M.")
-@click.option("--hdfs-client", default="auto", show_default=True, help="native or pydoop.")
+@click.option("--hdfs-client", default="auto", show_default=True, help="native, pydoop, webhdfs.")
 @click.option(
     "--max-bad-samples",
     type=click.IntRange(0),
@@ -35,10 +37,13 @@ __all__ = ["command"]
     show_default=True,
     help="How many to leave out, named in FEED/quarantine.jsonl.",
 )
+@click.option("--source-checksums", is_flag=True, help="Ask HDFS for every shard's first.")
+@click.option("--append", is_flag=True, help="Add new shards to the feed that stands there.")
+@click.option("--refresh", is_flag=True, help="Append; parts of changed shards are made anew.")
 @click.option("--python", help="hadoop, spark: interpreter on the nodes that has datafeed.")
 @click.option("--task-memory-mb", type=click.IntRange(256), help="hadoop: of a container.")
 @click.option("--spark-master", help="spark: as spark://host:7077 or yarn; default: its own.")
-@click.option("--dry-run", is_flag=True, help="Show fields and splits; write nothing.")
+@click.option("--dry-run", is_flag=True, help="Show fields, sizes, memory; write nothing.")
 @access_options
 def command(
     sources: tuple[str, ...],
@@ -47,11 +52,16 @@ def command(
     engine: str,
     workers: int | None,
     transform: str | None,
+    fields: str | None,
     samples_per_chunk: int | None,
+    part_bytes: int | None,
     warm: str | None,
     allow_eviction: bool,
     hdfs_client: str,
     max_bad_samples: int,
+    source_checksums: bool,
+    append: bool,
+    refresh: bool,
     python: str | None,
     task_memory_mb: int | None,
     spark_master: str | None,
@@ -62,15 +72,25 @@ def command(
 
     The same command again finishes a run that was killed.
     """
+    from datafeed.staging.estimate import plan_facts
     from datafeed.staging.stage import plan_of, stage
 
     speaks = engine != "mpi" or is_first_rank()
     if dry_run:
         if speaks:
             plan = plan_of(
-                sources, to, format_name, transform, samples_per_chunk, hdfs_client, max_bad_samples
+                sources,
+                to,
+                format_name,
+                transform,
+                samples_per_chunk,
+                hdfs_client,
+                max_bad_samples,
+                fields,
+                part_bytes=part_bytes,
+                source_checksums=source_checksums,
             )
-            emit(_plan_facts(plan), as_json)
+            emit(plan_facts(plan), as_json)
         return
     try:
         result = stage(
@@ -85,6 +105,11 @@ def command(
             allow_eviction=allow_eviction,
             hdfs_client=hdfs_client,
             max_bad_samples=max_bad_samples,
+            fields=fields,
+            part_bytes=part_bytes,
+            source_checksums=source_checksums,
+            append=append,
+            refresh=refresh,
             python=python,
             task_memory_mb=task_memory_mb,
             spark_master=spark_master,
@@ -103,17 +128,3 @@ def _tell(result: "StageResult", as_json: bool) -> None:
     if result.was_staged:
         say(f"{result.feed}: stands there complete already")
     emit(facts, as_json)
-
-
-def _plan_facts(plan: Any) -> dict[str, Any]:
-    """What ``--dry-run`` shows."""
-    shards = [shard for split in plan.splits for shard in split.shards]
-    return {
-        "feed_id": plan.feed_id,
-        "format": plan.format,
-        "fields": {field.name: str(field) for field in plan.schema},
-        "samples_per_chunk": plan.samples_per_chunk,
-        "shards": len(shards),
-        "bytes": sum(shard.size for shard in shards),
-        "parts": len(plan.splits),
-    }

@@ -22,7 +22,7 @@ __all__ = ["command"]
 @click.option("--cache", metavar="SERVERS", help="Check the blocks in these servers as well.")
 @click.option("--workers", default=2, show_default=True, help="Threads that check the cache.")
 @click.option("--source", is_flag=True, help="Check that the shards are as they were.")
-@click.option("--hdfs-client", default="auto", show_default=True, help="native or pydoop.")
+@click.option("--hdfs-client", default="auto", show_default=True, help="native, pydoop, webhdfs.")
 @access_options
 def command(
     feed_url: str,

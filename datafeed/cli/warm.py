@@ -19,7 +19,7 @@ __all__ = ["command"]
 @click.option("--dry-run", is_flag=True, help="Say what is missing and fits; store nothing.")
 @click.option("--allow-eviction", is_flag=True, help="Take servers that run without -M.")
 @click.option("--replace", is_flag=True, help="Store again what is there already.")
-@click.option("--hdfs-client", default="auto", show_default=True, help="native or pydoop.")
+@click.option("--hdfs-client", default="auto", show_default=True, help="native, pydoop, webhdfs.")
 @access_options
 def command(
     feed_url: str,

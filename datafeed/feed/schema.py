@@ -1,110 +1,52 @@
 """What a sample is made of: named fields, each with a dtype and a shape, or ragged."""
 
-import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from functools import cached_property
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from datafeed.errors import ConfigError, FormatError
+from datafeed.feed.field import Array, Field
+from datafeed.feed.fitting import fitted
 
 __all__ = ["Array", "Field", "Sample", "Schema", "conform", "infer_schema"]
 
-Array = npt.NDArray[Any]
 Sample = dict[str, Any]
-Kind = Literal["array", "ragged", "bytes", "str"]
-
-_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.\-]*\Z")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Field:
-    """A named array of every sample.
-
-    Raises:
-        ConfigError: the name cannot name an HDF5 dataset beside datafeed's own.
-    """
-
-    name: str
-    """Letters, digits, ``_``, ``.`` and ``-``, a letter first."""
-    dtype: str
-    """numpy name of a number type, as ``uint8`` or ``float32``."""
-    shape: tuple[int, ...] = ()
-    """Of one sample; of a ragged field: without its first, varying axis."""
-    kind: Kind = "array"
-    """``array`` has one shape; ``ragged`` varies in its first axis; ``bytes`` and ``str`` (UTF-8)
-    are ragged arrays of uint8 that come back as Python's types."""
-
-    def __post_init__(self) -> None:
-        if not _NAME.match(self.name):
-            raise ConfigError(f"field {self.name!r}: rename it to letters, digits, '_', '.', '-'")
-        if np.dtype(self.dtype).kind not in "biufc":
-            raise ConfigError(f"field {self.name!r}: {self.dtype} is no number type; convert it")
-
-    @cached_property
-    def numpy_dtype(self) -> np.dtype[Any]:
-        """The dtype, made once: numpy takes microseconds to compare names."""
-        return np.dtype(self.dtype)
-
-    @property
-    def is_ragged(self) -> bool:
-        """Whether samples differ in length."""
-        return self.kind != "array"
-
-    @property
-    def row_bytes(self) -> int:
-        """Bytes of one sample, or of one step along the first axis of a ragged field."""
-        return int(np.dtype(self.dtype).itemsize * np.prod(self.shape, dtype=np.int64))
-
-    def __str__(self) -> str:
-        """In a few words: ``uint8[28, 28]``, ``int64``, ``str``, ``float32[*, 3]``."""
-        if self.kind in ("str", "bytes"):
-            return self.kind
-        axes = ["*"] * self.is_ragged + [str(n) for n in self.shape]
-        return self.dtype + (f"[{', '.join(axes)}]" if axes else "")
-
-    def to_json(self) -> dict[str, Any]:
-        """Give the entry of ``feed.json``."""
-        return {
-            "name": self.name,
-            "dtype": self.dtype,
-            "shape": list(self.shape),
-            "kind": self.kind,
-        }
-
-    @classmethod
-    def from_json(cls, entry: Mapping[str, Any]) -> "Field":
-        """Read an entry of ``feed.json``; unknown keys raise TypeError."""
-        return cls(**{**entry, "shape": tuple(entry["shape"])})
-
-
 Schema = tuple[Field, ...]
 
 
-def infer_schema(samples: Sequence[tuple[str, Sample]], shard: str) -> Schema:
+def infer_schema(
+    samples: Sequence[tuple[str, Sample]], shard: str, given: Sequence[Field] = ()
+) -> Schema:
     """Find the fields of the first samples of a feed.
 
     Args:
         samples: (key, sample) pairs, at least one; fields come in the order of the first one.
         shard: URL for error messages.
+        given: Fields whose types the user names.
 
     Returns:
         One Field for each name. A field whose samples differ in nothing but the length of
-        their first axis is ragged.
+        their first axis is ragged; one of whole numbers and floats is one of floats.
 
     Raises:
+        ConfigError: a given field is in no sample.
         FormatError: samples lack fields, or differ in dtype or in another axis; a field's name
             cannot be stored, or it has an axis of length 0.
     """
     names = list(samples[0][1])
     for key, sample in samples:
         _same_names(names, sample, f"{shard}: sample {key!r}")
+    known = {field.name: field for field in given}
+    for name in known:
+        if name not in names:
+            raise ConfigError(
+                f"--fields {name}: samples have no such field, but {', '.join(names)}"
+            )
     try:
         return tuple(
-            _infer_field(name, [(key, sample[name]) for key, sample in samples], shard)
+            known.get(name)
+            or _infer_field(name, [(key, sample[name]) for key, sample in samples], shard)
             for name in names
         )
     except ConfigError as error:  # the name, or a dtype that HDF5 lacks
@@ -125,12 +67,22 @@ def _infer_field(name: str, values: Sequence[tuple[str, Any]], shard: str) -> Fi
             f"{shard}: field {name!r} is {model.dtype}{list(model.shape)}, which holds nothing; "
             "drop it with --transform"
         )
-    if not is_ragged:
-        return Field(name=name, dtype=str(model.dtype), shape=model.shape)
-    field = Field(name=name, dtype=str(model.dtype), shape=model.shape[1:], kind="ragged")
+    dtype = str(_common_dtype([array for _, array in arrays]))
+    if is_ragged:
+        field = Field(name=name, dtype=dtype, shape=model.shape[1:], kind="ragged")
+    else:
+        field = Field(name=name, dtype=dtype, shape=model.shape)
     for key, array in arrays:
-        _check_array(field, array, f"{shard}: sample {key!r}")
+        fitted(field, array, f"{shard}: sample {key!r}")
     return field
+
+
+def _common_dtype(arrays: Sequence[Array]) -> "np.dtype[Any]":
+    """The type of the first; floats where JSON gave whole numbers first and floats later."""
+    dtypes = {array.dtype for array in arrays if array.size}
+    if dtypes == {np.dtype(np.int64), np.dtype(np.float64)}:
+        return np.dtype(np.float64)
+    return next((array.dtype for array in arrays if array.size), arrays[0].dtype)
 
 
 def conform(schema: Schema, sample: Mapping[str, Any], where: str) -> list[Array]:
@@ -156,8 +108,7 @@ def _conform_field(field: Field, value: Any, where: str) -> Array:
         value = _utf8(field, value, where)
     if isinstance(value, bytes):
         value = np.frombuffer(value, np.uint8)
-    array = _as_array(value, f"{where}: {field.name!r}")
-    _check_array(field, array, where)
+    array = fitted(field, _as_array(value, f"{where}: {field.name!r}"), where)
     if field.kind == "str":
         _check_utf8(field, array, where)
     return np.ascontiguousarray(array) if array.ndim else array
@@ -182,16 +133,6 @@ def _no_text(field: Field, error: UnicodeError, where: str) -> FormatError:
         f"{where}: field {field.name!r} is no UTF-8 text ({error}); mend it, or make it bytes in "
         "all samples, with --transform"
     )
-
-
-def _check_array(field: Field, array: Array, where: str) -> None:
-    shape = array.shape[1:] if field.is_ragged else array.shape
-    if array.dtype != field.numpy_dtype or shape != field.shape or array.ndim < field.is_ragged:
-        raise FormatError(
-            f"{where}: field {field.name!r} is {array.dtype}{list(array.shape)}, the feed holds "
-            f"{field}; give --transform to make all samples alike, or stage such shards into a "
-            "feed of their own"
-        )
 
 
 def _as_array(value: Any, where: str) -> Array:

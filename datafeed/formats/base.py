@@ -37,9 +37,6 @@ class Format(Protocol):
     can_be_compressed: bool = False
     """Whether shards may be compressed as a whole: by gzip, bzip2, xz or zstd."""
 
-    packages: tuple[str, ...] = ()
-    """Distributions it needs beside those of staging itself; shipped to remote tasks."""
-
     def matches(self, url: str, head: bytes) -> bool:
         """Whether a shard is of this format, by its first 1,024 bytes (not by name alone).
 

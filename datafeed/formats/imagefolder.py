@@ -24,7 +24,6 @@ class ImageFolderFormat(Format):
     """
 
     name = "imagefolder"
-    packages = ("pillow",)
 
     def __init__(self, classes: Sequence[str] | None = None, decode: bool = True) -> None:
         self._classes, self._decode = classes, decode

@@ -21,7 +21,6 @@ class ParquetFormat(Format):
     """
 
     name = "parquet"
-    packages = ("pyarrow",)
 
     def __init__(self, columns: Sequence[str] | None = None) -> None:
         self._columns = None if columns is None else list(columns)

@@ -36,7 +36,6 @@ class SequenceFileFormat(Format):
     """
 
     name = "sequencefile"
-    packages = ("zstandard",)
 
     def matches(self, url: str, head: bytes) -> bool:
         """Whether it begins with ``SEQ``."""

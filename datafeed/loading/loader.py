@@ -48,7 +48,11 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         streams, window: Of the order, see ``Order``. Defaults: by the feed's size; 4.
         timeout_s: Seconds until a wait in which nothing moves becomes StallError. Default: 60.
         with_index: Add the feed positions, int64, as ``index``. Default: False.
-        num_workers: Threads for ``sample_transform``; there are no worker processes. Default: 2.
+        num_workers: Threads or processes for ``sample_transform``. Default: 2.
+        transform_in: ``"threads"``, for code that lets go of the GIL, as numpy, torch and Pillow
+            do; or ``"processes"``: spawned ones, for code in Python. The function must then be
+            importable (no lambda), and a script needs ``if __name__ == "__main__":``.
+            Default: ``"threads"``.
 
     docs/loader.md tells what becomes of torch's other arguments.
 

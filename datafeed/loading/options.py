@@ -8,7 +8,7 @@ from typing import Any
 from datafeed.errors import ConfigError
 from datafeed.loading.steps import Shuffle, checked_count, checked_integer
 from datafeed.loading.torch_arguments import translate
-from datafeed.loading.transforms import BatchTransform, SampleTransform
+from datafeed.loading.transforms import BatchTransform, SampleTransform, TransformIn
 
 __all__ = ["LoaderOptions"]
 
@@ -44,6 +44,7 @@ class LoaderOptions:
     timeout_s: float = 60.0
     with_index: bool = False
     num_workers: int = 0
+    transform_in: TransformIn = "threads"
     epoch_from: Any = None
     """A sampler whose ``epoch`` is followed."""
 
@@ -64,14 +65,16 @@ class LoaderOptions:
         for name in _FUNCTIONS:
             if getattr(self, name) is not None and not callable(getattr(self, name)):
                 raise ConfigError(f"{name}={getattr(self, name)!r}: give a function")
+        if self.transform_in not in ("threads", "processes"):
+            raise ConfigError(f"transform_in={self.transform_in!r}: give 'threads' or 'processes'")
 
     def global_batch(self, world_size: int) -> int:
         """Samples of a step over all ranks; without any size one for each rank, as in torch."""
         return self.global_batch_size or (self.batch_size or 1) * world_size
 
     @property
-    def n_threads(self) -> int:
-        """Threads for ``sample_transform``."""
+    def n_workers(self) -> int:
+        """Threads or processes for ``sample_transform``."""
         return self.num_workers or _N_THREADS
 
     def given(self) -> dict[str, Any]:

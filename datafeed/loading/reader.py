@@ -59,7 +59,8 @@ class Reader:
             options.sample_transform,
             options.batch_transform,
             options.collate_fn,
-            options.n_threads,
+            options.n_workers,
+            options.transform_in,
             self._place if self._is_pinned or self._copies else None,
             self.counts.activity,
         )
@@ -72,11 +73,14 @@ class Reader:
             options.memory_bytes,
             options.timeout_s,
             self._is_pinned,
-            options.n_threads if options.sample_transform else 0,
+            options.n_workers if options.sample_transform or options.collate_fn else 0,
             1 if options.batch_transform is None else _GROWTH,
         )
-        # Last: what raises above leaves nothing open.
-        self._residence = choose_residence(self._wanted, self.counts)
+        try:
+            self._residence = choose_residence(self._wanted, self.counts)
+        except BaseException:
+            self._transforms.close()
+            raise
 
     def _place(self, batch: Any) -> Any:
         """The last thing done to a batch in the background."""

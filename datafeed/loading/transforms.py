@@ -1,33 +1,36 @@
-"""From gathered arrays to the batch that the user gets, through the user's own functions.
-
-Both kinds of transform get a random generator that is keyed by what they work on and not by who
-works on it, so augmentation is the same for any number of ranks and threads. Philox is counter
-based: any key gives an independent stream (Salmon et al., "Parallel random numbers: as easy as
-1, 2, 3", SC 2011).
-"""
+"""From gathered arrays to the batch that the user gets, through the user's own functions."""
 
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from queue import SimpleQueue
 from threading import Lock
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import torch
-from torch.utils.data import default_collate
 
 from datafeed.errors import FeedError
 from datafeed.feed.mixing import key64
 from datafeed.loading.activity import Activity
 from datafeed.loading.batch import add_index, tensors_of
 from datafeed.loading.gather import Arrays
+from datafeed.loading.pool import Pool
+from datafeed.loading.sample_code import (
+    SampleCode,
+    SampleError,
+    SampleTransform,
+    generator_of,
+)
 from datafeed.loading.schedule import Step
+from datafeed.loading.transform_process import TransformProcess
 
-__all__ = ["BatchTransform", "Origins", "SampleTransform", "Transforms"]
+__all__ = ["BatchTransform", "Origins", "SampleTransform", "TransformIn", "Transforms"]
 
-SampleTransform = Callable[[Any, np.random.Generator], Any]
 BatchTransform = Callable[[Any, np.random.Generator], Any]
+TransformIn = Literal["threads", "processes"]
 
-_SAMPLE_KEY, _BATCH_KEY = 4, 5
+_BATCH_KEY = 5
+_N_KEPT = 6
 
 
 class Origins(Protocol):
@@ -43,7 +46,7 @@ class Origins(Protocol):
 
 
 class Transforms:
-    """Finishes batches: in the thread that gathers, or in threads of its own for samples.
+    """Finishes batches: in the thread that gathers; samples in threads or processes of their own.
 
     Args:
         feed: Names samples in errors.
@@ -53,7 +56,8 @@ class Transforms:
             torch's ``default_collate``.
         batch_transform: Called with a batch and a generator.
         collate_fn: Makes a batch of samples instead of ``default_collate``.
-        n_threads: Threads for ``sample_transform``.
+        n_workers: Threads or processes for ``sample_transform`` and ``collate_fn``.
+        where: Which of them.
         place: What becomes of the finished batch: pinned, sent to a GPU; None for nothing.
         activity: Where the time that it takes is noted.
     """
@@ -66,18 +70,32 @@ class Transforms:
         sample_transform: SampleTransform | None,
         batch_transform: BatchTransform | None,
         collate_fn: Callable[[list[Any]], Any] | None,
-        n_threads: int,
+        n_workers: int,
+        where: TransformIn,
         place: Callable[[Any], Any] | None,
         activity: Activity,
     ) -> None:
         self._feed, self._seed, self._with_index = feed, seed, with_index
-        self._sample_transform, self._batch_transform = sample_transform, batch_transform
-        self._place, self._n_threads = place, n_threads
+        self._batch_transform = batch_transform
+        self._place, self._n_workers = place, n_workers
         self.activity = activity
+        self._code: SampleCode | None = None
         self._threads: ThreadPoolExecutor | None = None
-        self._collate_fn = collate_fn
+        self._processes: list[TransformProcess] = []
+        self._is_closed = False
         if sample_transform is not None or collate_fn is not None:
-            self._threads = ThreadPoolExecutor(n_threads, thread_name_prefix="datafeed-transform")
+            self._code = SampleCode(sample_transform, collate_fn, seed, feed.tuple_fields)
+            self._threads = ThreadPoolExecutor(n_workers, thread_name_prefix="datafeed-transform")
+        self._idle: SimpleQueue[TransformProcess] | None = None
+        if self._code is not None and where == "processes":
+            self._idle, self._pool = SimpleQueue(), Pool(_N_KEPT)
+            for _ in range(n_workers):
+                self._idle.put(self._start_process(self._code))
+
+    def _start_process(self, code: SampleCode) -> TransformProcess:
+        process = TransformProcess(code, len(self._processes))
+        self._processes.append(process)
+        return process
 
     def start(self, arrays: Arrays, step: Step) -> "Future[Any]":
         """Begin to finish a batch; the future gives it, or raises what went wrong."""
@@ -86,11 +104,36 @@ class Transforms:
             batch = self._shaped(tensors_of(arrays))
             future.set_result(self._finish(batch, step))
             return future
-        shares = np.array_split(np.arange(len(step.positions)), self._n_threads)
+        if self._idle is not None and len(step.positions):
+            self._threads.submit(self._in_process, self._idle, arrays, step, future)
+            return future
+        shares = np.array_split(np.arange(len(step.positions)), self._n_workers)
         work = _Work(self, arrays, step, future, [share.tolist() for share in shares])
         for share in work.shares:
             self._threads.submit(work.run, share)
         return future
+
+    def _in_process(
+        self,
+        idle: "SimpleQueue[TransformProcess]",
+        arrays: Arrays,
+        step: Step,
+        future: "Future[Any]",
+    ) -> None:
+        """Let a process transform a batch; one that has ended is replaced."""
+        process = idle.get()
+        try:
+            if not process.is_alive and not self._is_closed and self._code is not None:
+                process = self._start_process(self._code)
+            with self.activity.doing("transform"):
+                batch = process.run(arrays, step, self._pool)
+            future.set_result(self._finish(batch, step))
+        except SampleError as error:
+            future.set_exception(self._named(error))
+        except BaseException as error:
+            future.set_exception(error)
+        finally:
+            idle.put(process)
 
     def _shaped(self, items: dict[str, Any]) -> Any:
         """A dict, or a list for a tuple view; text in it as a tuple, as torch collates it."""
@@ -104,7 +147,7 @@ class Transforms:
             key = key64(self._seed, step.epoch, _BATCH_KEY)
             try:
                 with self.activity.doing("transform"):
-                    batch = self._batch_transform(batch, _generator(key, step.step))
+                    batch = self._batch_transform(batch, generator_of(key, step.step))
             except Exception as error:
                 raise FeedError(
                     f"batch_transform failed in epoch {step.epoch}, step {step.step}: {error!r}"
@@ -116,46 +159,41 @@ class Transforms:
 
     def one(self, arrays: Arrays, i: int, step: Step) -> Any:
         """Transform one sample of a batch."""
-        items = {name: value[i] for name, value in arrays.items()}
-        sample = items if self._feed.tuple_fields is None else tuple(self._shaped(items))
+        assert self._code is not None
         epoch = step.epoch if step.passes is None else int(step.passes[i])
-        return self._transformed(sample, epoch, int(step.positions[i]))
-
-    def _transformed(self, sample: Any, epoch: int, position: int) -> Any:
-        if self._sample_transform is None:
-            return sample
-        generator = _generator(key64(self._seed, epoch, _SAMPLE_KEY), position)
         try:
-            return self._sample_transform(sample, generator)
-        except Exception as error:
-            shard, key = self._feed.origin(position)
-            raise FeedError(
-                f"sample_transform failed on sample {position} ({key!r} of {shard}): {error!r}"
-            ) from error
+            return self._code.run(arrays, i, int(step.positions[i]), epoch)
+        except SampleError as error:
+            raise self._named(error) from error.__cause__
+
+    def _named(self, error: SampleError) -> FeedError:
+        """Say which sample it was, and where it came from."""
+        shard, key = self._feed.origin(error.position)
+        named = FeedError(
+            f"sample_transform failed on sample {error.position} ({key!r} of {shard}): "
+            f"{error.__cause__!r}"
+        )
+        named.__cause__ = error.__cause__
+        return named
 
     def collated(self, samples: list[Any], step: Step) -> Any:
         """Make a batch of transformed samples; an empty one looks like a batch of sample 0."""
+        assert self._code is not None
         if samples:
-            return self._finish(self._collate(samples), step)
-        model = self._collate([self._transformed(self._feed[0], step.epoch, 0)])
+            return self._finish(self._code.collate(samples), step)
+        try:
+            model = self._code.collate([self._code.run_on(self._feed[0], 0, step.epoch)])
+        except SampleError as error:
+            raise self._named(error) from error.__cause__
         return self._finish(_emptied(model), step)
 
-    def _collate(self, samples: list[Any]) -> Any:
-        if self._collate_fn is not None:
-            try:
-                return self._collate_fn(samples)
-            except Exception as error:
-                raise FeedError(f"collate_fn failed: {error!r}") from error
-        try:
-            return default_collate(samples)
-        except (TypeError, RuntimeError, ValueError) as error:
-            raise FeedError(
-                f"results of sample_transform cannot be stacked: {error}; let it give arrays, "
-                "tensors or numbers of one shape and type"
-            ) from error
-
     def close(self) -> None:
-        """End the threads; twice is fine."""
+        """End the threads and processes; twice is fine."""
+        self._is_closed = True
+        for process in self._processes:
+            process.hang_up()
+        for process in self._processes:
+            process.close()
         if self._threads is not None:
             self._threads.shutdown(wait=True, cancel_futures=True)
 
@@ -192,10 +230,6 @@ class _Work:
             with self._lock:
                 if not self._future.done():
                     self._future.set_exception(error)
-
-
-def _generator(key: int, number: int) -> np.random.Generator:
-    return np.random.Generator(np.random.Philox(key=np.array([key, number], np.uint64)))
 
 
 def _frozen(values: Any) -> Any:

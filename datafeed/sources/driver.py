@@ -40,6 +40,8 @@ class Driver(Protocol):
 
     needs_rpc: bool
     """Whether it talks to the NameNodes' RPC ports, and not to their HTTP servers."""
+    sure_write_bytes: int
+    """Files up to this size it writes without fail; larger ones go by WebHDFS if that answers."""
 
     def start(self) -> None:
         """Load the client (a JVM, for pydoop), without any network."""

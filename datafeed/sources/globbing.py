@@ -8,7 +8,7 @@ from typing import Protocol
 from datafeed.sources.base import FileInfo
 from datafeed.sources.urls import join, split
 
-__all__ = ["find", "glob"]
+__all__ = ["covers", "find", "glob"]
 
 _MAGIC = re.compile(r"[*?\[{]")
 _INNERMOST_BRACES = re.compile(r"\{([^{}]*)\}")
@@ -39,6 +39,23 @@ def find(source: _Folders, pattern: str) -> Iterator[FileInfo]:
         for info in _matches(source, *_cut(plain)):
             if not info.is_dir:
                 yield info
+
+
+def covers(pattern: str, url: str) -> bool:
+    """Whether a pattern would find a file of this URL; a plain one covers all that is below it."""
+    names = url.split("/")
+    for plain in _without_braces(pattern):
+        wanted = plain.rstrip("/").split("/")
+        if not _MAGIC.search(plain):
+            if names[: len(wanted)] == wanted:
+                return True
+        elif len(names) == len(wanted) and all(map(_name_matches, wanted, names)):
+            return True
+    return False
+
+
+def _name_matches(wanted: str, name: str) -> bool:
+    return fnmatch.fnmatchcase(name, wanted.replace("[^", "[!"))
 
 
 def _files_at(source: _Folders, info: FileInfo) -> Iterator[FileInfo]:

@@ -8,9 +8,10 @@ from dataclasses import replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, TypeVar
+from typing import BinaryIO, TypeVar
 
 from datafeed.errors import SourceError
+from datafeed.sources import hdfs_checksum
 from datafeed.sources.base import FileInfo, MissingFileError, OwnedByProcess, SourceTimeoutError
 from datafeed.sources.deadline import Calls
 from datafeed.sources.driver import Driver, Handle, Writer
@@ -26,11 +27,8 @@ from datafeed.sources.namenode import find_namenodes, require_listening
 from datafeed.sources.pool import HandlePool
 from datafeed.sources.readahead import ReadAhead
 from datafeed.sources.reading import READ_BYTES, buffered
-from datafeed.sources.urls import split, temporary
-from datafeed.sources.webhdfs import web_client
-
-if TYPE_CHECKING:
-    from datafeed.sources.webhdfs_client import WebHdfs
+from datafeed.sources.urls import parent, split, temporary
+from datafeed.sources.web_side import WebSide
 
 __all__ = ["HdfsSource"]
 
@@ -41,6 +39,7 @@ _START_S = 60.0
 _MAX_CONNECT_S = 5.0
 _MAX_CHECKSUM_S = 15.0
 _UPLOAD_ATTEMPTS = 5
+_CHECKED_FROM_BYTES = 1 << 20
 
 
 class HdfsSource(OwnedByProcess):
@@ -62,8 +61,7 @@ class HdfsSource(OwnedByProcess):
         self._pool = HandlePool()
         self._connecting = threading.Lock()
         self._is_connected = False
-        self._web: WebHdfs | None = None
-        self._has_web, self._web_timeout_s = True, min(timeout_s / 2, _MAX_CHECKSUM_S)
+        self._web = WebSide(driver, min(timeout_s / 2, _MAX_CHECKSUM_S))
         self._claim(self._root)
         self._load()
 
@@ -141,20 +139,7 @@ class HdfsSource(OwnedByProcess):
         As ``MD5-of-0MD5-of-512CRC32C:...``. None where WebHDFS does not answer: it is not asked
         a second time.
         """
-        return self._run(url, partial(self._web_checksum, self._path(url)))
-
-    def _web_checksum(self, path: str) -> str | None:
-        if not self._has_web:
-            return None
-        try:
-            self._web = self._web or web_client(self._namenodes, self._web_timeout_s)
-            found = self._web.ask("GET", "GETFILECHECKSUM", path)["FileChecksum"]
-        except (FileNotFoundError, IsADirectoryError):
-            raise
-        except (OSError, ModuleNotFoundError):
-            self._has_web = False
-            return None
-        return f"{found['algorithm']}:{found['bytes']}"
+        return self._run(url, partial(self._web.checksum, self._path(url)))
 
     def put(self, local: Path, url: str) -> None:
         """Upload a file, whole and durable, or not at all."""
@@ -189,8 +174,7 @@ class HdfsSource(OwnedByProcess):
             self._is_connected = False
             with suppress(Exception):  # nothing is lost where the server is gone already
                 self._calls.run(self._driver.close)
-        if self._web is not None:
-            self._web.close()
+        self._web.close()
         self._calls.close()
 
     # Reading
@@ -222,25 +206,52 @@ class HdfsSource(OwnedByProcess):
     # Writing
 
     def _place(self, url: str, size: int, pieces: Callable[[], Iterator[memoryview]]) -> None:
-        unfinished = self._path(temporary(url))
+        unfinished = temporary(url)
         for attempt in range(1, _UPLOAD_ATTEMPTS + 1):
             try:
-                create = partial(self._driver.create, unfinished, size)
-                self._upload(url, self._run(url, create), pieces())
+                self._upload(url, self._writer(url, unfinished, size), pieces())
+                self._require_whole(url, unfinished, size, pieces)
                 self._forget(url)
-                self._call(url, partial(self._driver.rename, unfinished))
+                self._call(url, partial(self._driver.rename, self._path(unfinished)))
                 return
             except SourceError as error:
                 with suppress(SourceError):
-                    self._run(url, partial(self._driver.delete, unfinished))
+                    self._call(unfinished, self._driver.delete)
                 if attempt == _UPLOAD_ATTEMPTS or not is_transient_write(error.__cause__):
                     raise
             time.sleep(0.2 * 2**attempt)
+
+    def _writer(self, url: str, unfinished: str, size: int) -> Writer:
+        """Begin a file; one of several blocks by WebHDFS, where the client is bad at those."""
+        path = self._path(unfinished)
+        if size > self._driver.sure_write_bytes:
+            self.mkdirs(parent(url))
+            web = self._run(url, partial(self._web.of, self._path(parent(url))))
+            if web is not None:
+                return self._run(url, partial(web.upload, path, size))
+        return self._run(url, partial(self._driver.create, path, size))
 
     def _upload(self, url: str, writer: Writer, pieces: Iterator[memoryview]) -> None:
         for piece in pieces:
             self._run(url, partial(writer.write, piece))
         self._run(url, writer.close)
+
+    def _require_whole(
+        self, url: str, unfinished: str, size: int, pieces: Callable[[], Iterator[memoryview]]
+    ) -> None:
+        """Raise SourceError unless what was written has its length, and HDFS's checksum of it.
+
+        The checksum is compared from 1 MiB on, where WebHDFS tells it: computing it takes 0.5 s a
+        GiB and finds what a client did wrong; what a network does wrong, HDFS finds itself.
+        """
+        found = self.stat(unfinished).size
+        told = self.checksum(unfinished) if found == size >= _CHECKED_FROM_BYTES else None
+        wanted = hdfs_checksum.of_bytes(pieces(), told) if told else None
+        if found != size or (wanted is not None and wanted != told):
+            raise SourceError(
+                f"{url}: was written with {size} bytes, and {found} bytes of checksum {told} stand "
+                "there; write it again, with another --hdfs-client if that comes back"
+            )
 
     def _forget(self, url: str) -> None:
         self._close_handles(self._pool.forget(self._path(url)))
@@ -286,7 +297,7 @@ class HdfsSource(OwnedByProcess):
         limit_s = min(self._timeout_s / 2, _MAX_CONNECT_S)
         require_listening(namenodes, limit_s, web=not self._driver.needs_rpc)
         self._driver.connect(namenodes, self._timeout_s)
-        self._namenodes = namenodes
+        self._web.namenodes = namenodes
 
     def _path(self, url: str) -> str:
         self._check_owner()

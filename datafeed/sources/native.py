@@ -24,6 +24,7 @@ class NativeDriver:
     """A Driver over ``hdfs_native.Client``."""
 
     needs_rpc = True
+    sure_write_bytes = _MAX_BLOCK_BYTES
 
     _client: hdfs_native.Client
 

@@ -7,6 +7,7 @@ prints Java's stack traces on stderr. For a DataNode that hangs, ``dfs.client.so
 """
 
 import os
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import suppress
@@ -28,6 +29,7 @@ class PydoopDriver:
     """A Driver over ``pydoop.hdfs.hdfs``."""
 
     needs_rpc = True
+    sure_write_bytes = sys.maxsize
 
     def __init__(self) -> None:
         self._fs: Any = None

@@ -1,6 +1,7 @@
 """HDFS by WebHDFS: no Java, no RPC port, through firewalls and HttpFS gateways."""
 
 import posixpath
+import sys
 from collections.abc import Iterator
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -25,6 +26,7 @@ class WebHdfsDriver:
     """A Driver over HTTP."""
 
     needs_rpc = False
+    sure_write_bytes = sys.maxsize
     _web: "WebHdfs | None" = None
 
     def start(self) -> None:

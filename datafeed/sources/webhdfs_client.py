@@ -133,9 +133,15 @@ class WebHdfs:
                 raise
         return self._place(method, operation, path, **parameters)
 
-    def upload(self, path: str, size: int) -> "Upload":
-        """Begin to write a file of so many bytes, and its folders; replaces."""
-        place = self._place("PUT", "CREATE", path, overwrite="true")
+    def upload(self, path: str, size: int, **parameters: str) -> "Upload":
+        """Begin to write a file of so many bytes, and its folders; replaces.
+
+        Args:
+            path: Of the file.
+            size: Its bytes.
+            parameters: Of the operation CREATE, as ``blocksize``.
+        """
+        place = self._place("PUT", "CREATE", path, overwrite="true", **parameters)
         return Upload(place, size, self._timeout_s)
 
     def _lost(self, error: Exception) -> OSError:

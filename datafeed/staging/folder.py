@@ -187,6 +187,11 @@ class Folder:
         else:
             self.source.delete(url)
 
+    def quarantined(self) -> list[dict[str, str]]:
+        """Read the quarantine file of the feed that stands here."""
+        lines = self.source.read(join(self.url, QUARANTINE_FILE)).splitlines()
+        return [json.loads(line) for line in lines]
+
     def report_failure(self, split: int, attempt: str, failure: dict[str, Any]) -> None:
         """Leave word of a failed task for the one who waits."""
         url = join(self._failed, f"{split:05d}-{attempt}.json")

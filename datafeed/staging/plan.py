@@ -36,6 +36,12 @@ class Plan:
     hdfs_client: str = "auto"
     max_bad_samples: int = 0
     """How many may be left out; what parts hold does not depend on it."""
+    sample_bytes: int = 0
+    """Payload of an average sample, guessed from the first ones; 0 in a plan read from its file."""
+    feed_bytes: int = 0
+    """Payload of the whole feed, guessed; 0 in a plan read from its file."""
+    part_names: tuple[str, ...] = ()
+    """File names of the parts; empty: by number. A feed that grew has gaps in its numbers."""
 
     @cached_property
     def feed_id(self) -> str:
@@ -90,6 +96,8 @@ class Plan:
 
     def part_name(self, split: int) -> str:
         """File name of the part that a split makes."""
+        if self.part_names:
+            return self.part_names[split]
         width = max(5, len(str(len(self.splits) - 1)))
         return f"part-{split:0{width}d}.h5"
 
@@ -99,6 +107,7 @@ class Plan:
             "to": self.to,
             "hdfs_client": self.hdfs_client,
             "max_bad_samples": self.max_bad_samples,
+            "part_names": self.part_names,
             "n_splits": len(self.splits),
             **self._options(),
         }
@@ -123,7 +132,8 @@ class Plan:
             splits = Splits.of(shards_of(json.loads(line)) for line in lines)
             if document.pop("n_splits") != len(splits):
                 raise ValueError("lines are missing")
-            return cls(splits=splits, **document)
+            names = tuple(document.pop("part_names"))
+            return cls(splits=splits, part_names=names, **document)
         except (KeyError, TypeError, ValueError) as error:
             raise DamagedError(
                 f"{url}: damaged plan ({error!r}); delete the feed's _staging folder"

@@ -1,14 +1,16 @@
 """Making a plan: which shards, of which format, with which fields, in which splits."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from functools import partial
-from itertools import islice
+from itertools import chain, islice
 
 from datafeed.errors import ConfigError, FormatError, SourceError
 from datafeed.feed.chunk import pieces_of
+from datafeed.feed.field import Field, given_fields
 from datafeed.feed.schema import Sample, Schema, conform, infer_schema
-from datafeed.formats import Format, detect, get, good_samples
+from datafeed.formats import Format, Found, detect, get, good_samples
 from datafeed.sources import OpenedSources, Source, open_source
 from datafeed.staging.counting import CountingSource
 from datafeed.staging.cutting import cut_large
@@ -16,11 +18,18 @@ from datafeed.staging.listing import list_shards
 from datafeed.staging.plan import Plan
 from datafeed.staging.shards import ShardTable, Splits
 from datafeed.staging.sizing import cut_splits, samples_per_chunk, split_bytes
-from datafeed.staging.transform import digest_of, load_transform, transformed
+from datafeed.staging.transform import (
+    digest_of,
+    finished,
+    load_transform,
+    transformed,
+    whole_name,
+)
 
 __all__ = ["make_plan"]
 
 _SCHEMA_SAMPLES = 64
+_PROBE_SHARDS = 64
 _PROBE_SAMPLES = 4096
 _PROBE_BYTES = 32 << 20
 _MAX_CHUNK_BYTES = 1 << 32
@@ -37,6 +46,7 @@ def make_plan(
     max_bad_samples: int = 0,
     part_bytes: int | None = None,
     source_checksums: bool = False,
+    fields: str | Mapping[str, str] | None = None,
     opened: OpenedSources | None = None,
 ) -> Plan:
     """List the shards, look into the first one, and cut the work into splits.
@@ -51,6 +61,7 @@ def make_plan(
         max_bad_samples: As ``--max-bad-samples``; what is guessed passes over bad ones.
         part_bytes: About how large parts should be; None lets the sizes decide.
         source_checksums: Ask the file system for the checksum of every shard, a call each.
+        fields: As ``--fields``; what is not named is found from the first samples.
         opened: Opens the sources' file systems; None: as ``open_source`` does.
 
     Raises:
@@ -69,7 +80,8 @@ def make_plan(
         shards = _kept(form, shards)
         settled = form.settled(source, shards.urls)
         form = get(settled)
-        schema, sample_bytes, feed_bytes = _probe(source, form, shards, transform, max_bad_samples)
+        probe = _Probe(form, transform, max_bad_samples, given_fields(fields))
+        schema, sample_bytes, feed_bytes = probe.look(source, shards)
         n_rows = chunk or samples_per_chunk(sample_bytes, feed_bytes)
         _check_chunk(schema, n_rows)
         target = split_bytes(shards.n_bytes)
@@ -79,13 +91,15 @@ def make_plan(
     return Plan(
         to=to,
         format=settled,
-        transform=transform,
+        transform=whole_name(transform) if transform else None,
         transform_digest=digest_of(transform) if transform else None,
         schema=schema,
         samples_per_chunk=n_rows,
         splits=Splits(shards, cut_splits(shards.piece_bytes(), target)),
         hdfs_client=hdfs_client,
         max_bad_samples=max_bad_samples,
+        sample_bytes=sample_bytes,
+        feed_bytes=feed_bytes,
     )
 
 
@@ -107,25 +121,47 @@ def _check_chunk(schema: Schema, n_rows: int) -> None:
             )
 
 
-def _probe(
-    source: Source, form: Format, shards: ShardTable, transform: str | None, max_bad: int
-) -> tuple[Schema, int, int]:
-    """Read the head of the first shard: fields, bytes of a sample, bytes of the feed (a guess)."""
-    counter = CountingSource(source)
-    url = shards[0].url
-    function = load_transform(transform) if transform else None
-    samples = good_samples(transformed(form.samples(counter, url), function, url), max_bad)
-    first = list(islice(samples, _SCHEMA_SAMPLES))
-    if not first:
-        raise SourceError(f"{url}: holds no sample; leave it out, or check --transform")
-    schema = infer_schema(first, url)
-    n, n_bytes = 0, 0
-    for _, sample in [*first, *islice(samples, _PROBE_SAMPLES)]:
-        with suppress(*((FormatError,) if max_bad else ())):
-            n, n_bytes = n + 1, n_bytes + _payload_bytes(schema, sample, url)
-        if n_bytes > _PROBE_BYTES:
-            break
-    return schema, n_bytes // n, int(n_bytes * shards.n_bytes / max(1, counter.n_bytes))
+@dataclass(frozen=True)
+class _Probe:
+    """Looks at the head of the first shard, or at several where they hold few samples."""
+
+    form: Format
+    transform: str | None
+    max_bad_samples: int
+    given: Sequence[Field]
+
+    def look(self, source: Source, shards: ShardTable) -> tuple[Schema, int, int]:
+        """Find fields, bytes of a sample, and bytes of the feed (a guess)."""
+        counters: list[CountingSource] = []
+        samples = good_samples(self._samples(source, shards, counters), self.max_bad_samples)
+        first = list(islice(samples, _SCHEMA_SAMPLES))
+        if not first:
+            raise SourceError(
+                f"{shards[0].url}: holds no sample; leave it out, or check --transform"
+            )
+        schema = infer_schema(first, shards[0].url, self.given)
+        n, n_bytes = 0, 0
+        for _, sample in chain(first, islice(samples, _PROBE_SAMPLES)):
+            with suppress(*((FormatError,) if self.max_bad_samples else ())):
+                n, n_bytes = n + 1, n_bytes + _payload_bytes(schema, sample, shards[0].url)
+            if n_bytes > _PROBE_BYTES:
+                break
+        n_read = sum(counter.n_bytes for counter in counters)
+        return schema, n_bytes // n, int(n_bytes * shards.n_bytes / max(1, n_read))
+
+    def _samples(
+        self, source: Source, shards: ShardTable, counters: list[CountingSource]
+    ) -> Iterator[Found]:
+        function = load_transform(self.transform) if self.transform else None
+        for i in range(min(len(shards), _PROBE_SHARDS)):
+            counters.append(CountingSource(source))
+            url, n = shards[i].url, 0
+            for found in self.form.samples(counters[-1], url):
+                n += 1
+                yield from transformed(iter([found]), function, url)
+            if n > 1:
+                break  # else as in a folder of images, where each is a shard
+        yield from finished(function, shards[0].url)
 
 
 def _payload_bytes(schema: Schema, sample: Sample, where: str) -> int:

@@ -17,6 +17,7 @@ from datafeed.feed.manifest import Manifest
 from datafeed.feed.part import hdf5_version, write_virtual
 from datafeed.progress import Progress
 from datafeed.sources import join, local_path, open_source
+from datafeed.staging.append import Growth, grown, standing_records
 from datafeed.staging.bad_samples import QUARANTINE_FILE, require_few
 from datafeed.staging.engines import Engine, Job, make_engine
 from datafeed.staging.engines.yarn import YarnClient
@@ -66,6 +67,11 @@ def stage(
     allow_eviction: bool = False,
     hdfs_client: str = "auto",
     max_bad_samples: int = 0,
+    fields: str | Mapping[str, str] | None = None,
+    append: bool = False,
+    refresh: bool = False,
+    part_bytes: int | None = None,
+    source_checksums: bool = False,
     progress: bool = True,
     **engine_options: Any,
 ) -> StageResult:
@@ -85,9 +91,19 @@ def stage(
         samples_per_chunk: None lets the sizes decide.
         warm: memcached servers to load the feed into then.
         allow_eviction: Take servers that may evict.
-        hdfs_client: ``auto``, ``native`` or ``pydoop``.
+        hdfs_client: ``auto``, ``native``, ``pydoop`` or ``webhdfs``.
         max_bad_samples: How many samples that do not decode, or do not fit the fields, are left
             out and named in ``quarantine.jsonl``; 0: the first one ends the run.
+        fields: Types of some fields, as ``{"tokens": "int32[*]"}`` or ``"tokens:int32[*]"``; the
+            first samples decide the others.
+        append: Add those shards to the feed that stands there which it does not hold, as new
+            parts; without a feed there, stage as ever. Readers see the old feed until it is done.
+        refresh: The same, and parts of shards that changed or are gone are made anew; without it
+            such shards are refused.
+        part_bytes: About how large parts should be; shards that are much larger are cut where
+            their format allows. None lets the sizes decide.
+        source_checksums: Ask HDFS for the checksum of every shard before the tasks begin, a call
+            each: then also shards that changed in nothing else are refused.
         progress: Show progress on stderr.
         engine_options: ``python`` of hadoop and spark, ``task_memory_mb`` of hadoop,
             ``spark_master`` of spark, ``silent_s`` and ``slow_s`` of mpi.
@@ -109,9 +125,24 @@ def stage(
 
     def command() -> dict[str, Any]:
         plan = plan_of(
-            sources, to, format, transform, samples_per_chunk, hdfs_client, max_bad_samples
+            sources,
+            to,
+            format,
+            transform,
+            samples_per_chunk,
+            hdfs_client,
+            max_bad_samples,
+            fields,
+            part_bytes=part_bytes,
+            source_checksums=source_checksums,
         )
-        result = _staged(runner, plan, workers, samples_per_chunk is not None, progress)
+        growth = None
+        if append or refresh:
+            growth = Growth(
+                patterns=_patterns(sources), refresh=refresh, samples_per_chunk=samples_per_chunk
+            )
+        is_chunk_given = samples_per_chunk is not None
+        result = _staged(runner, plan, workers, is_chunk_given, progress, growth)
         result = replace(result, seconds=round(time.monotonic() - started_s, 3))
         if servers:
             result = replace(result, warm=_warm(plan, servers, allow_eviction, progress))
@@ -121,18 +152,29 @@ def stage(
 
 
 def _staged(
-    runner: Engine, plan: Plan, workers: int | None, is_chunk_given: bool, progress: bool
+    runner: Engine,
+    plan: Plan,
+    workers: int | None,
+    is_chunk_given: bool,
+    progress: bool,
+    growth: Growth | None,
 ) -> StageResult:
-    """Make the feed of a plan, unless it stands there."""
+    """Make the feed of a plan, or what is to be added to it, unless it stands there."""
     with closing(open_source(plan.to, plan.hdfs_client, timeout_s=TIMEOUT_S)) as source:
         folder = Folder(plan.to, source)
         standing = _standing_feed(folder)
-        begun = [dict(standing.made["plan"])] if standing else _contents(folder)
-        for content in begun:
-            plan = plan.cut_like(content, is_chunk_given=is_chunk_given)
+        base: Manifest | None = None
+        if standing and growth:
+            plan = grown(plan, standing, growth)
+            if plan.feed_id != standing.feed_id:
+                base, standing = standing, None
+        else:
+            begun = [dict(standing.made["plan"])] if standing else _contents(folder)
+            for content in begun:
+                plan = plan.cut_like(content, is_chunk_given=is_chunk_given)
         if standing:
             _require_same(plan, standing, folder)
-        manifest = standing or _make(runner, plan, folder, workers, progress)
+        manifest = standing or _make(runner, plan, folder, workers, progress, base)
     return StageResult(
         feed_id=manifest.feed_id,
         feed=plan.to,
@@ -172,20 +214,32 @@ def plan_of(
     samples_per_chunk: int | None = None,
     hdfs_client: str = "auto",
     max_bad_samples: int = 0,
+    fields: str | Mapping[str, str] | None = None,
+    *,
+    part_bytes: int | None = None,
+    source_checksums: bool = False,
 ) -> Plan:
     """Make the plan of a run, with whole paths, without touching the feed's folder."""
-    patterns = [sources] if isinstance(sources, (str, os.PathLike)) else list(sources)
-    if not patterns:
-        raise ConfigError("no SOURCE; name shards, folders or globs")
     return make_plan(
-        [_whole(pattern) for pattern in patterns],
+        _patterns(sources),
         _whole(to),
         format_name=format_name,
         transform=transform,
         chunk=samples_per_chunk,
         hdfs_client=hdfs_client,
         max_bad_samples=max_bad_samples,
+        fields=fields,
+        part_bytes=part_bytes,
+        source_checksums=source_checksums,
     )
+
+
+def _patterns(sources: Location | Sequence[Location]) -> list[str]:
+    """The sources as patterns with whole paths."""
+    patterns = [sources] if isinstance(sources, (str, os.PathLike)) else list(sources)
+    if not patterns:
+        raise ConfigError("no SOURCE; name shards, folders or globs")
+    return [_whole(pattern) for pattern in patterns]
 
 
 def _whole(location: Location) -> str:
@@ -230,10 +284,25 @@ def _n_bad(manifest: Manifest) -> int:
 
 
 def _make(
-    engine: Engine, plan: Plan, folder: Folder, workers: int | None, progress: bool
+    engine: Engine,
+    plan: Plan,
+    folder: Folder,
+    workers: int | None,
+    progress: bool,
+    base: Manifest | None,
 ) -> Manifest:
-    """Run the tasks that are still to be done, and write the feed."""
-    todo = _prepare(plan, folder)
+    """Run the tasks that are still to be done, and write the feed.
+
+    Args:
+        engine: Runs them.
+        plan: Of the whole feed.
+        folder: Of the feed.
+        workers: Tasks at a time.
+        progress: Show it.
+        base: The feed that stands there and grows; None: there is none.
+    """
+    standing = standing_records(plan, base, folder) if base else {}
+    todo = _prepare(plan, folder, standing)
     facts: dict[str, Any] = {}
     with Progress(len(plan.splits), "split", f"stage ({engine.name})", progress) as bar:
         bar.add(len(plan.splits) - len(todo))
@@ -242,28 +311,31 @@ def _make(
             facts = engine.run(job) if todo else {}
         finally:
             clear_orphans(local_path(folder.tmp) or gettempdir())
-    return _finish(plan, folder, engine.name, facts)
+    return _finish(plan, folder, engine.name, facts, standing)
 
 
-def _prepare(plan: Plan, folder: Folder) -> list[int]:
+def _prepare(plan: Plan, folder: Folder, standing: Mapping[str, Record]) -> list[int]:
     """Make the folders, write the plan; tell which splits are still to be done."""
     begun = folder.plans()
     others = folder.holds_other_files()
-    if others and not begun:
+    if others and not begun and not standing:
         raise StagingError(
             f"{folder.url}: holds other files ({others[0]}); give a new or empty folder"
         )
     folder.claim()  # before anything of a run that may still be at it is touched
     _end_earlier(folder)
     done = folder.done()
-    kept = set(_sound_parts(plan, folder, done))
+    kept = set(_sound_parts(plan, folder, {**done, **standing}))
+    lost = set(standing) - kept
+    if lost:
+        raise DamagedError(f"{folder.url}: {min(lost)} is missing or cut; stage the feed again")
     if done and begun and not _shares_parts(plan, done):
         found = differences(plan.content(), begun[0].content())
         raise StagingError(
             f"{folder.url}: holds {len(done)} parts of another unfinished run "
             f"({'; '.join(found)}); give another --to, or delete it first"
         )
-    for name in set(done) - kept:
+    for name in set(done) - kept - set(standing):
         folder.forget(name)
     folder.make()
     folder.write_plan(plan)
@@ -302,9 +374,11 @@ def _sound_parts(plan: Plan, folder: Folder, done: Mapping[str, Record]) -> dict
     }
 
 
-def _finish(plan: Plan, folder: Folder, engine: str, facts: dict[str, Any]) -> Manifest:
+def _finish(
+    plan: Plan, folder: Folder, engine: str, facts: dict[str, Any], standing: Mapping[str, Record]
+) -> Manifest:
     """Write ``feed.json``, last, and clean up."""
-    parts = _sound_parts(plan, folder, folder.done())
+    parts = _sound_parts(plan, folder, {**folder.done(), **standing})
     names = [plan.part_name(i) for i in range(len(plan.splits))]
     missing = [name for name in names if name not in parts]
     if missing:

@@ -3,7 +3,7 @@
 import errno
 import os
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -13,14 +13,14 @@ from datafeed.feed.checksum import file_crc
 from datafeed.feed.index import PartEntry
 from datafeed.feed.part import PartWriter
 from datafeed.feed.schema import Array, Sample, conform
-from datafeed.formats import get
+from datafeed.formats import Found, get
 from datafeed.sources import OpenedSources, Source, join, local_path, open_source
 from datafeed.staging.bad_samples import BadSamples
 from datafeed.staging.folder import TIMEOUT_S, Folder, Record
 from datafeed.staging.plan import Plan, mtime_of
 from datafeed.staging.scratch import scratch_folder
 from datafeed.staging.shards import Shard
-from datafeed.staging.transform import digest_of, load_transform, transformed
+from datafeed.staging.transform import digest_of, finished, load_transform, transformed
 
 __all__ = ["attempt_name", "run_split"]
 
@@ -76,10 +76,11 @@ def _write(
     opened = OpenedSources(partial(open_source, client=plan.hdfs_client, timeout_s=TIMEOUT_S))
     try:
         with opened, PartWriter(path, plan.schema, plan.samples_per_chunk, urls) as writer:
+            samples = _Samples(plan, writer, report, bad)
             checksums = [
-                _write_shard(plan, shard, i, writer, report, bad, opened.of(shard.url))
-                for i, shard in enumerate(shards)
+                samples.write(shard, i, opened.of(shard.url)) for i, shard in enumerate(shards)
             ]
+            samples.finish(urls)
             return replace(writer.close(), checksums=checksums if any(checksums) else [])
     except OSError as error:
         raise StagingError(_no_room(urls[0], path, error)) from error
@@ -94,28 +95,36 @@ def _no_room(url: str, path: Path, error: OSError) -> str:
     )
 
 
-def _write_shard(
-    plan: Plan,
-    shard: Shard,
-    i: int,
-    writer: PartWriter,
-    report: Callable[[int], None],
-    bad: BadSamples,
-    source: Source,
-) -> str | None:
-    """Write the samples of one shard; give the checksum that its file system keeps."""
-    checksum = _check_unchanged(source, shard)
-    samples = get(plan.format).samples(source, shard.url, shard.span)
-    transform = load_transform(plan.transform) if plan.transform else None
-    for key, sample in transformed(samples, transform, shard.url):
-        try:
-            arrays = _checked(plan, sample, f"{shard.url}: sample {key!r}")
-        except FormatError as error:
-            bad.add(shard.url, key, error)
-            continue
-        writer.append(arrays, key, i)
-        report(1)
-    return checksum
+class _Samples:
+    """Writes the samples of a split's shards, as one transform gives them."""
+
+    def __init__(
+        self, plan: Plan, writer: PartWriter, report: Callable[[int], None], bad: BadSamples
+    ) -> None:
+        self._plan, self._writer, self._report, self._bad = plan, writer, report, bad
+        self._form = get(plan.format)
+        self._transform = load_transform(plan.transform) if plan.transform else None
+
+    def write(self, shard: Shard, i: int, source: Source) -> str | None:
+        """Write the samples of one shard; give the checksum that its file system keeps."""
+        checksum = _check_unchanged(source, shard)
+        samples = self._form.samples(source, shard.url, shard.span)
+        self._append(transformed(samples, self._transform, shard.url), shard.url, i)
+        return checksum
+
+    def finish(self, urls: Sequence[str]) -> None:
+        """Write what the transform kept to the end; it counts to the last shard."""
+        self._append(finished(self._transform, urls[-1]), urls[-1], len(urls) - 1)
+
+    def _append(self, samples: Iterator[Found], url: str, i: int) -> None:
+        for key, sample in samples:
+            try:
+                arrays = _checked(self._plan, sample, f"{url}: sample {key!r}")
+            except FormatError as error:
+                self._bad.add(url, key, error)
+                continue
+            self._writer.append(arrays, key, i)
+            self._report(1)
 
 
 def _checked(plan: Plan, sample: Sample | FormatError, where: str) -> list[Array]:

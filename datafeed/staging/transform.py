@@ -7,10 +7,19 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from datafeed.calls import Call, parse_call
 from datafeed.errors import ConfigError, FormatError
 from datafeed.feed.schema import Sample
 
-__all__ = ["Transform", "digest_of", "load_transform", "module_files", "transformed"]
+__all__ = [
+    "Transform",
+    "digest_of",
+    "finished",
+    "load_transform",
+    "module_files",
+    "transformed",
+    "whole_name",
+]
 
 Transform = Callable[[Sample], Any]
 
@@ -18,20 +27,40 @@ Transform = Callable[[Sample], Any]
 def load_transform(name: str) -> Transform:
     """Import a transform; the working folder counts as a place for modules.
 
+    Args:
+        name: ``MODULE:FUNCTION``; or ``MODULE:FACTORY(224, mode='crop')``, whose factory is called
+            with these literals and gives the transform.
+
+    Returns:
+        The function; of a factory a new one, which may keep what it likes between the samples of
+        a split.
+
     Raises:
-        ConfigError: there is no such module or function.
+        ConfigError: there is no such module or function, or it does not take such arguments.
     """
-    module_name, _, function_name = name.partition(":")
+    call = parse_call(name, "--transform")
     try:
-        function = getattr(_module(module_name), function_name)
+        function = _function(call)
+        if call.has_arguments:
+            function = function(*call.args, **call.keywords)
     except Exception as error:  # whatever the module does when it is imported
         cause = " ".join(f"{type(error).__name__}: {error}".split())
         raise ConfigError(
             f"--transform {name}: {cause}; give MODULE:FUNCTION, importable from here"
         ) from error
     if not callable(function):
-        raise ConfigError(f"--transform {name}: {function_name} is no function")
+        raise ConfigError(f"--transform {name}: is no function")
     return function  # type: ignore[no-any-return]
+
+
+def whole_name(name: str) -> str:
+    """The same text for the same transform, however its arguments were written."""
+    return str(parse_call(name, "--transform"))
+
+
+def _function(call: Call) -> Any:
+    module_name, _, function_name = call.name.partition(":")
+    return getattr(_module(module_name), function_name)
 
 
 def _module(name: str) -> Any:
@@ -41,13 +70,15 @@ def _module(name: str) -> Any:
 
 
 def module_files(name: str) -> dict[str, Path]:
-    """The files that remote tasks need to import a transform.
+    """The files that remote tasks need to import a transform; none of datafeed's own.
 
     Returns:
         Name below a folder of modules to file: the module, or the whole package it is in.
     """
-    module_name = name.partition(":")[0]
+    module_name = parse_call(name, "--transform").name.partition(":")[0]
     top = Path(str(_module(module_name.partition(".")[0]).__file__))
+    if top.parent == Path(__file__).parents[1]:
+        return {}
     if "." not in module_name and top.name != "__init__.py":
         return {top.name: top}
     root = top.parent
@@ -55,9 +86,30 @@ def module_files(name: str) -> dict[str, Path]:
 
 
 def digest_of(name: str) -> str:
-    """SHA-256 of the module's file."""
-    path = Path(str(_module(name.partition(":")[0]).__file__))
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    """SHA-256 of the module's file, and of the one that defines what it only imports."""
+    call = parse_call(name, "--transform")
+    modules = [_module(call.name.partition(":")[0])]
+    home = sys.modules.get(str(getattr(_function(call), "__module__", "")))
+    if home is not None and home is not modules[0] and getattr(home, "__file__", None):
+        modules.append(home)
+    digest = hashlib.sha256()
+    for module in modules:
+        digest.update(Path(str(module.__file__)).read_bytes())
+    return digest.hexdigest()
+
+
+def finished(transform: Transform | None, where: str) -> Iterator[tuple[str, Sample | FormatError]]:
+    """Give what a transform kept to the end of the split: that of its method ``finish``, if any."""
+    finish = getattr(transform, "finish", None)
+    if finish is None:
+        return
+    try:
+        results = _as_list(finish(), where)
+    except Exception as error:
+        yield "end", FormatError(f"{where}: transform raised {error!r} at the end of a split")
+        return
+    for i, one in enumerate(results):
+        yield f"end/{i}", one
 
 
 def transformed(

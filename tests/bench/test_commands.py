@@ -129,6 +129,17 @@ def test_an_interrupted_benchmark_leaves_nothing_behind(tmp_path: Path, number: 
     assert_nothing_left(tmp_path)
 
 
+def check_stage(rows: list[dict[str, object]]) -> None:
+    """The goals of staging are all judged, and Hadoop's own copy stands beside."""
+    check_rows(rows, "stage")
+    found = {row["row"]: row for row in rows}
+    case = "64 KiB samples from HDFS to local disk, 1 worker, each"
+    assert "goal" in found[f"{case}: datafeed / the slower of reading and writing"]
+    assert found[f"{case}: hdfs dfs -get"]["peer"] == "Hadoop"
+    assert {"planning 10,000 shards: time", "planning 10,000 shards: peak memory"} <= set(found)
+    assert sum("goal" in row for row in rows) == len({1, len(os.sched_getaffinity(0))}) + 5
+
+
 @pytest.mark.slow
 def test_make_bench_writes_results_and_page(tmp_path: Path) -> None:
     run(tmp_path, sys.executable, "-m", "datafeed.bench", "--quick", "--root", tmp_path)
@@ -142,6 +153,7 @@ def test_make_bench_writes_results_and_page(tmp_path: Path) -> None:
         r["row"] for r in rows
     }
     assert {row["peer"] for row in rows if row["variant"].startswith("torch")} == {"torch"}
+    check_stage([json.loads(line) for line in (results / "stage.jsonl").read_text().splitlines()])
     page = (tmp_path / "docs" / "performance.md").read_text()
     assert "## cache" in page
     assert "## load" in page

@@ -1,9 +1,12 @@
 """What a sample may be, and how a bad one is told."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from datafeed.errors import ConfigError, FormatError
+from datafeed.feed.field import given_fields
 from datafeed.feed.schema import Field, conform, infer_schema
 
 
@@ -91,3 +94,99 @@ def test_a_ragged_field_may_begin_with_an_empty_sample() -> None:
 def test_a_bad_field_name_is_an_error_of_the_shard(value: object) -> None:
     with pytest.raises(FormatError, match=r"s\.tar: field 'naïve': rename it"):
         infer_schema([("0", {"naïve": value})], "s.tar")
+
+
+@pytest.mark.parametrize(
+    "text", ["uint8[28, 28]", "int64", "str", "bytes", "float32[*]", "float32[*, 3]", "bool"]
+)
+def test_a_given_field_reads_as_it_is_shown(text: str) -> None:
+    field = Field.given("x", text)
+    assert str(field) == text
+    assert Field.from_json(field.to_json()) == field
+
+
+@pytest.mark.parametrize(
+    "text", ["", "int63", "int64[", "int64[3,*]", "int64[0]", "x[*]", "str[3]"]
+)
+def test_what_is_no_type_is_refused(text: str) -> None:
+    with pytest.raises(ConfigError, match="no such type; give one as int64"):
+        Field.given("x", text)
+
+
+def test_given_fields() -> None:
+    fields = given_fields("image:uint8[2, 3] tokens:int32[*,4]")
+    assert [(field.name, str(field)) for field in fields] == [
+        ("image", "uint8[2, 3]"),
+        ("tokens", "int32[*, 4]"),
+    ]
+    assert given_fields({"image": "uint8[2,3]", "tokens": "int32[*,4]"}) == fields
+    for text in ("image", "a:int8 a:int8"):
+        with pytest.raises(ConfigError, match="give NAME:TYPE, each name once"):
+            given_fields(text)
+    with pytest.raises(ConfigError, match="--fields y: samples have no such field, but x"):
+        infer_schema([("0", {"x": 1})], "s", given_fields("y:int8"))
+
+
+def test_whole_numbers_among_floats_become_floats() -> None:
+    values = [np.int64(1), np.float64(2.5)]
+    for order in (values, values[::-1]):
+        samples = [(str(i), {"x": value}) for i, value in enumerate(order)]
+        (field,) = infer_schema(samples, "s.jsonl")
+        assert field.dtype == "float64"
+        (array,) = conform((field,), {"x": np.int64(3)}, "s")
+        assert array.dtype == np.float64
+        assert array.item() == 3.0
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "cause"),
+    [
+        ("int64", np.float64(2.5), r"'x' is float64\[\], the feed holds int64; give --fields x:fl"),
+        ("float64", np.int64(2**53 + 1), "give --fields x:float64"),
+        ("int64[3]", np.zeros(2, np.int64), r"give --fields x:int64\[\*\], or --transform"),
+        ("int64[*]", np.zeros(2), r"give --fields x:float64\[\*\], or --transform"),
+        ("uint8", np.uint16(3), "give --fields x:uint16, or"),
+        ("uint16", np.uint8(3), "the feed holds uint16; give"),
+        ("str", np.int64(3), "the feed holds str; give --transform"),
+    ],
+)
+def test_what_does_not_fit_names_the_type_that_would(field: str, value: object, cause: str) -> None:
+    schema = (replace(Field.given("x", field), is_given=False),)
+    with pytest.raises(FormatError, match=rf"s\.tar: field {cause}|s\.tar: .*{cause}"):
+        conform(schema, {"x": value}, "s.tar")
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "fits"),
+    [
+        ("uint8", np.int64(255), True),
+        ("uint8", np.int64(256), False),
+        ("uint64", np.int64(-1), False),
+        ("int64", np.uint64(2**63), False),
+        ("float32", np.float64(0.1), True),
+        ("float32", np.float64(1e300), False),
+        ("float32", np.float64("nan"), True),
+        ("int64", np.float64(1), False),
+        ("float16", np.int64(2049), False),
+        ("uint8", np.bool_(True), True),
+    ],
+)
+def test_given_types_take_what_they_can_hold(field: str, value: object, fits: bool) -> None:
+    schema = (Field.given("x", field),)
+    if fits:
+        (array,) = conform(schema, {"x": value}, "s")
+        assert array.dtype == field
+    else:
+        with pytest.raises(FormatError, match="the feed holds"):
+            conform(schema, {"x": value}, "s")
+
+
+def test_empty_lists_fit_every_ragged_field() -> None:
+    samples = [
+        (str(i), {"x": np.array(x, float if not x else int)}) for i, x in enumerate([[], [1]])
+    ]
+    (field,) = infer_schema(samples, "s.jsonl")
+    assert str(field) == "int64[*]"
+    (array,) = conform((field,), {"x": np.zeros(0)}, "s")
+    assert array.dtype == np.int64
+    assert array.shape == (0,)

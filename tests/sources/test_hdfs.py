@@ -50,6 +50,7 @@ class MemoryClient:
     """A Driver whose files lie in a dict; ``failures`` are met one by one."""
 
     needs_rpc = True
+    sure_write_bytes = 1 << 30
 
     def __init__(self) -> None:
         self.files: dict[str, bytes] = {}

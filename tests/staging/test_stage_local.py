@@ -292,6 +292,11 @@ def test_dry_run_writes_nothing(tmp_path: Path) -> None:
     facts = json.loads(done.stdout)
     assert facts["fields"] == {"image": "uint8[8, 8]", "label": "int64"}
     assert facts["shards"] == 2
+    assert facts["bytes"] == sum(path.stat().st_size for path in (tmp_path / "raw").iterdir())
+    assert facts["largest_split_bytes"] == facts["bytes"]
+    assert 9 <= facts["estimated_samples"] <= 11
+    assert facts["estimated_feed_bytes"] == 72 * facts["estimated_samples"]
+    assert 64 < facts["estimated_task_memory_mib"] < 100
     assert not (tmp_path / "feed").exists()
 
 

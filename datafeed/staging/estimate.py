@@ -1,0 +1,50 @@
+"""What a run will need, as far as a plan can tell before it begins."""
+
+from typing import Any
+
+from datafeed.sources import scheme
+from datafeed.staging.plan import Plan
+
+__all__ = ["plan_facts", "task_memory_bytes"]
+
+_MIB = 1 << 20
+_BASE_BYTES = 64 * _MIB
+"""Python, numpy, h5py: 54 MiB measured."""
+_CLIENT_BYTES = {"native": 32 * _MIB, "webhdfs": 32 * _MIB, "pydoop": 320 * _MIB}
+"""What reading HDFS adds: 28 MiB by hdfs-native; a JVM with a heap of 256 MiB by pydoop."""
+_CHUNKS_HELD = 2
+
+
+def plan_facts(plan: Plan) -> dict[str, Any]:
+    """Give what ``--dry-run`` shows, for JSON; a plan that was just made.
+
+    Sizes of the feed and memory are estimates from the first samples of the first shard.
+    """
+    table = plan.splits.shards
+    split_bytes = [sum(shard.n_bytes for shard in split.shards) for split in plan.splits]
+    return {
+        "feed_id": plan.feed_id,
+        "format": plan.format,
+        "fields": {field.name: str(field) for field in plan.schema},
+        "samples_per_chunk": plan.samples_per_chunk,
+        "chunk_bytes": plan.samples_per_chunk * plan.sample_bytes,
+        "shards": sum(not shard.start for shard in table),
+        "bytes": sum(split_bytes),
+        "parts": len(plan.splits),
+        "largest_split_bytes": max(split_bytes),
+        "estimated_samples": plan.feed_bytes // max(1, plan.sample_bytes),
+        "estimated_feed_bytes": plan.feed_bytes,
+        "estimated_task_memory_mib": -(-task_memory_bytes(plan) // _MIB),
+    }
+
+
+def task_memory_bytes(plan: Plan) -> int:
+    """Estimate the memory of one task's process: two chunks and a constant.
+
+    It does not depend on the size of shards: formats read one sample after another, and a part
+    keeps the chunk that is being filled. A transform may of course hold what it likes.
+    """
+    is_hdfs = "hdfs" in (scheme(plan.to), scheme(plan.splits.shards.url(0)))
+    client = _CLIENT_BYTES.get(plan.hdfs_client, _CLIENT_BYTES["native"]) if is_hdfs else 0
+    chunk = plan.samples_per_chunk * max(1, plan.sample_bytes)
+    return _BASE_BYTES + client + _CHUNKS_HELD * chunk
