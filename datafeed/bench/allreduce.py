@@ -4,11 +4,7 @@ Ranks of mpirun measure; this process makes rows of their times. The trainers ar
 """
 
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
@@ -16,7 +12,7 @@ import numpy as np
 from datafeed.bench.compare import Comparison
 from datafeed.bench.machine import package_version
 from datafeed.bench.measure import Goal, Row, Timing, make_row
-from datafeed.errors import TrainerError
+from datafeed.bench.mpirun import run_ranks
 
 __all__ = ["run"]
 
@@ -59,28 +55,10 @@ def run(say: Callable[[str], None], quick: bool = False) -> Iterator[Row]:
 
 def _measured(quick: bool) -> str:
     """Run the ranks; give what rank 0 printed."""
-    mpirun = Path(sys.executable).parent / "mpirun"
-    command = [str(mpirun) if mpirun.exists() else "mpirun", "-n", str(_RANKS)]
-    command += [sys.executable, "-m", "trainers.bench.averaging", *["--quick"] * quick]
-    env = {
-        "OMPI_ALLOW_RUN_AS_ROOT": "1",
-        "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
-        "PRTE_MCA_rmaps_default_mapping_policy": ":oversubscribe",
-    }
+    options = ["--quick"] * quick
     with TemporaryDirectory(prefix="datafeed-bench-") as folder:
-        done = subprocess.run(
-            command,
-            env={**env, **os.environ, "TORCHINDUCTOR_CACHE_DIR": folder},  # DDP makes one
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            text=True,
-            timeout=_LIMIT_S,
-        )
-    if done.returncode:
-        raise TrainerError(
-            f"{' '.join(command[:3])} ended with status {done.returncode}; see what it said"
-        )
-    return done.stdout
+        env = {"TORCHINDUCTOR_CACHE_DIR": folder}  # DDP makes one
+        return run_ranks(_RANKS, "trainers.bench.averaging", options, _LIMIT_S, env)
 
 
 def _rows(i: int, case: str, n_bytes: int, timings: Mapping[str, Timing]) -> Iterator[Row]:

@@ -1,7 +1,8 @@
 """Values in memcached, and getting and setting them as datafeed does."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,12 +13,14 @@ from datafeed.cache.memcached import MemcachedTier
 from datafeed.cache.pool import ServerPool
 from datafeed.cache.tier import ChunkRequest
 from datafeed.errors import CacheError
+from datafeed.feed.index import IndexPlace, OriginPlace, PartEntry
 from datafeed.feed.manifest import Manifest
 
 __all__ = ["Bulk", "Values"]
 
 _CALL_BYTES = 8 << 20
 _WAIT_S = 60.0
+_N_THREADS = 2
 
 
 @dataclass(frozen=True)
@@ -43,7 +46,15 @@ class Values:
     @property
     def manifest(self) -> Manifest:
         """The feed, as far as blocks go."""
-        return Manifest(feed_id=self.feed_id, schema=(), samples_per_chunk=1, parts=[])
+        n, n_bytes = self.truth.shape
+        part = PartEntry(
+            file="none",
+            samples=n,
+            index=IndexPlace(chunks_offset=0, n_chunks=n, extents_offset=0, n_extents=n, crc32c=0),
+            origin=OriginPlace(keys_offset=0, key_bytes=1, shards_offset=0),
+            max_piece_bytes=[n_bytes],
+        )
+        return Manifest(feed_id=self.feed_id, schema=(), samples_per_chunk=1, parts=[part])
 
     def requests(self, memory: npt.NDArray[np.uint8]) -> list[list[ChunkRequest]]:
         """Ask for all values, 8 MiB in a call, as ``datafeed warm`` and the loader do."""
@@ -57,30 +68,48 @@ class Values:
 
 
 class Bulk:
-    """The paths of the memcached tier: pipelined, checked by CRC32C, straight into the arena."""
+    """The paths of the memcached tier: pipelined, checked by CRC32C, straight into the arena; by as
+    many threads as fetch for a loader, or store for ``datafeed warm``."""
 
     def __init__(self, servers: Sequence[str], values: Values) -> None:
         self._gets, self._sets = values.requests(values.arena), values.requests(values.truth)
         self._tier = MemcachedTier(servers, values.manifest)
         self._pool = ServerPool(servers)
+        self._threads = ThreadPoolExecutor(_N_THREADS, thread_name_prefix="datafeed-bench")
         self._store = BlockStore(self._pool, values.manifest)
 
     def get(self) -> None:
         """Fetch all values."""
-        for requests in self._gets:
-            for request, error in self._tier.fetch(requests, _WAIT_S):
-                raise CacheError(f"value {request.chunk} was not delivered: {error or 'a miss'}")
+        self._share(self._gets, self._fetch)
+
+    def _fetch(self, requests: list[ChunkRequest]) -> None:
+        for request, error in self._tier.fetch(requests, _WAIT_S):
+            raise CacheError(f"value {request.chunk} was not delivered: {error or 'a miss'}")
 
     def set(self) -> None:
         """Store all values, as warming does."""
-        for requests in self._sets:
-            blocks = self._store.cut(requests)
-            self._store.write(blocks, time.monotonic() + _WAIT_S)
-            for block in blocks:
-                if block.outcome != "hits":
-                    raise CacheError(f"value {block.request.chunk} not stored: {block.error}")
+        self._share(self._sets, self._write)
+
+    def _write(self, requests: list[ChunkRequest]) -> None:
+        blocks = self._store.cut(requests)
+        self._store.write(blocks, time.monotonic() + _WAIT_S)
+        for block in blocks:
+            if block.outcome != "hits":
+                raise CacheError(f"value {block.request.chunk} not stored: {block.error}")
+
+    def _share(
+        self, calls: list[list[ChunkRequest]], do: Callable[[list[ChunkRequest]], None]
+    ) -> None:
+        """Let the threads do every call."""
+
+        def work(first: int) -> None:
+            for requests in calls[first::_N_THREADS]:
+                do(requests)
+
+        list(self._threads.map(work, range(_N_THREADS)))
 
     def close(self) -> None:
         """Hang up."""
+        self._threads.shutdown()
         self._tier.close()
         self._pool.close()

@@ -24,6 +24,7 @@ class Child:
         ours, theirs: The ends of a connection; theirs is closed here.
         arguments: Further ones.
         env: Variables added to this process's own.
+        python: Interpreter; default: this one.
     """
 
     def __init__(
@@ -33,11 +34,12 @@ class Child:
         theirs: socket.socket,
         *arguments: object,
         env: Mapping[str, str] | None = None,
+        python: str | None = None,
     ) -> None:
         self.sock, self._module = ours, module
         set_deadline(ours)
         with theirs:
-            command = [sys.executable, "-m", module, theirs.fileno(), *arguments]
+            command = [python or sys.executable, "-m", module, theirs.fileno(), *arguments]
             self._process = subprocess.Popen(
                 list(map(str, command)),
                 pass_fds=[theirs.fileno()],

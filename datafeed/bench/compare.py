@@ -69,7 +69,12 @@ class Comparison:
         ratios = (np.array(share) * self.speedup(variant, reference)).tolist()
         return make_row(self.benchmark, self.case, f"{variant} / {reference}", ratios, "x", goal)
 
-    def cpu_row(self, variant: str, reference: str, goal: Goal) -> Row:
+    def rate_goal_row(self, variant: str, goal: Goal) -> Row:
+        """Make the row of a variant's GB/s against a goal."""
+        rates = self.rates(variant).tolist()
+        return make_row(self.benchmark, self.case, f"rate of {variant}", rates, "GB/s", goal)
+
+    def cpu_row(self, variant: str, reference: str, goal: Goal | None = None) -> Row:
         """Make the row of a variant's CPU time, as a multiple of a reference's."""
         ours, theirs = (np.array(self.timings[name].cpu_seconds) for name in (variant, reference))
         name = f"CPU time of {variant} / {reference}"

@@ -19,14 +19,18 @@ class Crew:
     Args:
         commands: For each process: the name of its job, and what that wants to know.
         env: Variables added to this process's own.
+        program: What speaks as ``stage_worker`` does; default: that.
     """
 
     def __init__(
-        self, commands: Sequence[Sequence[object]], env: Mapping[str, str] | None = None
+        self,
+        commands: Sequence[Sequence[object]],
+        env: Mapping[str, str] | None = None,
+        program: Sequence[object] = (sys.executable, "-m", "datafeed.bench.stage_worker"),
     ) -> None:
         self._members = [
             subprocess.Popen(
-                [sys.executable, "-m", "datafeed.bench.stage_worker", *map(str, command)],
+                list(map(str, [*program, *command])),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 text=True,

@@ -1,6 +1,6 @@
-"""``datafeed bench load``: batches from local parts and from memcached, beside torch's loader."""
+"""``datafeed bench load``: batches from local parts and from memcached, beside other loaders."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +14,8 @@ from datafeed.bench.loaders import FeedEpochs, TorchEpochs, check
 from datafeed.bench.machine import package_version
 from datafeed.bench.made_feed import MadeFeed
 from datafeed.bench.measure import Goal, Row, Timing, Variant, interleave, make_row
+from datafeed.bench.peer_loaders import NAMES as PEERS
+from datafeed.bench.peer_loaders import PeerLoader, PeerMissingError, peer_loader
 from datafeed.bench.plain_socket import PlainSocket, Transport
 from datafeed.bench.servers import memcached_servers
 from datafeed.cache.warm import warm
@@ -43,6 +45,12 @@ class _Case:
     """Of the rate from local parts, as a multiple of torch's with 2 workers."""
     over_copy: Goal | None = None
     """The same, of memcpy's."""
+    over_ffcv: Goal | None = None
+    """The same, of FFCV's."""
+    over_peers: Goal | None = None
+    """The same, of the fastest peer's."""
+    peer_bytes: int = 32 << 20
+    """Of the feed that peers read a prefix of: some need minutes for more."""
 
     @property
     def name(self) -> str:
@@ -50,8 +58,16 @@ class _Case:
 
 
 _CASES = (
-    _Case(784, 256, 128 << 20, time=Goal(1, "lower")),
-    _Case(64 << 10, 32, 512 << 20, over_torch=Goal(5), over_copy=Goal(0.8)),
+    _Case(784, 256, 128 << 20, time=Goal(1, "lower"), over_peers=Goal(3)),
+    _Case(
+        64 << 10,
+        32,
+        512 << 20,
+        over_torch=Goal(5),
+        over_copy=Goal(0.8),
+        over_ffcv=Goal(1),
+        peer_bytes=256 << 20,
+    ),
 )
 
 
@@ -70,8 +86,13 @@ def run(say: Callable[[str], None], quick: bool = False) -> Iterator[Row]:
             made = MadeFeed.write(folder / "made", n_bytes, case.sample_bytes)
             feeds = _open_feeds(stack, folder, made, case)
             ways = _ways(stack, made, case, feeds)
+            peers = _peers(stack, made, case, say)
+            ways += [Variant(peer.name, peer.run, pid=peer.pid) for peer in peers]
             timings = interleave(ways, _QUICK_ROUNDS if quick else _ROUNDS)
-            yield from _rows(case, timings, made.mapped().nbytes, feeds)
+            n_bytes = made.mapped().nbytes
+            for peer in peers:
+                timings[peer.name].scale(n_bytes / peer.n_bytes)
+            yield from _rows(case, timings, n_bytes, feeds, peers)
 
 
 def _open_feeds(
@@ -108,6 +129,20 @@ def _ways(
     return [*ways, *_ceilings(plain, samples, case.batch_size)]
 
 
+def _peers(
+    stack: ExitStack, made: MadeFeed, case: _Case, say: Callable[[str], None]
+) -> list[PeerLoader]:
+    """Start the loaders that are there, and tell which are not."""
+    found = []
+    for name in PEERS:
+        try:
+            started = peer_loader(name, made, case.peer_bytes, case.batch_size)
+            found.append(stack.enter_context(started))
+        except PeerMissingError as error:
+            say(f"load: {name} was left out: {error}")
+    return found
+
+
 def _ceilings(
     plain: PlainSocket, samples: npt.NDArray[np.uint8], batch_size: int
 ) -> Iterator[Variant]:
@@ -125,11 +160,16 @@ def _ceilings(
 
 
 def _rows(
-    case: _Case, timings: Mapping[str, Timing], n_bytes: int, feeds: Mapping[str, FeedEpochs]
+    case: _Case,
+    timings: Mapping[str, Timing],
+    n_bytes: int,
+    feeds: Mapping[str, FeedEpochs],
+    others: Sequence[PeerLoader],
 ) -> Iterator[Row]:
     n_samples = n_bytes // case.sample_bytes
     version = f"torch {package_version('torch')}"
     peers = dict.fromkeys(TORCH.values(), version)
+    peers |= {peer.name: f"{peer.name} {peer.version}" for peer in others}
     found = Comparison("load", case.name, n_bytes, timings, peers)
     for name in timings:
         rate = float(np.median(found.rates(name))) * 1e9 / case.sample_bytes
@@ -137,8 +177,10 @@ def _rows(
         if name in feeds:
             more["fetched_percent"] = round(float(np.mean(feeds[name].fetched)))
         yield found.rate_row(name, [COPY, TORCH[2]], more)
-    for reference in TORCH.values():
-        goal = case.over_torch if reference == TORCH[2] else None
+    best = max(peers, key=lambda name: float(np.median(found.rates(name))))
+    for reference in peers:
+        goals = {TORCH[2]: case.over_torch, "FFCV": case.over_ffcv}
+        goal = goals.get(reference) or (case.over_peers if reference == best else None)
         yield found.speedup_row(PARTS, reference, goal)
     yield found.speedup_row(PARTS, COPY, case.over_copy)
     # Chunks that lay in the arena already did not travel, so they do not count here.

@@ -29,20 +29,23 @@ class MadeFeed:
     """The ``.npy`` file, of shape (samples, bytes)."""
 
     @classmethod
-    def write(cls, folder: Path, n_bytes: int, sample_bytes: int) -> "MadeFeed":
-        """Write both, with chunks as staging would cut them.
+    def write(
+        cls, folder: Path, n_bytes: int, sample_bytes: int, per_chunk: int | None = None
+    ) -> "MadeFeed":
+        """Write both.
 
         Args:
             folder: Made; holds everything.
             n_bytes: Of all samples, about.
             sample_bytes: Of each.
+            per_chunk: Samples of a chunk; default: as staging would cut them.
         """
         n = max(_N_PARTS, n_bytes // sample_bytes)
         samples = np.frombuffer(np.random.default_rng(1).bytes(n * sample_bytes), np.uint8)
         samples = samples.reshape(n, sample_bytes)
         feed = folder / "feed"
         feed.mkdir(parents=True)
-        _write_feed(feed, samples, samples_per_chunk(sample_bytes, samples.nbytes))
+        _write_feed(feed, samples, per_chunk or samples_per_chunk(sample_bytes, samples.nbytes))
         np.save(folder / "samples.npy", samples)
         # Written back now, or the disk would be busy with it during the measurements.
         os.sync()
@@ -63,8 +66,7 @@ def _write_feed(folder: Path, samples: npt.NDArray[np.uint8], per_chunk: int) ->
     entries = []
     for i, rows in enumerate(np.array_split(samples, _N_PARTS)):
         with PartWriter(folder / f"part-{i:05d}.h5", schema, per_chunk, ["made"]) as part:
-            for row in rows:
-                part.append([row], "", 0)
+            part.extend([rows], [""] * len(rows), 0)
             entries.append(part.close())
     manifest = Manifest(
         feed_id=f"{samples.shape[1]:032x}",

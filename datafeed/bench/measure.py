@@ -43,6 +43,11 @@ class Timing:
     cpu_seconds: list[float] = field(default_factory=list)
     """Of the process that does the job, all threads."""
 
+    def scale(self, factor: float) -> None:
+        """Count as if each run had done so many times the job."""
+        self.seconds = [factor * seconds for seconds in self.seconds]
+        self.cpu_seconds = [factor * seconds for seconds in self.cpu_seconds]
+
 
 @dataclass(frozen=True)
 class Goal:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from datafeed.bench.measure import Row
 
-__all__ = ["tables", "write_report", "write_results"]
+__all__ = ["picture_name", "tables", "write_report", "write_results"]
 
 _BEGIN, _END = "<!-- make bench writes what follows -->", "<!-- make bench ends here -->"
 _SIGNS = {"higher": "≥", "lower": "≤"}
@@ -77,6 +77,11 @@ def tables(rows: Sequence[Row]) -> str:
     rates = (row for row in rows if "ratios" in row)
     for case, ways in groupby(rates, key=lambda row: row["case"]):
         text += [f"### {case}", "", *_rates(list(ways))]
+    latencies = [row for row in rows if "size_bytes" in row]
+    for case, ways in groupby(latencies, key=lambda row: row["case"]):
+        text += [f"### {case}", "", *_latencies(list(ways))]
+    if latencies:
+        text += [f"![Latencies by size]({picture_name(first['benchmark'])})", ""]
     return "\n".join(text)
 
 
@@ -108,6 +113,27 @@ def _rates(rows: Sequence[Row]) -> list[str]:
         cells[-1] += [f"{row['ratios'][name]:.2f}" for name in references]
     n_runs, mib = rows[0]["runs"], rows[0]["bytes"] / 2**20
     return [*_table(head, cells), f"{n_runs} rounds of {mib:.0f} MiB each.", ""]
+
+
+def _latencies(rows: Sequence[Row]) -> list[str]:
+    """Give latencies as a table: a line for each size, a column for each operation."""
+    operations = list(dict.fromkeys(row["operation"] for row in rows))
+    by_place = {(row["size_bytes"], row["operation"]): row for row in rows}
+    lines = [
+        [f"{size:,} B", *(_latency(by_place[size, operation]) for operation in operations)]
+        for size in sorted({row["size_bytes"] for row in rows})
+    ]
+    note = "Microseconds, median / 99th percentile; operations a second."
+    return [*_table(["value", *operations], lines), note, ""]
+
+
+def _latency(row: Row) -> str:
+    return f"{row['value']:.0f} / {row['p99']:.0f}; {row['rate_per_s']:,}"
+
+
+def picture_name(benchmark: str) -> str:
+    """Name the picture of a benchmark's latencies, beside the page."""
+    return f"{benchmark}-latencies.png"
 
 
 def _table(head: Sequence[str], lines: Iterable[Sequence[str]]) -> list[str]:

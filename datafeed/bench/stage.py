@@ -35,6 +35,10 @@ _N_IMAGES, _QUICK_IMAGES = 600, 20
 _LARGE_BYTES, _QUICK_LARGE_BYTES = 4 << 30, 64 << 20
 _N_PLANNED, _QUICK_PLANNED = 1_000_000, 10_000
 _KINDS = ("jpg", "png")
+_PEERS = ("mosaicml-streaming", "litdata")
+_PROJECT = Path(__file__).resolve().parents[2]
+_PEERS_PYTHON = _PROJECT / "build" / "peers" / "writers" / "bin" / "python"
+_PEERS_PROGRAM = _PROJECT / "benchmarks" / "peers" / "writers.py"
 
 
 def run(say: Callable[[str], None], quick: bool = False) -> Iterator[Row]:
@@ -47,6 +51,7 @@ def run(say: Callable[[str], None], quick: bool = False) -> Iterator[Row]:
     with TemporaryDirectory(prefix="datafeed-bench-") as name:
         folder = Path(name)
         yield from _from_hdfs(say, folder, quick)
+        yield from _beside_peers(say, folder, quick)
         say("stage: decoding")
         for kind in _KINDS:
             yield from _decoding(folder, kind, quick)
@@ -119,6 +124,38 @@ def _staging_rows(case: str, timings: dict[str, Timing], n_bytes: int) -> Iterat
 def _hadoop_version() -> str:
     jar = next(path for path in hadoop_home.jars() if path.name.startswith("hadoop-common-"))
     return jar.stem.removeprefix("hadoop-common-")
+
+
+def _beside_peers(say: Callable[[str], None], folder: Path, quick: bool) -> Iterator[Row]:
+    """Stage a tar on local disk, and have other people's writers write its samples."""
+    if not _PEERS_PYTHON.exists():
+        say("stage: other writers were left out; benchmarks/peers/writers.sh makes their place")
+        return
+    shard, case = folder / "raw.tar", "64 KiB samples from a local tar, 1 worker"
+    say(f"stage: {case}")
+    n_bytes = (_QUICK_BYTES if quick else _SHARD_BYTES) // _SAMPLE_BYTES * _SAMPLE_BYTES
+    program = [_PEERS_PYTHON, _PEERS_PROGRAM]
+    versions = {
+        name: subprocess.check_output([*program, "version", name], text=True, timeout=60).strip()
+        for name in _PEERS
+    }
+    with ExitStack() as stack:
+        crews = {STAGE: Crew([("stage", shard, folder / "from-local")])}
+        for name in _PEERS:
+            crews[name] = Crew([(name, shard, folder / name)], program=program)
+        ways = []
+        for name, crew in crews.items():
+            stack.enter_context(crew)
+            crew.go()
+            crew.clean()
+            ways.append(Variant(name, crew.go, after=crew.clean, pid=crew.pid))
+        timings = interleave(ways, _QUICK_ROUNDS if quick else _ROUNDS)
+    peers = {name: f"{name} {version}" for name, version in versions.items()}
+    found = Comparison("stage", case, n_bytes, timings, peers)
+    for name in timings:
+        yield found.rate_row(name, _PEERS)
+    for name in _PEERS:
+        yield found.speedup_row(STAGE, name)
 
 
 def _decoding(folder: Path, kind: str, quick: bool) -> Iterator[Row]:

@@ -9,11 +9,14 @@ from typing import Protocol
 
 from datafeed.bench.machine import circumstances
 from datafeed.bench.measure import Row
-from datafeed.bench.report import write_report, write_results
+from datafeed.bench.picture import write_picture
+from datafeed.bench.report import picture_name, write_report, write_results
 
 __all__ = ["BENCHMARKS", "end_on_sigterm", "run", "save"]
 
-BENCHMARKS = ("cache", "overlap", "failures", "load", "allreduce", "stage")
+BENCHMARKS = (
+    "cache", "overlap", "failures", "load", "loader", "order", "allreduce", "stage", "scale",
+)  # fmt: skip
 """Each is the module of its name in this package: imported when run, as one needs torch."""
 
 
@@ -57,3 +60,5 @@ def save(root: Path, name: str, rows: list[Row], say: Callable[[str], None]) -> 
     """
     say(f"wrote {write_results(root, name, rows)}")
     say(f"wrote {write_report(root, BENCHMARKS)}")
+    if any("size_bytes" in row for row in rows):
+        say(f"wrote {write_picture(root / 'docs' / picture_name(name), rows)}")

@@ -38,6 +38,15 @@ class CacheAccess:
             if value is not None:
                 os.environ[_PREFIX + field.name.upper()] = str(value)
 
+    def check(self) -> None:
+        """Read all files, to say at once what is wrong with them.
+
+        Raises:
+            ConfigError: one is of no use.
+        """
+        self.credentials()
+        self.tls()
+
     def credentials(self) -> bytes | None:
         """Read the password file: ``user password``, as memcached wants it sent; None without.
 

@@ -13,10 +13,11 @@ from datafeed.cache.scatter import Run
 
 __all__ = ["Ahead", "Tails"]
 
-AHEAD_BYTES = 1 << 20
-"""Received in one call: few calls, and still in the CPU's cache when it is checked."""
+AHEAD_BYTES = 4 << 20
+"""Received in one call: with two threads 512 KiB at a time cost a third more CPU and came at
+0.8 of the rate, for the sake of the GIL that each call gives up and takes again."""
 
-_MAX_COMMANDS = 64
+_MAX_COMMANDS = 256
 _TAIL_BYTES = 32
 _END = b"\r\n"
 _PEEK_BYTES = 4  # the shortest reply is b"EN\r\n"
@@ -61,7 +62,7 @@ class Ahead:
         self._starts: list[int] = []
         self._segments: list[memoryview] = []
         self._lay_out(_PEEK_BYTES if tails.caution and has_more else 0)
-        self._run = Run(self._segments)
+        self._run = Run(self._segments, self._n_bytes)
         if head:
             self._run.fill(memoryview(head))
         self.n_done = 0
@@ -77,11 +78,11 @@ class Ahead:
         """
         segments, starts, at, skip = self._segments, self._starts, 0, 2  # no line end comes first
         for command, tail in zip(self.commands, self._tails, strict=False):
-            n_header = len(command.header)
-            segments.append(tail[skip : 2 + n_header])
+            stop = 2 + len(command.header)
+            segments.append(tail[skip:stop])
             segments += command.into
             starts.append(at + 2 - skip)
-            at += 2 - skip + n_header + command.n_bytes
+            at += stop - skip + command.n_bytes
             skip = 0
         segments.append(self._tails[len(self.commands)][: 2 + n_peek])
         starts.append(at + 2)
@@ -108,18 +109,19 @@ class Ahead:
         """
         self._run.advance(n_bytes)
         got, before = self._n_bytes - self._run.n_left, self.n_done
+        tails, starts = self._tails, self._starts
         for i in range(self.n_done, len(self.commands)):
-            header, came = self.commands[i].header, got - self._starts[i]
+            header, came = self.commands[i].header, got - starts[i]
             if came <= 0:
                 break
             if came < len(header):
                 header = header[:came]
-            if self._tails[i][2 : 2 + len(header)] != header:
+            if tails[i][2 : 2 + len(header)] != header:
                 self.is_wrong = True
                 break
-            if came < len(header) + self.commands[i].n_bytes + 2:
+            if got < starts[i + 1]:
                 break
-            if self._tails[i + 1][:2] != _END:
+            if tails[i + 1][:2] != _END:
                 raise ValueError
             self.n_done += 1
         return self.n_done - before
@@ -140,10 +142,11 @@ class Ahead:
 
 def _guessable(commands: Sequence[Command], first: int, limit: int) -> list[Command]:
     """Take gets as long as they are few, and small together."""
-    n_bytes, at = 0, first
-    while at < min(len(commands), first + limit) and commands[at].verb == "get":
-        n_bytes += commands[at].n_bytes
-        if n_bytes > AHEAD_BYTES and at > first:
+    found: list[Command] = []
+    n_bytes = 0
+    for command in commands[first : first + limit]:
+        n_bytes += command.n_bytes
+        if command.verb != "get" or (n_bytes > AHEAD_BYTES and found):
             break
-        at += 1
-    return list(commands[first:at])
+        found.append(command)
+    return found

@@ -89,14 +89,14 @@ class BlockStore:
             PAYLOAD_BYTES, np.array(lengths, np.int64)[owner] - number * PAYLOAD_BYTES
         )
         columns = (number.tolist(), servers.tolist(), sizes.tolist(), identities)
-        return [
-            Block(requests[i], *rest) for i, *rest in zip(owner.tolist(), *columns, strict=True)
-        ]
+        return list(map(Block, [requests[i] for i in owner.tolist()], *columns))
 
     def give_up_hopeless(self, blocks: Sequence[Block]) -> list[Block]:
         """End the chunks that have a block on a server known to be down, and give the others'
         blocks: with 1 of 3 servers dead, 96 % of chunks of 8 blocks would be received in vain."""
         faults = self._pool.left_out()
+        if not faults:
+            return list(blocks)
         hopeless = {
             id(block.request): faults[block.server] for block in blocks if block.server in faults
         }
@@ -122,12 +122,12 @@ class BlockStore:
             no_lease: Servers of which nobody is told.
         """
         memory = memoryview(bytearray(TRAILER_BYTES * len(blocks)))
-        trailers = (memory[i : i + TRAILER_BYTES] for i in range(0, memory.nbytes, TRAILER_BYTES))
+        ends = iter(range(TRAILER_BYTES, memory.nbytes + 1, TRAILER_BYTES))
         key = self._blocks.key
 
         def command(block: Block) -> Command:
-            place = block.payload
-            place.append(next(trailers))
+            place, end = block.payload, next(ends)
+            place.append(memory[end - TRAILER_BYTES : end])
             name = key(block.request.chunk, block.number)
             wait_s = 0 if block.server in no_lease else lease_s
             return meta.get(name, place, block.n_bytes + TRAILER_BYTES, block, wait_s)
@@ -136,7 +136,9 @@ class BlockStore:
 
     def _take_value(self, command: Command, reply: Reply) -> None:
         block: Block = command.tag
-        if reply.n_bytes == command.n_bytes and _is_sound(block, command.into):
+        if reply.n_bytes == command.n_bytes and command.into[-1] == Blocks.seal(
+            block.n_bytes, crc_of(command.into[:-1]), block.identity
+        ):
             block.outcome = "hits"
         elif reply.status == b"EN" or reply.text in ("W", "Z"):
             block.end("misses")
@@ -205,12 +207,6 @@ class BlockStore:
             f"block {block.number} of chunk {block.request.chunk} "
             f"on cache server {self._pool.names[block.server]}"
         )
-
-
-def _is_sound(block: Block, value: Sequence[memoryview]) -> bool:
-    """Whether a value is the block that it should be, unharmed."""
-    crc = crc_of(value[:-1])
-    return value[-1] == Blocks.seal(block.n_bytes, crc, block.identity)
 
 
 def _sealed(block: Block) -> meta.Value:

@@ -4,7 +4,8 @@ import select
 import socket
 import ssl
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from datafeed.cache.access import CacheAccess
@@ -127,26 +128,38 @@ def _greet(server: str, sockets: Sockets, access: CacheAccess) -> "Client":
     except ImportError as error:
         raise ConfigError("pymemcache is missing; run: pip install 'datafeed[cache]'") from error
     is_unix = server.startswith("unix:")
+    with _readable(server):
+        tls = None if is_unix else access.tls()
     client = Client(
         server if is_unix else _host_port(server),
         connect_timeout=sockets.left_s,
         timeout=sockets.left_s,
         no_delay=True,
         socket_module=sockets,
-        tls_context=None if is_unix else access.tls(),
+        tls_context=tls,
     )
     try:
         try:
             client.version()
         except MemcacheClientError as error:
             _log_in(server, client, access, error)
+    except ServerFault:
+        client.close()
+        raise
     except (OSError, MemcacheError) as error:
         client.close()
         raise fault(server, error) from error
-    except ConfigError:
-        client.close()
-        raise
     return client
+
+
+@contextmanager
+def _readable(server: str) -> Iterator[None]:
+    """Files that were all right when the pool was made may be gone now: that is no reason to end
+    a run."""
+    try:
+        yield
+    except ConfigError as error:
+        raise ServerRefused(f"cache server {server}: {error}") from error
 
 
 def _log_in(server: str, client: "Client", access: CacheAccess, error: Exception) -> None:
@@ -156,9 +169,9 @@ def _log_in(server: str, client: "Client", access: CacheAccess, error: Exception
 
     if b"unauthenticated" not in str(error).encode():
         raise error
-    credentials = access.credentials()
+    with _readable(server):
+        credentials = access.credentials()
     if credentials is None:
-        client.close()
         raise ServerRefused(
             f"cache server {server} wants a password; name a file that holds user:password by "
             "--cache-password-file"
@@ -166,7 +179,6 @@ def _log_in(server: str, client: "Client", access: CacheAccess, error: Exception
     try:
         client.set("datafeed", credentials, noreply=False)
     except MemcacheClientError as refusal:
-        client.close()
         raise ServerRefused(
             f"cache server {server} does not take the password of {access.password_file}; see the "
             "server's file (memcached -Y)"

@@ -9,7 +9,7 @@ IPDPS 2016).
 import time
 from collections import defaultdict, deque
 from collections.abc import Callable
-from threading import Condition, Event, Thread
+from threading import Condition, Lock, Thread
 
 from datafeed.cache.meta import Command, Reply
 from datafeed.cache.pool import ServerPool
@@ -29,20 +29,24 @@ class Handle:
     ``test`` says so or ``wait`` returns or raises anything but StallError.
     """
 
-    __slots__ = ("_done", "_error", "_judge", "_result", "command", "server", "until")
+    __slots__ = ("_error", "_gate", "_is_done", "_judge", "_result", "command", "server", "until")
 
     def __init__(
         self, server: int, command: Command, until: float, judge: Callable[[Reply], bool]
     ) -> None:
         self.server, self.command, self.until = server, command, until
         command.tag = self
-        self._judge, self._done = judge, Event()
+        self._judge = judge
+        # A lock that is held until it is done: an Event would take some us of the GIL, which the
+        # program wants for itself meanwhile.
+        self._gate, self._is_done = Lock(), False
+        self._gate.acquire()
         self._result = False
         self._error: Exception | None = None
 
     def test(self) -> bool:
         """Whether it is done, well or not; never waits."""
-        return self._done.is_set()
+        return self._is_done
 
     def wait(self, timeout_s: float | None = None) -> bool:
         """Wait until it is done.
@@ -59,11 +63,16 @@ class Handle:
         """
         if timeout_s is None:
             timeout_s = max(0.0, self.until - time.monotonic()) + _JOIN_S
-        if not self._done.wait(timeout_s):
-            raise StallError(f"cache: not done within {timeout_s:g} s; wait for the handle again")
+        if not self._is_done:
+            self._await(timeout_s)
         if self._error is not None:
             raise self._error
         return self._result
+
+    def _await(self, timeout_s: float) -> None:
+        if not self._gate.acquire(timeout=max(0.0, timeout_s)):
+            raise StallError(f"cache: not done within {timeout_s:g} s; wait for the handle again")
+        self._gate.release()  # for whoever waits, too
 
     def answer(self, reply: Reply) -> None:
         """End it by a reply."""
@@ -71,13 +80,17 @@ class Handle:
             self._result = self._judge(reply)
         except CacheError as error:
             self._error = error
-        self._done.set()
+        self._end()
 
     def fail(self, error: Exception) -> None:
         """End it, unless it is done."""
-        if not self._done.is_set():
+        if not self._is_done:
             self._error = error
-            self._done.set()
+            self._end()
+
+    def _end(self) -> None:
+        self._is_done = True
+        self._gate.release()
 
 
 class Operations:

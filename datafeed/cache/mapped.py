@@ -2,9 +2,7 @@
 
 import contextlib
 import faulthandler
-import os
 import sys
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from threading import Lock
@@ -13,7 +11,8 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from datafeed.cache.region import ALIGNMENT, PAGE_BYTES, Region, is_mappable
+from datafeed.cache.mapped_files import MappedFiles
+from datafeed.cache.region import PAGE_BYTES, is_mappable
 from datafeed.cache.tier import Counters
 from datafeed.errors import DamagedError, SourceError
 from datafeed.feed.chunk import crc_of, pieces_of
@@ -24,7 +23,8 @@ from datafeed.sources.urls import scheme, split
 
 __all__ = ["Indexed", "MappedChunks", "MappedParts"]
 
-_LOOK_S, _LOOKS = 1.0, 16
+# A mapping each; the kernel gives a process 65,530 (vm.max_map_count).
+_MOST_PARTS = 20_000
 
 
 class Indexed(Protocol):
@@ -53,6 +53,9 @@ class MappedChunks(Protocol):
 
     def look(self) -> None:
         """See, at times, that the memory is still what it was."""
+
+    def note_read(self, n_bytes: int) -> None:
+        """Take note that so many bytes of chunks are read from there."""
 
     def extents(self, chunk: int) -> Sequence[Extent]:
         """Places of the bytes of a chunk that was brought, in payload order."""
@@ -88,13 +91,9 @@ class MappedParts:
         self._sizes = [
             entry.bytes or _size_of(self._path(part)) for part, entry in enumerate(manifest.parts)
         ]
-        units = -(-np.array(self._sizes, np.int64) // ALIGNMENT)
-        firsts = np.concatenate([np.zeros(1, np.int64), np.cumsum(units)]) * ALIGNMENT
-        self._region = Region(int(firsts[-1]))
-        self.memory = self._region.memory
+        self._files = MappedFiles(self._sizes)
+        self.memory = self._files.region.memory
         """Bytes of all parts; places are indices of it."""
-        self._firsts: list[int] = firsts.tolist()
-        """Place of each part's first byte."""
         self._pieces = pieces_of(manifest.schema)
         self._whole = [i for i, piece in enumerate(self._pieces) if piece.role != "values"]
         self.starts: npt.NDArray[np.int64] = np.zeros(
@@ -104,14 +103,13 @@ class MappedParts:
         self._is_open = np.zeros(len(self._sizes), np.bool_)
         self._is_checked = np.zeros(manifest.n_chunks, np.bool_)
         self._lock = Lock()
-        self._open_parts: list[tuple[Path, int, int]] = []
-        """Path, inode and size of the files mapped."""
-        self._looked_at, self._next_look_s = 0, 0.0
         _tell_of_bus_errors()
 
     @classmethod
     def of(cls, feed: Indexed) -> "MappedParts | None":
         """Map a feed, if its parts lie on disks of this machine; else None."""
+        if len(feed.manifest.parts) > _MOST_PARTS:
+            return None
         urls = [feed.part_url(part) for part in range(len(feed.manifest.parts))]
         if not all(scheme(url) in ("", "file") for url in urls):
             return None
@@ -137,7 +135,7 @@ class MappedParts:
                 return
             index, path = self._feed.index(part), self._path(part)
             try:
-                self._map(part, path, index)
+                self._files.map(part, path, index.end)
             except FileNotFoundError as error:
                 raise MissingFileError(
                     f"{path}: this part of the feed is missing; copy it back, or stage again"
@@ -145,20 +143,9 @@ class MappedParts:
             except OSError as error:
                 raise SourceError(f"{path}: cannot be read ({error}); check the disk") from error
             first = self._feed.manifest.first_chunks[part]
-            starts = index.starts(len(self._pieces), self._whole) + self._firsts[part]
+            starts = index.starts(len(self._pieces), self._whole) + self._files.firsts[part]
             self.starts[first : first + len(starts)] = starts
             self._is_open[part] = True
-
-    def _map(self, part: int, path: Path, index: PartIndex) -> None:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            found = os.fstat(fd)
-            if found.st_size < max(self._sizes[part], index.end):
-                raise DamagedError(f"{path}: the part is cut; copy it anew, or stage again")
-            self._region.map_file(fd, self._firsts[part], self._sizes[part])
-            self._open_parts.append((path, found.st_ino, found.st_size))
-        finally:
-            os.close(fd)
 
     def look(self) -> None:
         """See, at times, that no file was cut since it was mapped: reading there kills the process.
@@ -166,24 +153,16 @@ class MappedParts:
         Raises:
             DamagedError: one was.
         """
-        if time.monotonic() < self._next_look_s:
-            return
-        self._next_look_s = time.monotonic() + _LOOK_S
-        for _ in range(min(_LOOKS, len(self._open_parts))):
-            self._looked_at = (self._looked_at + 1) % len(self._open_parts)
-            path, inode, n_bytes = self._open_parts[self._looked_at]
-            with contextlib.suppress(OSError):  # moved away: what is mapped stays
-                now = path.stat()
-                if now.st_ino == inode and now.st_size < n_bytes:
-                    raise DamagedError(
-                        f"{path}: the part was cut while it was read; copy it anew under another "
-                        "name and rename it"
-                    )
+        self._files.look()
+
+    def note_read(self, n_bytes: int) -> None:
+        """Take note that so many bytes of chunks are read from there."""
+        self._files.note_read(n_bytes)
 
     def extents(self, chunk: int) -> list[Extent]:
         """Places of the bytes of a chunk of an open part, in payload order."""
         part, number = self._feed.manifest.chunk_place(chunk)
-        base = self._firsts[part]
+        base = self._files.firsts[part]
         return [
             Extent(extent.piece, base + extent.offset, extent.n_bytes)
             for extent in self._feed.index(part).extents(number)
@@ -207,7 +186,7 @@ class MappedParts:
         """
         self._open(self._feed.manifest.chunk_place(chunk)[0])
         for place, n_bytes in _runs(self.extents(chunk)):
-            self._region.will_need(place, n_bytes)
+            self._files.region.will_need(place, n_bytes)
 
     def bring(self, chunk: int, counters: Counters) -> None:
         """Wait until a chunk is in memory, and check it if this process has not yet.
@@ -222,7 +201,7 @@ class MappedParts:
         """
         extents = self.extents(chunk)
         for place, n_bytes in _runs(extents):
-            if not self._region.populate(place, n_bytes):
+            if not self._files.region.populate(place, n_bytes):
                 counters.add(down=1)
                 raise self._unreadable(chunk)
         if not self._is_checked[chunk]:

@@ -33,6 +33,9 @@ class MappedWindow:
     def look(self) -> None:
         """Nothing can be cut off."""
 
+    def note_read(self, n_bytes: int) -> None:
+        """Nothing to do."""
+
     def extents(self, chunk: int) -> Sequence[Extent]:
         """Places of the pieces of a chunk, in payload order."""
         place, found = int(self._window.places[chunk]), []

@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from datafeed.cache.access import CacheAccess
 from datafeed.cache.blocks import Block, BlockStore
+from datafeed.cache.eviction import refuse_eviction
 from datafeed.cache.faults import Outcome
 from datafeed.cache.pool import ServerPool
 from datafeed.cache.refill import LEASE_S, Refill
@@ -61,7 +62,7 @@ class MemcachedTier:
         self._pool = ServerPool(
             servers, idle_s=idle_s, connect_timeout_s=connect_timeout_s, access=access
         )
-        self._pool.refuse_eviction(allow=allow_eviction, need_all=False)
+        refuse_eviction(self._pool, allow=allow_eviction, need_all=False)
         self._store = BlockStore(self._pool, manifest)
         self._refill = Refill(self._store, self.counters) if refill else None
         self._had = _Had(manifest.n_chunks)
@@ -75,9 +76,8 @@ class MemcachedTier:
         hopeful = self._store.give_up_hopeless(blocks)
         self._read(hopeful, deadline)
         lacking: defaultdict[int, list[Block]] = defaultdict(list)
-        for block in blocks:
-            if block.outcome != "hits":
-                lacking[id(block.request)].append(block)
+        for block in [block for block in blocks if block.outcome != "hits"]:
+            lacking[id(block.request)].append(block)
         self._count(blocks, lacking, era)
         if lacking:
             self._look_into(hopeful, deadline)
@@ -110,7 +110,9 @@ class MemcachedTier:
         missed = [b.request.chunk for b in outcomes.values() if b.outcome == "misses"]
         counts["evicted"] = self._had.count(missed, self._pool.era)
         counts["misses"] -= counts["evicted"]
-        whole = [block for block in blocks if id(block.request) not in lacking]
+        whole = blocks
+        if lacking:
+            whole = [block for block in blocks if id(block.request) not in lacking]
         counts["hits"] = [block.number for block in whole].count(0)
         counts["bytes"] = sum([block.n_bytes for block in whole])
         self._had.note([block.request.chunk for block in whole], era)

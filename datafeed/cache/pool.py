@@ -1,6 +1,5 @@
 """All memcached servers of a feed: connections kept for the next call, failed servers left out."""
 
-import logging
 import os
 import select
 import time
@@ -12,16 +11,14 @@ from threading import Lock
 from datafeed.cache.access import CacheAccess
 from datafeed.cache.connection import Connection, fault
 from datafeed.cache.exchange import Exchange, converse
-from datafeed.cache.faults import ServerDown, ServerFault, ServerRefused
+from datafeed.cache.faults import ServerDown, ServerFault
 from datafeed.cache.health import Health
 from datafeed.cache.meta import Command, Reply
 from datafeed.cache.probe import Probe
 from datafeed.cache.servers import parse_servers
-from datafeed.errors import CacheError, ConfigError
+from datafeed.errors import ConfigError
 
 __all__ = ["ServerPool"]
-
-_log = logging.getLogger("datafeed.cache")
 
 _MAX_IDLE = 16
 """Connections kept for each server; as many are open at once as threads are fetching."""
@@ -39,6 +36,9 @@ class ServerPool:
         idle_s: Seconds after which a server that sends nothing has timed out.
         connect_timeout_s: Seconds for making a connection.
         access: How to be let in; default: as the environment says.
+
+    Raises:
+        ConfigError: servers are malformed, or a file of ``access`` is of no use.
     """
 
     def __init__(
@@ -52,6 +52,7 @@ class ServerPool:
         self.names = parse_servers(servers)
         self._idle_s, self._connect_timeout_s = idle_s, connect_timeout_s
         self._access = access or CacheAccess.from_environment()
+        self._access.check()
         self._free: list[list[Connection]] = [[] for _ in self.names]
         self._health = Health(len(self.names))
         self._probe = Probe(self._health, self._try_again)
@@ -149,13 +150,13 @@ class ServerPool:
         timeout_s = max(0.001, min(self._connect_timeout_s, timeout_s))
         try:
             return Connection(self.names[server], timeout_s, self._access)
-        except ServerFault:
+        except (ServerFault, ConfigError):
             self._failed(server, since)
             raise
 
     def _try_again(self, server: int) -> None:
         """Connect to a server that was left out; in the background."""
-        with suppress(ServerFault):
+        with suppress(ServerFault, ConfigError):
             self._keep(server, self._connect(server, self._connect_timeout_s))
             self._health.worked(server)
 
@@ -186,32 +187,6 @@ class ServerPool:
             return connection.stats(self._connect_timeout_s, *args)
         finally:
             connection.close()
-
-    def refuse_eviction(self, *, allow: bool, need_all: bool) -> None:
-        """See that no server drops values silently when it is full.
-
-        Args:
-            allow: Only warn about one that does.
-            need_all: Whether a server that does not answer is an error; else it is passed over.
-
-        Raises:
-            CacheError: a server may evict, does not let us in, or does not answer.
-        """
-        for server, name in enumerate(self.names):
-            try:
-                evicts = self.stats(server, "settings").get("evictions") != "off"
-            except ServerFault as error:
-                if need_all or isinstance(error, ServerRefused):
-                    raise
-                continue
-            message = (
-                f"cache server {name} evicts values when it is full, so parts of the feed would go "
-                "missing; start it with 'memcached -M', or pass --allow-eviction"
-            )
-            if evicts and not allow:
-                raise CacheError(message)
-            if evicts:
-                _log.warning("%s", message)
 
     def close(self) -> None:
         """Hang up on all servers, also in the middle of a batch; twice is fine."""

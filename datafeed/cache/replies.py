@@ -96,8 +96,11 @@ class Replies:
             raise ProtocolError("it sent a value that does not end where its header says") from None
         finally:
             self._n_done += ahead.n_done - n_done
+            reply, on_reply = Reply(b"VA", -1), self._on_reply
             for command in ahead.commands[n_done : ahead.n_done]:
-                self._on_reply(command, Reply(b"VA", command.n_bytes))
+                if command.n_bytes != reply.n_bytes:
+                    reply = Reply(b"VA", command.n_bytes)
+                on_reply(command, reply)
         self._tails.caution = max(0, self._tails.caution - (ahead.n_done - n_done))
         if ahead.is_wrong or ahead.is_full:
             self._stream, self._start, self._ahead = ahead.rest(), 0, None

@@ -4,37 +4,22 @@ Where MPI drives an RDMA network, the network card of the rank that holds a chun
 it does not, MPI may need that rank to call it now and then.
 """
 
-import time
 from collections.abc import Sequence
-from dataclasses import dataclass
-from threading import Lock, local
+from threading import Lock
 from typing import Any
 
-import numpy as np
-
 from datafeed.cache.choice import Flags
-from datafeed.cache.health import Health
-from datafeed.cache.tier import ChunkRequest, Counters
+from datafeed.cache.rma_tier import ClusterTier
 from datafeed.cache.window_memory import (
-    Bytes,
     SharedFeed,
     WindowMemory,
-    copy_to,
-    is_right,
     plan,
 )
 from datafeed.cache.window_ranks import WindowRanks
-from datafeed.errors import CacheError, ConfigError, FeedError
+from datafeed.errors import ConfigError, FeedError
 from datafeed.mpi import load_mpi
 
-__all__ = ["ClusterTier", "ClusterWindow"]
-
-_AHEAD = 4
-"""Reads under way for each thread."""
-_RANK_S = 5.0
-_MAX_LOST = 64
-"""Buffers that MPI may still write to after a deadline; then no more reads are begun."""
-_SPIN_S, _POLL_S = 0.001, 0.0001
+__all__ = ["ClusterWindow"]
 
 
 class ClusterWindow:
@@ -57,7 +42,7 @@ class ClusterWindow:
         StallError: a rank did not come.
     """
 
-    name = "rma"
+    name = ClusterTier.name
 
     def __init__(
         self,
@@ -85,6 +70,7 @@ class ClusterWindow:
         win = mpi.Win.Allocate(n_bytes, 1, comm=everyone)
         self._memory = WindowMemory(feed, ranks, win, rank, self.layout)
         self._byte, self._lock = mpi.BYTE, Lock()
+        self._is_near = ranks.is_near()
         try:
             self._memory.fill(progress and rank == 0)
         except FeedError:
@@ -100,25 +86,33 @@ class ClusterWindow:
         """Tell whose memory holds a chunk; -1 for nobody's."""
         return int(self.layout.ranks[chunk]) if self._memory.is_open else -1
 
-    def begin(self, chunk: int, into: Bytes) -> Any:
+    def is_near(self, rank: int) -> bool:
+        """Whether a rank runs on this node, so that reads of its memory are copies."""
+        return bool(self._is_near[rank])
+
+    def begin(self, chunk: int, views: Sequence[memoryview]) -> list[Any]:
         """Begin to read a chunk.
 
         Args:
             chunk: One that is held.
-            into: As long as its payload; MPI's until the request is done.
+            views: As long as its payload; MPI's until the requests are done.
 
         Returns:
-            The MPI request.
+            The MPI requests.
         """
-        offset = int(self.layout.offsets[chunk])
-        target = (offset, into.nbytes, self._byte)
+        offset, rank, requests = int(self.layout.offsets[chunk]), self.rank_of(chunk), []
         with self._lock:
-            return self._memory.win.Rget([into, self._byte], self.rank_of(chunk), target)
+            for view in views:
+                if view.nbytes:
+                    place = (offset, view.nbytes, self._byte)
+                    requests.append(self._memory.win.Rget([view, self._byte], rank, place))
+                offset += view.nbytes
+        return requests
 
-    def is_done(self, request: Any) -> bool:
+    def is_done(self, requests: Sequence[Any]) -> bool:
         """Whether a read has ended; lets MPI work on all of them."""
         with self._lock:
-            return bool(request.Test())
+            return all(request.Test() for request in requests)
 
     def tier(self) -> "ClusterTier":
         """Give a tier over it, which does not close it."""
@@ -127,124 +121,6 @@ class ClusterWindow:
     def close(self) -> None:
         """Free the memory, after all loaders are closed; twice is fine. Collective."""
         self._memory.close()
-
-
-@dataclass
-class _Read:
-    """A chunk on its way."""
-
-    request: ChunkRequest
-    rank: int
-    room: Bytes
-    handle: Any
-    since: float
-
-
-class ClusterTier:
-    """Chunks from the memory of other ranks; implements ``Tier``.
-
-    They are received into buffers of the tier's own, checked, and copied: a read that is given up
-    may still be written by the network, and then it must not strike a slot of the arena.
-
-    Args:
-        window: What is read.
-        rank_s: Seconds after which a rank's memory that does not answer has timed out.
-    """
-
-    name = ClusterWindow.name
-
-    def __init__(self, window: ClusterWindow, *, rank_s: float = _RANK_S) -> None:
-        self.counters = Counters()
-        self._window, self._rank_s = window, rank_s
-        self._health = Health(len(window.layout.rank_bytes))
-        self._rooms = local()
-        self._lost: list[_Read] = []
-        self._slot_bytes = sum(window.feed.manifest.max_piece_bytes)
-
-    def fetch(
-        self, requests: Sequence[ChunkRequest], timeout_s: float
-    ) -> list[tuple[ChunkRequest, Exception | None]]:
-        """Read chunks, a few at a time; see ``Tier``."""
-        deadline = time.monotonic() + timeout_s
-        missing: list[tuple[ChunkRequest, Exception | None]] = []
-        under_way: list[_Read] = []
-        for request in requests:
-            if len(under_way) == _AHEAD:
-                self._end(under_way.pop(0), deadline, missing)
-            read = self._begin(request, missing)
-            if read is not None:
-                under_way.append(read)
-        for read in under_way:
-            self._end(read, deadline, missing)
-        return missing
-
-    def _begin(
-        self, request: ChunkRequest, missing: list[tuple[ChunkRequest, Exception | None]]
-    ) -> _Read | None:
-        rank = self._window.rank_of(request.chunk)
-        if rank < 0:
-            self.counters.add(misses=1)
-            missing.append((request, None))
-            return None
-        if len(self._lost) >= _MAX_LOST or not self._health.may_try(rank):
-            self.counters.add(down=1)
-            error = CacheError(f"window: the memory of rank {rank} did not answer a moment ago")
-            missing.append((request, error))
-            return None
-        room = self._take_room()[: request.n_bytes]
-        handle = self._window.begin(request.chunk, room)
-        return _Read(request, rank, room, handle, time.monotonic())
-
-    def _end(
-        self, read: _Read, deadline: float, missing: list[tuple[ChunkRequest, Exception | None]]
-    ) -> None:
-        request = read.request
-        if not self._wait(read, deadline):
-            self._lost.append(read)
-            self._health.failed(read.rank, read.since)
-            self.counters.add(timeouts=1)
-            error = CacheError(
-                f"window: chunk {request.chunk} did not come from the memory of rank {read.rank} "
-                "in time; it is read from the next tier; see whether the rank hangs"
-            )
-            missing.append((request, error))
-            return
-        self._health.worked(read.rank)
-        if is_right(self._window.feed, request.chunk, [read.room.data]):
-            copy_to(request.views, read.room)
-            self.counters.add(hits=1, bytes=request.n_bytes)
-        else:
-            self.counters.add(corrupt=1)
-            error = CacheError(
-                f"window: chunk {request.chunk} in the memory of rank {read.rank} is corrupt; it "
-                "is read from the next tier; see that machine's log"
-            )
-            missing.append((request, error))
-        self._free_rooms().append(read.room.base if read.room.base is not None else read.room)
-
-    def _wait(self, read: _Read, deadline: float) -> bool:
-        began = time.monotonic()
-        deadline = min(deadline, began + self._rank_s)
-        while not self._window.is_done(read.handle):
-            now = time.monotonic()
-            if now >= deadline:
-                return False
-            time.sleep(0 if now - began < _SPIN_S else _POLL_S)
-        return True
-
-    def _free_rooms(self) -> list[Bytes]:
-        """Buffers of this thread, a few."""
-        if not hasattr(self._rooms, "free"):
-            self._rooms.free = []
-        rooms: list[Bytes] = self._rooms.free
-        return rooms
-
-    def _take_room(self) -> Bytes:
-        rooms = self._free_rooms()
-        return rooms.pop() if rooms else np.empty(self._slot_bytes, np.uint8)
-
-    def close(self) -> None:
-        """Leave the window to the feed; twice is fine."""
 
 
 def _check_threads() -> None:

@@ -47,12 +47,15 @@ class Run:
 
     Args:
         buffers: In order; empty ones are passed over.
+        n_bytes: Of all of them, if it is known.
     """
 
-    def __init__(self, buffers: Sequence[memoryview] = ()) -> None:
+    def __init__(self, buffers: Sequence[memoryview] = (), n_bytes: int | None = None) -> None:
         self._buffers = [buffer for buffer in buffers if buffer.nbytes]
         self._first = 0
-        self.n_left = sum([buffer.nbytes for buffer in self._buffers])
+        if n_bytes is None:
+            n_bytes = sum([buffer.nbytes for buffer in self._buffers])
+        self.n_left = n_bytes
         """Bytes not worked off yet."""
 
     def head(self, n_buffers: int = IOV_MAX) -> list[memoryview]:
@@ -66,6 +69,9 @@ class Run:
     def advance(self, n_bytes: int) -> None:
         """Drop what a call has sent or filled."""
         self.n_left -= n_bytes
+        if not self.n_left:
+            self._first = len(self._buffers)
+            return
         while n_bytes and n_bytes >= self._buffers[self._first].nbytes:
             n_bytes -= self._buffers[self._first].nbytes
             self._first += 1

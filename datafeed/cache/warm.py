@@ -13,6 +13,7 @@ from datafeed.cache.batches import Batches, WholeFeed
 from datafeed.cache.block_table import BlockTable
 from datafeed.cache.blocks import Block, BlockStore, placement_of
 from datafeed.cache.choice import Flags
+from datafeed.cache.eviction import refuse_eviction
 from datafeed.cache.parts import PartTier
 from datafeed.cache.pool import ServerPool
 from datafeed.cache.room import (
@@ -87,7 +88,7 @@ def warm(
         raise ConfigError(f"workers={workers}: give one or more")
     pool, parts = ServerPool(servers), PartTier(feed)
     try:
-        pool.refuse_eviction(allow=allow_eviction, need_all=True)
+        refuse_eviction(pool, allow=allow_eviction, need_all=True)
         work = BatchWork("datafeed-warm", workers, progress)
         return _Warming(feed, pool, TierStack([parts]), work, replace).run(dry_run)
     finally:
@@ -103,7 +104,7 @@ def check_servers(servers: str | Sequence[str], *, allow_eviction: bool = False)
     """
     pool = ServerPool(servers)
     try:
-        pool.refuse_eviction(allow=allow_eviction, need_all=True)
+        refuse_eviction(pool, allow=allow_eviction, need_all=True)
     finally:
         pool.close()
 

@@ -108,7 +108,7 @@ class NodeWindow:
         if self.layout.ranks[chunk] < 0 or not self.is_open:
             return None
         place = int(self.places[chunk])
-        found = self.memory[place : place + sum(self.feed.piece_lengths(chunk))]
+        found = self.memory[place : place + int(self.layout.payload_bytes[chunk])]
         if not self._is_checked[chunk]:
             if not is_right(self.feed, chunk, [found.data]):
                 raise DamagedError(
@@ -155,19 +155,22 @@ class WindowTier:
     ) -> list[tuple[ChunkRequest, Exception | None]]:
         """Copy chunks; see ``Tier``. Nothing here waits."""
         missing: list[tuple[ChunkRequest, Exception | None]] = []
+        hits, n_bytes, n_corrupt = 0, 0, 0
         for request in requests:
             try:
                 payload = self._window.payload(request.chunk)
             except DamagedError as error:
-                self.counters.add(corrupt=1)
+                n_corrupt += 1
                 missing.append((request, error))
                 continue
             if payload is None:
-                self.counters.add(misses=1)
                 missing.append((request, None))
                 continue
             copy_to(request.views, payload)
-            self.counters.add(hits=1, bytes=payload.nbytes)
+            hits += 1
+            n_bytes += payload.nbytes
+        misses = len(missing) - n_corrupt
+        self.counters.add(hits=hits, bytes=n_bytes, misses=misses, corrupt=n_corrupt)
         return missing
 
     def close(self) -> None:

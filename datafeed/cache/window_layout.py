@@ -30,6 +30,7 @@ class WindowLayout:
         taken: Flags | None = None,
     ) -> None:
         n_chunks = len(payload_bytes)
+        self.payload_bytes = payload_bytes
         self.ranks: I64Array = np.full(n_chunks, -1, np.int64)
         """Rank whose memory holds each chunk, -1 for none."""
         self.offsets: I64Array = np.zeros(n_chunks, np.int64)

@@ -3,6 +3,7 @@
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from datafeed.mpi import load_mpi, wait_all
 
@@ -28,6 +29,16 @@ class WindowRanks:
         self.everyone.Allreduce(mpi.IN_PLACE, most, op=mpi.MAX)
         self.n_local = int(most[0])
         """Ranks of the node that has most of them."""
+
+    def is_near(self) -> npt.NDArray[np.bool_]:
+        """Tell for each rank whether it runs on this node."""
+        mpi, n = load_mpi(), self.everyone.Get_size()
+        node, everyone = self.node.Get_group(), self.everyone.Get_group()
+        found = mpi.Group.Translate_ranks(everyone, list(range(n)), node)
+        node.Free()
+        everyone.Free()
+        near: npt.NDArray[np.bool_] = np.array(found) != mpi.UNDEFINED
+        return near
 
     def wait(self, what: str, error: Exception | None = None, timeout_s: float = 0) -> None:
         """Wait until all ranks are here, and raise on all if one has failed; see ``wait_all``."""

@@ -44,6 +44,46 @@ def load(quick: bool, root: Path | None, as_json: bool) -> None:
 @command.command(cls=Command)
 @_quick
 @_root
+def order(quick: bool, root: Path | None, as_json: bool) -> None:
+    """Find the first batch of a feed of 10^10 samples."""
+    _run("order", quick, root, as_json)
+
+
+@command.command(cls=Command)
+@_quick
+@_root
+def scale(quick: bool, root: Path | None, as_json: bool) -> None:
+    """Work out what 1,024 ranks ask of 128 servers, and how long links take to carry it."""
+    _run("scale", quick, root, as_json)
+
+
+@command.command(cls=Command)
+@_quick
+@_root
+def overlap(quick: bool, root: Path | None, as_json: bool) -> None:
+    """Compute while values arrive in the background."""
+    _run("overlap", quick, root, as_json)
+
+
+@command.command(cls=Command)
+@_quick
+@_root
+def failures(quick: bool, root: Path | None, as_json: bool) -> None:
+    """Kill one and stop one of three memcached servers while they are read from."""
+    _run("failures", quick, root, as_json)
+
+
+@command.command(cls=Command)
+@_quick
+@_root
+def loader(quick: bool, root: Path | None, as_json: bool) -> None:
+    """See how soon batches come, also cold, beside a busy program, and from a larger feed."""
+    _run("loader", quick, root, as_json)
+
+
+@command.command(cls=Command)
+@_quick
+@_root
 def allreduce(quick: bool, root: Path | None, as_json: bool) -> None:
     """Average gradients over two ranks of mpirun on this machine."""
     _run("allreduce", quick, root, as_json)

@@ -16,6 +16,10 @@ from datafeed.feed.schema import Array, Schema
 
 __all__ = ["Piece", "crc_of", "pieces_of", "unpack"]
 
+_LONG_BYTES = 256 << 10
+"""A checksum of less takes a few us, but giving the GIL up and taking it again, with another thread
+at the same, cost 30 us of CPU time each."""
+
 
 @dataclass(frozen=True)
 class Piece:
@@ -52,7 +56,7 @@ def crc_of(views: Sequence[memoryview]) -> int:
     """CRC32C (Castagnoli, RFC 3720) over buffers as if they were one; the buffers may be empty."""
     crc = 0
     for view in views:
-        crc = crc32c(view, crc)
+        crc = crc32c(view, crc, -1 if view.nbytes >= _LONG_BYTES else 0)  # -1: lets the GIL go
     return crc
 
 

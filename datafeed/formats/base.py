@@ -86,6 +86,10 @@ class Format(Protocol):
         """
         return []
 
+    def count(self, source: Source, url: str) -> int | None:
+        """Tell how many samples a shard holds, where its head or footer tells it; else None."""
+        return None
+
     def samples(self, source: Source, url: str, span: Span | None = None) -> Iterator[Found]:
         """Give (key, sample) one after another, in file order, in bounded memory.
 

@@ -1,5 +1,6 @@
 """HDF5 shards: datasets with a common first axis, in any groups, as any program wrote them."""
 
+import io
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -18,6 +19,7 @@ __all__ = ["Hdf5Format"]
 
 _MAGIC = b"\x89HDF\r\n\x1a\n"
 _USER_BLOCK_BYTES = 512
+_BUFFER_BYTES = 1 << 20
 _CHOOSE = "--format \"hdf5(datasets=['...'])\""
 _ERRORS = (RuntimeError, KeyError, ValueError, TypeError)
 """What h5py raises for damaged files beside OSError."""
@@ -55,6 +57,11 @@ class Hdf5Format(Format):
                 found.setdefault(row, cut)
         return list(found.values())
 
+    def count(self, source: Source, url: str) -> int | None:
+        """The rows of its datasets."""
+        with _opened(source, url) as file, reading(url, _ERRORS):
+            return _length(_datasets(file, self._datasets, url), url)
+
     def samples(self, source: Source, url: str, span: Span | None = None) -> Iterator[Found]:
         """Give (number of the row, sample), a chunk or some MiB of each dataset in memory."""
         with _opened(source, url) as file, reading(url, _ERRORS):
@@ -70,8 +77,9 @@ class Hdf5Format(Format):
 def _opened(source: Source, url: str) -> Iterator[Any]:
     import h5py
 
-    # Never by its path: a file may point at others, which would be read as well.
-    with PreadFile(source, url) as raw:
+    # Never by its path: a file may point at others, which would be read as well. Small chunks
+    # lie one behind the other: a read each would be a call to HDFS each.
+    with io.BufferedReader(PreadFile(source, url), _BUFFER_BYTES) as raw:
         with reading(url, _ERRORS):
             file = h5py.File(raw)
         with file:

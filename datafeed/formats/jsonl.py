@@ -1,6 +1,7 @@
 """JSON lines: an object a line is a sample."""
 
 import json
+import re
 from collections.abc import Iterator
 from contextlib import ExitStack
 from typing import BinaryIO
@@ -15,6 +16,7 @@ from datafeed.sources.base import Source
 
 __all__ = ["JsonlFormat"]
 
+_LONG_LINE = re.compile(rb'\{\s*"')
 _BOM = b"\xef\xbb\xbf"
 _MAX_LINE_BYTES = 1 << 30
 _MAGIC_BYTES = 6
@@ -30,7 +32,7 @@ class JsonlFormat(Format):
         """Whether the first line is an object, as far as the head shows it."""
         line, end, _ = head.removeprefix(_BOM).lstrip().partition(b"\n")
         if not end and len(line) >= 500:
-            return line.startswith(b'{"') and b"\0" not in line
+            return _LONG_LINE.match(line) is not None and b"\0" not in line
         try:
             return isinstance(json.loads(line), dict)
         except (ValueError, RecursionError):

@@ -59,6 +59,11 @@ class NpzFormat(Format):
             can_be_cut = all(array.is_stored for array in arrays)
         return even_cuts(size, target_bytes) if can_be_cut else []
 
+    def count(self, source: Source, url: str) -> int | None:
+        """The rows of its arrays."""
+        with _opened(source, url, self._arrays) as arrays:
+            return common_length({array.name: array.layout[0] for array in arrays}, url, _CHOOSE)
+
     def samples(self, source: Source, url: str, span: Span | None = None) -> Iterator[Found]:
         """Give (number of the row, sample), some MiB of each array in memory at a time."""
         by_offset = span is not None

@@ -40,6 +40,11 @@ class ParquetFormat(Format):
         with _opened(source, url) as file:
             return cuts_at(group_starts(file, size), size, target_bytes)
 
+    def count(self, source: Source, url: str) -> int | None:
+        """The rows of its footer."""
+        with _opened(source, url) as file:
+            return int(file.metadata.num_rows)
+
     def samples(self, source: Source, url: str, span: Span | None = None) -> Iterator[Found]:
         """Give (number of the row, sample), some MiB of rows in memory at a time."""
         from datafeed.formats.arrow import ArrowError, NotStorableError, group_starts, rows

@@ -159,7 +159,7 @@ def _require_border(source: Source, url: str, cut: int, true_border: int | None)
     if found != true_border:
         raise FormatError(
             f"{url}: cannot be cut at byte {cut}, where a member holds what looks like a tar's "
-            "header; compress the shard, so that it is staged as a whole"
+            "header; give --part-bytes of its size, so that it is staged as a whole"
         )
 
 

@@ -134,7 +134,7 @@ def _spanned(source: Source, url: str, span: Span | None) -> Generator[_Record, 
         if span.stop < size and _find(file, span.stop, size) != end:
             raise FormatError(
                 f"{url}: cannot be cut at byte {span.stop}, where a record holds what looks like "
-                "another; compress the shard, so that it is staged as a whole"
+                "another; give --part-bytes of its size, so that it is staged as a whole"
             )
 
 

@@ -89,4 +89,5 @@ class Bringer:
     def _hand_on(self, loads: list[tuple[int, Load]], handover: Handover) -> None:
         n_bytes = sum(self._parts.n_bytes(load.chunk) for _, load in loads)
         self._counters.add(hits=len(loads), bytes=n_bytes)
+        self._parts.note_read(n_bytes)
         handover.loaded([number for number, _ in loads])

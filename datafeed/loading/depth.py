@@ -6,7 +6,7 @@ __all__ = ["Depth"]
 
 _LEAST = 3
 _READY_BYTES = 16 << 20
-_MOST = 64
+_MOST = 32
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class Depth:
 
     @classmethod
     def of(cls, batch_samples: int, sample_bytes: int, n_threads: int = 0) -> "Depth":
-        """Choose for batches of so many samples: 16 MiB of batches, 64 at most, 3 at least.
+        """Choose for batches of so many samples: 16 MiB of batches, 32 at most, 3 at least.
 
         Args:
             batch_samples: Of this rank.

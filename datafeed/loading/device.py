@@ -5,6 +5,7 @@ Not yet run on a GPU.
 
 from collections import deque
 from dataclasses import dataclass
+from threading import Lock
 from typing import Any
 
 import torch
@@ -33,6 +34,7 @@ class CudaCopies:
         self._device = device
         self._stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
         self._held: deque[tuple[torch.cuda.Event, Any]] = deque()
+        self._lock = Lock()  # threads that transform samples send, too
 
     def send(self, batch: Any) -> Sent:
         """Begin to copy a batch from page-locked memory, which is held until the copy is done."""
@@ -40,9 +42,10 @@ class CudaCopies:
             moved = map_tensors(lambda t: t.to(self._device, non_blocking=True), batch)
             event = torch.cuda.Event()  # type: ignore[no-untyped-call]
             event.record(self._stream)
-        self._held.append((event, batch))
-        while self._held and self._held[0][0].query():  # type: ignore[no-untyped-call]
-            self._held.popleft()
+        with self._lock:
+            self._held.append((event, batch))
+            while self._held and self._held[0][0].query():  # type: ignore[no-untyped-call]
+                self._held.popleft()
         return Sent(moved, event)
 
     def receive(self, sent: Sent) -> Any:

@@ -55,7 +55,7 @@ class FeedLoader(DataLoader):
         asked = LoaderOptions.parse(args, options)
         self._asked, self._pid = asked, os.getpid()
         self._epoch = self._start = self._step = 0
-        self._iteration = 0
+        self._iteration = self._n_moves = 0
         self._followed: int | None = None
         self._serve(dataset, find_rank(asked.comm, asked.rank, asked.world_size))
         rank, world_size = self._share
@@ -108,36 +108,45 @@ class FeedLoader(DataLoader):
         self._follow()
         if not self._iteration and self._share == ALONE and self._asked.rank is None:
             warn_if_alone()
-        self._iteration = iteration = self._iteration + 1
+        self._iteration += 1
+        return self._epoch_of(self._enter(), self._iteration, self._n_moves)
+
+    def _enter(self) -> Pipeline | None:
+        """Begin to load from the place where the loader stands; None at the end of an epoch."""
         if self._is_spent():
             self._set_place(self._epoch + 1, 0)
         self._step = self._start
         if self._start >= self._order.steps:
             self._set_place(self._epoch + 1, 0)
-            return iter(())
-        pipeline = self._reader.start(self._epoch, self._start)
-        return self._epoch_of(pipeline, self._start, iteration)
+            return None
+        return self._reader.start(self._epoch, self._start)
 
-    def _epoch_of(self, pipeline: Pipeline, start: int, iteration: int) -> Iterator[Any]:
+    def _epoch_of(self, pipeline: Pipeline | None, iteration: int, n_moves: int) -> Iterator[Any]:
+        self._check_iteration(iteration, self._n_moves)
+        if n_moves != self._n_moves:  # Lightning makes the iterator first, then sets the epoch
+            n_moves, pipeline = self._n_moves, self._enter()
+        if pipeline is None:
+            return
         reader, is_whole = self._reader, False
         try:
             with _accelerated(self) as placed:
-                for _ in range(start, self._order.steps):
-                    self._check_iteration(iteration)
+                for _ in range(self._start, self._order.steps):
+                    self._check_iteration(iteration, n_moves)
                     batch = reader.read(pipeline)
                     self._step += 1
                     yield placed(batch)
             is_whole = True
         finally:
-            if not is_whole and iteration == self._iteration and os.getpid() == self._pid:
+            is_mine = (iteration, n_moves) == (self._iteration, self._n_moves)
+            if not is_whole and is_mine and os.getpid() == self._pid:
                 reader.stop()
-        if iteration == self._iteration:
+        if (iteration, n_moves) == (self._iteration, self._n_moves):
             self._set_place(self._epoch + 1, 0)
 
-    def _check_iteration(self, iteration: int) -> None:
+    def _check_iteration(self, iteration: int, n_moves: int) -> None:
         self._check_process()
         self._reader.check_open()
-        if iteration != self._iteration:
+        if (iteration, n_moves) != (self._iteration, self._n_moves):
             raise ConfigError(
                 "this iteration ended when its loader began another one or was sent to "
                 "another place; make a second loader to have both"
@@ -146,7 +155,7 @@ class FeedLoader(DataLoader):
     def set_epoch(self, epoch: int) -> None:
         """Let the next iteration run this epoch; a step loaded for the same epoch stays."""
         if epoch != self._epoch or self._is_spent():
-            self._iteration += 1
+            self._n_moves += 1
             self._set_place(epoch, 0)
 
     def _follow(self) -> None:
@@ -177,7 +186,7 @@ class FeedLoader(DataLoader):
         """
         self._find_ranks()
         place = read_state(state, self._feed_id, self._order)
-        self._iteration += 1
+        self._n_moves += 1
         self._set_place(*place)
 
     def stats(self) -> dict[str, Any]:

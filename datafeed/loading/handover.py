@@ -41,14 +41,17 @@ class Handover:
         max_samples: Samples planned ahead of the assembler, about.
         depth: Batches ready ahead of the user.
         group: Batches gathered by one call, at most; the assembler waits for as much room.
+        load_group: Loads that may begin before a fetcher is woken for them, unless a batch
+            waits: every thread that wakes takes the GIL from the user.
     """
 
-    def __init__(self, max_samples: int, depth: int, group: int = 1) -> None:
+    def __init__(self, max_samples: int, depth: int, group: int = 1, load_group: int = 1) -> None:
         lock = RLock()  # a finaliser may call close() from wherever garbage is collected
         self._lock = lock
         self._may_plan, self._may_fetch = Condition(lock), Condition(lock)
         self._may_gather, self._may_go_on = Condition(lock), Condition(lock)
         self._max_samples, self._depth, self._group = max_samples, depth, group
+        self._load_group = load_group
         self._n_ahead = 0
         self._loads: deque[Load] = deque()
         self._in_flight: dict[int, int] = {}
@@ -135,6 +138,7 @@ class Handover:
         """Wait until the first n loads are done; returns False at the end."""
         with self._lock:
             while not self.is_closed and self._n_loaded < n:
+                self._may_fetch.notify_all()
                 self._may_gather.wait()
             return not self.is_closed
 
@@ -142,8 +146,9 @@ class Handover:
         """Tell that takes are done."""
         with self._lock:
             self._n_taken += n
-            if self._is_slot_free():
-                self._may_fetch.notify_all()
+            last = min(self._load_group, len(self._loads)) - 1
+            if last >= 0 and self._loads[last].after <= self._n_taken:
+                self._may_fetch.notify()
 
     def put(self, *ready: Ready) -> None:
         """Hand batches to the user."""

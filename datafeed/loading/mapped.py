@@ -110,6 +110,7 @@ class MappedRagged:
     def __init__(self, parts: MappedChunks, field: Field, piece: int) -> None:
         self.field = field
         self._parts, self._piece = parts, piece
+        self._row_bytes = field.row_bytes
         self._recent: OrderedDict[int, _Values] = OrderedDict()
 
     def samples(self, take: Take) -> Ragged:
@@ -129,7 +130,7 @@ class MappedRagged:
     def _values(self, chunk: int) -> _Values:
         values = self._recent.get(chunk)
         if values is None:
-            values = _Values(self._parts, chunk, self._piece, self.field.row_bytes)
+            values = _Values(self._parts, chunk, self._piece, self._row_bytes)
             self._recent[chunk] = values
             if len(self._recent) > _N_REMEMBERED:
                 self._recent.popitem(last=False)
@@ -145,6 +146,6 @@ class MappedRagged:
             for piece in pieces:
                 room[end : end + piece.nbytes] = piece
                 end += piece.nbytes
-        lengths = [size // field.row_bytes if field.row_bytes else 0 for size in sizes]
+        lengths = [size // self._row_bytes if self._row_bytes else 0 for size in sizes]
         values = memory.view(field.dtype).reshape(sum(lengths), *field.shape)
         return cut(values, lengths)

@@ -116,7 +116,7 @@ class Reader:
             self._transforms,
             residence.bring,
             residence.n_threads,
-            Handover(residence.max_samples, depth.batches, depth.group),
+            Handover(residence.max_samples, depth.batches, depth.group, residence.load_group),
         )
 
     def read(self, pipeline: Pipeline) -> Any:

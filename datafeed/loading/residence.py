@@ -79,6 +79,8 @@ class Residence(Protocol):
     """That call ``bring``."""
     max_samples: int
     """Planned ahead of the batches, about."""
+    load_group: int
+    """Loads that a thread is woken for."""
 
     @property
     def source(self) -> Source:
@@ -129,6 +131,7 @@ class _Mapped:
         self.max_samples = max(1, min(_MAX_PLANNED, wanted.memory_bytes // sample_bytes))
         chunk_bytes = max(1, sum(manifest.max_piece_bytes))
         self._n_ahead = max(1, min(_AHEAD_BYTES, wanted.memory_bytes) // chunk_bytes)
+        self.load_group = max(1, self._n_ahead // 2)
         by_name = {column.field.name: column for column in _mapped_columns(parts, wanted.feed)}
         columns = [by_name[name] for name in wanted.names]
         self.source: Source = Gatherer(
@@ -174,6 +177,7 @@ class _Fetched:
     """Chunks are received into an arena."""
 
     n_threads = _N_THREADS
+    load_group = 1
 
     def __init__(self, wanted: Wanted, counts: LoaderCounts) -> None:
         self._wanted, self._counts = wanted, counts
@@ -226,6 +230,7 @@ class _OneByOne:
     """Samples are read one by one."""
 
     n_threads = 0
+    load_group = 1
     max_samples = _MAX_STRETCH
 
     def __init__(self, wanted: Wanted, counts: LoaderCounts) -> None:

@@ -73,13 +73,14 @@ def _translate_samplers(found: dict[str, Any]) -> None:
         if found.pop("shuffle", None):
             raise ConfigError("sampler= and shuffle=: give one of them")
         _translate_sampler(sampler, found)
+        # Lightning makes a loader anew from what its attributes tell, batch_size among them.
+        if found.get("global_batch_size") is not None:
+            found.pop("batch_size", None)
 
 
 def _translate_sampler(sampler: Any, found: dict[str, Any]) -> None:
     if isinstance(sampler, FeedSampler):  # of another loader that this one shall be like
         found |= {**sampler.options, **found}
-        if sampler.options.get("global_batch_size") is not None:
-            found.pop("batch_size", None)
     elif type(sampler) is DistributedSampler:
         own = {"rank": sampler.rank, "world_size": sampler.num_replicas, "seed": sampler.seed}
         found |= {**own, "shuffle": sampler.shuffle, **found, "epoch_from": sampler}

@@ -25,7 +25,11 @@ __all__ = ["ARCHIVE_FOLDER", "MODULES_FOLDER", "cached", "pack", "packages", "sa
 ARCHIVE_FOLDER = "datafeed_environment"
 MODULES_FOLDER = "datafeed_modules"
 _NEEDED = ("numpy", "h5py", "crc32c", "tqdm", "click")
-_USEFUL = ("hdfs-native", "pydoop", "fsspec", "pillow", "zstandard", "typing_extensions")
+_WEBHDFS = ("requests", "urllib3", "certifi", "charset-normalizer", "idna")
+_USEFUL = (
+    *("hdfs-native", "pydoop", "fsspec", "pillow", "zstandard", "typing_extensions"),
+    *_WEBHDFS,
+)
 _OF_FORMATS = {"parquet": ("pyarrow",), "sequencefile": ("pyarrow",)}
 """Large ones, which only the tasks of a format need."""
 

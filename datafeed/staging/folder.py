@@ -9,6 +9,7 @@
     FEED/_staging/done/part-00000.json the commit record of a part: written last, by its task
     FEED/_staging/application          id or tag of the YARN application that runs the tasks
     FEED/_staging/failed/...           what a task that failed has to say
+    FEED/_staging/notes/...            how far tasks are, on hadoop and spark
     FEED/_staging/tmp/...              parts being written, where FEED is no HDFS folder
     FEED/quarantine.jsonl              bad samples that were left out, one a line; if there are any
     FEED/feed.json                     written when all records are there; then _staging goes
@@ -29,6 +30,7 @@ from datafeed.feed.index import PartEntry
 from datafeed.feed.manifest import FEED_FILE
 from datafeed.sources import Source, basename, is_temporary, join
 from datafeed.staging.bad_samples import QUARANTINE_FILE, quarantine
+from datafeed.staging.notes import TaskNotes, read_notes
 from datafeed.staging.plan import Plan
 
 __all__ = ["TIMEOUT_S", "VIRTUAL_FILE", "Folder", "Record"]
@@ -85,12 +87,14 @@ class Folder:
         self.feed = join(url, FEED_FILE)
         self._done = join(self.staging, "done")
         self._failed = join(self.staging, "failed")
+        self._notes = join(self.staging, "notes")
         self._application = join(self.staging, "application")
 
     def make(self) -> None:
         """Make the folders of a run, and clear what failed attempts said."""
-        self.source.delete(self._failed)
-        for url in (self.url, self.staging, self.tmp, self._failed, self._done):
+        for url in (self._failed, self._notes):
+            self.source.delete(url)
+        for url in (self.url, self.staging, self.tmp, self._failed, self._notes, self._done):
             self.source.mkdirs(url)
 
     def plans(self) -> list[Plan]:
@@ -196,6 +200,14 @@ class Folder:
         """Leave word of a failed task for the one who waits."""
         url = join(self._failed, f"{split:05d}-{attempt}.json")
         self.source.write(url, json.dumps(failure).encode())
+
+    def task_notes(self, split: int, attempt: str) -> TaskNotes:
+        """The note of a task, of how far it is."""
+        return TaskNotes(self.source, self._notes, split, attempt)
+
+    def notes(self) -> dict[int, int]:
+        """Read the notes of the tasks under way: split to samples."""
+        return read_notes(self.source, self._notes)
 
     def failures(self) -> list[dict[str, Any]]:
         """Read what failed tasks said, in split order."""

@@ -16,7 +16,7 @@ from datafeed.staging.counting import CountingSource
 from datafeed.staging.cutting import cut_large
 from datafeed.staging.listing import list_shards
 from datafeed.staging.plan import Plan
-from datafeed.staging.shards import ShardTable, Splits
+from datafeed.staging.shards import Shard, ShardTable, Splits
 from datafeed.staging.sizing import cut_splits, samples_per_chunk, split_bytes
 from datafeed.staging.transform import (
     digest_of,
@@ -132,8 +132,8 @@ class _Probe:
 
     def look(self, source: Source, shards: ShardTable) -> tuple[Schema, int, int]:
         """Find fields, bytes of a sample, and bytes of the feed (a guess)."""
-        counters: list[CountingSource] = []
-        samples = good_samples(self._samples(source, shards, counters), self.max_bad_samples)
+        read: list[_Read] = []
+        samples = good_samples(self._samples(source, shards, read), self.max_bad_samples)
         first = list(islice(samples, _SCHEMA_SAMPLES))
         if not first:
             raise SourceError(
@@ -146,22 +146,35 @@ class _Probe:
                 n, n_bytes = n + 1, n_bytes + _payload_bytes(schema, sample, shards[0].url)
             if n_bytes > _PROBE_BYTES:
                 break
-        n_read = sum(counter.n_bytes for counter in counters)
+        n_read = sum(one.n_bytes(self.form) for one in read)
         return schema, n_bytes // n, int(n_bytes * shards.n_bytes / max(1, n_read))
 
-    def _samples(
-        self, source: Source, shards: ShardTable, counters: list[CountingSource]
-    ) -> Iterator[Found]:
+    def _samples(self, source: Source, shards: ShardTable, read: list["_Read"]) -> Iterator[Found]:
         function = load_transform(self.transform) if self.transform else None
         for i in range(min(len(shards), _PROBE_SHARDS)):
-            counters.append(CountingSource(source))
-            url, n = shards[i].url, 0
-            for found in self.form.samples(counters[-1], url):
-                n += 1
+            read.append(_Read(CountingSource(source), shards[i]))
+            url = shards[i].url
+            for found in self.form.samples(read[-1].source, url):
+                read[-1].n_samples += 1
                 yield from transformed(iter([found]), function, url)
-            if n > 1:
+            if read[-1].n_samples > 1:
                 break  # else as in a folder of images, where each is a shard
         yield from finished(function, shards[0].url)
+
+
+@dataclass
+class _Read:
+    """How much of a shard was looked at."""
+
+    source: CountingSource
+    shard: Shard
+    n_samples: int = 0
+
+    def n_bytes(self, form: Format) -> int:
+        """Its share of the shard, by samples where their number is known, else by bytes read."""
+        read = self.source.n_bytes
+        n_samples = form.count(self.source, self.shard.url)
+        return self.shard.size * self.n_samples // n_samples if n_samples else read
 
 
 def _payload_bytes(schema: Schema, sample: Sample, where: str) -> int:

@@ -15,7 +15,6 @@ from datafeed.cache.servers import parse_servers
 from datafeed.errors import ConfigError, DamagedError, StagingError
 from datafeed.feed.manifest import Manifest
 from datafeed.feed.part import hdf5_version, write_virtual
-from datafeed.progress import Progress
 from datafeed.sources import join, local_path, open_source
 from datafeed.staging.append import Growth, grown, standing_records
 from datafeed.staging.bad_samples import QUARANTINE_FILE, require_few
@@ -24,6 +23,7 @@ from datafeed.staging.engines.yarn import YarnClient
 from datafeed.staging.folder import TIMEOUT_S, VIRTUAL_FILE, Folder, Record
 from datafeed.staging.plan import Plan, differences
 from datafeed.staging.planner import make_plan
+from datafeed.staging.run_progress import RunProgress
 from datafeed.staging.scratch import clear_orphans, scratch_folder
 
 __all__ = ["StageResult", "stage"]
@@ -304,9 +304,8 @@ def _make(
     standing = standing_records(plan, base, folder) if base else {}
     todo = _prepare(plan, folder, standing)
     facts: dict[str, Any] = {}
-    with Progress(len(plan.splits), "split", f"stage ({engine.name})", progress) as bar:
-        bar.add(len(plan.splits) - len(todo))
-        job = Job(plan=plan, folder=folder, splits=todo, workers=workers, on_done=bar.add)
+    with RunProgress(plan, todo, f"stage ({engine.name})", progress) as told:
+        job = Job(plan=plan, folder=folder, splits=todo, workers=workers, progress=told)
         try:
             facts = engine.run(job) if todo else {}
         finally:

@@ -15,6 +15,7 @@ from datafeed.feed.part import PartWriter
 from datafeed.feed.schema import Array, Sample, conform
 from datafeed.formats import Found, get
 from datafeed.sources import OpenedSources, Source, join, local_path, open_source
+from datafeed.staging.allocator import keep_freed_memory
 from datafeed.staging.bad_samples import BadSamples
 from datafeed.staging.folder import TIMEOUT_S, Folder, Record
 from datafeed.staging.plan import Plan, mtime_of
@@ -52,6 +53,7 @@ def run_split(
         FormatError, SourceError: a shard is bad, missing or changed since the plan.
         StagingError: the part cannot be written.
     """
+    keep_freed_memory()
     folder.require_plan(plan.feed_id)
     _check_transform(plan)
     with scratch_folder(local_path(folder.tmp)) as scratch:

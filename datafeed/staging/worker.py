@@ -50,9 +50,18 @@ def main() -> int:
 
 def do_split(split: int, plan: Plan, folder: Folder, attempt: str, events: "Events") -> bool:
     """Run one split, and leave word of a failure; tells whether going on makes sense."""
+    notes = folder.task_notes(split, attempt) if events.leaves_notes else None
+
+    def report(n_samples: int) -> None:
+        events.report(n_samples)
+        if notes:
+            notes.report(n_samples)
+
     try:
-        entry = run_split(plan, split, folder, attempt, events.report)
+        entry = run_split(plan, split, folder, attempt, report)
     except Exception as error:
+        if notes:
+            notes.remove()
         failure = describe(error, split, plan)
         with suppress(FeedError):  # the cause matters more than that it could not be left there
             folder.report_failure(split, attempt, failure)
@@ -77,6 +86,9 @@ def describe(error: Exception, split: int, plan: Plan) -> dict[str, Any]:
 class Events(Protocol):
     """Where a worker tells what it does."""
 
+    leaves_notes: bool
+    """Whether nobody hears ``report`` in time, so that the folder is told as well."""
+
     def report(self, n_samples: int) -> None:
         """So many more samples are written: the heartbeat."""
 
@@ -88,17 +100,29 @@ class Events(Protocol):
 
 
 class JsonEvents:
-    """One JSON line for each split, for the local engine; what else is printed goes to stderr."""
+    """JSON lines: how far it is, once a second, and how each split ended.
+
+    What else is printed goes to stderr.
+    """
+
+    leaves_notes = False
 
     def __init__(self) -> None:
         self._out = os.fdopen(os.dup(1), "w")
         os.dup2(2, 1)
+        self._n_samples, self._said_s = 0, time.monotonic()
 
     def report(self, n_samples: int) -> None:
-        """Nobody asks."""
+        """Tell the samples of this split by now, at most once a second."""
+        self._n_samples += n_samples
+        now = time.monotonic()
+        if now - self._said_s > 1.0:
+            self._said_s = now
+            self._send({"event": "wrote", "samples": self._n_samples})
 
     def done(self, n_bytes: int) -> None:
-        """Tell it."""
+        """Tell it, and how many samples that were."""
+        self._send({"event": "wrote", "samples": self._n_samples})
         self._send({"event": "done", "bytes": n_bytes})
 
     def failed(self, failure: dict[str, Any]) -> None:
@@ -106,11 +130,15 @@ class JsonEvents:
         self._send({"event": "failed", **failure})
 
     def _send(self, event: dict[str, Any]) -> None:
+        if event["event"] != "wrote":
+            self._n_samples = 0
         print(json.dumps(event), file=self._out, flush=True)
 
 
 class HadoopEvents:
     """Counters and status lines of Hadoop Streaming on stderr; plain log lines beside them."""
+
+    leaves_notes = True
 
     def __init__(self) -> None:
         self._n_samples = 0

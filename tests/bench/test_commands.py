@@ -18,6 +18,7 @@ CACHE_WAYS = {
         "pymemcache get",
         "pymemcache get, malloc tuned",
         "plain socket",
+        "plain socket and CRC32C",
         "memcpy",
     ],
     "set": ["datafeed set", "pymemcache set", "pymemcache set, malloc tuned", "plain socket"],
@@ -94,10 +95,35 @@ def test_bench_cache(tmp_path: Path) -> None:
         for transport in TRANSPORTS
     }
     assert wanted <= {row["row"] for row in rows}
+    judged = {row["row"]: row["goal"] for row in rows if "goal" in row}
+    assert judged["10^6 blocks placed: farthest from an even share, 2 to 1,024 servers"] == 5
+    ohb = {f"{row['case']}: {row['operation']}" for row in rows if "size_bytes" in row}
+    for transport in TRANSPORTS:
+        for operation in ("SET", "GET", "MIX", "iset x 16", "iget x 16"):
+            assert f"ohb_memlat and ohb_memnb, {transport}: {operation}" in ohb
+    for kind in ("DRAM", "DRAM and disk"):
+        assert {f"ohb_memhybrid: GET {order}, {kind}" for order in ("uniform", "Zipf")} <= ohb
     peers = {row["peer"] for row in rows if row["variant"].startswith("pymemcache")}
     assert peers == {"pymemcache"}
     assert summary["rows"] == len(rows)
     assert summary["goals"] == sum("goal" in row for row in rows) > 0
+    assert_nothing_left(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "row"),
+    [
+        ("overlap", "numpy, without the GIL: computing while values arrive / alone"),
+        ("failures", "one of three servers killed, one stopped: longest wait - deadline"),
+        ("loader", "cold files: loader / dd"),
+    ],
+)
+def test_small_benchmarks(tmp_path: Path, name: str, row: str) -> None:
+    done = run(tmp_path, DATAFEED, "bench", name, "--quick", "--json")
+    *rows, summary = map(json.loads, done.stdout.splitlines())
+    check_rows(rows, name)
+    assert row in {found["row"] for found in rows if "goal" in found}
+    assert summary["goals"] == sum("goal" in found for found in rows)
     assert_nothing_left(tmp_path)
 
 
@@ -144,7 +170,7 @@ def check_stage(rows: list[dict[str, object]]) -> None:
 def test_make_bench_writes_results_and_page(tmp_path: Path) -> None:
     run(tmp_path, sys.executable, "-m", "datafeed.bench", "--quick", "--root", tmp_path)
     results = tmp_path / "benchmarks" / "results"
-    for name in ("cache", "load", "allreduce"):
+    for name in ("cache", "load", "order", "allreduce"):
         check_rows(
             [json.loads(x) for x in (results / f"{name}.jsonl").read_text().splitlines()], name
         )
@@ -157,5 +183,7 @@ def test_make_bench_writes_results_and_page(tmp_path: Path) -> None:
     page = (tmp_path / "docs" / "performance.md").read_text()
     assert "## cache" in page
     assert "## load" in page
+    assert "![Latencies by size](cache-latencies.png)" in page
+    assert (tmp_path / "docs" / "cache-latencies.png").read_bytes().startswith(b"\x89PNG")
     assert str(tmp_path) not in page
     assert_nothing_left(tmp_path)

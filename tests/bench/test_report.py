@@ -4,7 +4,8 @@ import json
 from pathlib import Path
 
 from datafeed.bench.compare import Comparison
-from datafeed.bench.measure import Goal, Row, Timing
+from datafeed.bench.measure import Goal, Row, Timing, make_row
+from datafeed.bench.picture import write_picture
 from datafeed.bench.report import write_report, write_results
 
 ABOUT = {"machine": "2 cores of a kind", "date": "2026-01-02", "load_before": 0.1}
@@ -41,3 +42,19 @@ def test_a_second_run_replaces_the_tables_and_keeps_the_text(tmp_path: Path) -> 
     page.write_text("Above.\n" + once.replace("0.54", "0.99") + "Below.\n")
     write_report(tmp_path, ["cache"])
     assert page.read_text() == "Above.\n" + once + "Below.\n"
+
+
+def test_latencies_are_a_table_of_sizes_and_operations(tmp_path: Path) -> None:
+    rows: list[Row] = [
+        make_row("cache", "lat, tcp", f"{name} {size} B", [us], "us", more=more) | ABOUT
+        for name, us in (("SET", 20.0), ("GET", 10.0))
+        for size in (1, 64)
+        for more in [{"operation": name, "size_bytes": size, "p99": 99.0, "rate_per_s": 5000}]
+    ]
+    write_results(tmp_path, "cache", rows)
+    text = write_report(tmp_path, ["cache"]).read_text()
+    assert "| value | SET | GET |" in text
+    assert "| 64 B | 20 / 99; 5,000 | 10 / 99; 5,000 |" in text
+    assert "![Latencies by size](cache-latencies.png)" in text
+    assert write_picture(tmp_path / "docs" / "x.png", rows).read_bytes()[1:4] == b"PNG"
+    assert len(list((tmp_path / "docs").iterdir())) == 2

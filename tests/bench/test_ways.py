@@ -10,10 +10,10 @@ import pytest
 import torch
 
 from datafeed.bench.cached_values import Bulk, Values
+from datafeed.bench.client_peer import ClientName, ClientPeer, peer_python
 from datafeed.bench.loaders import FeedEpochs, TorchEpochs, check
 from datafeed.bench.made_feed import MadeFeed
 from datafeed.bench.plain_socket import PlainSocket, Transport
-from datafeed.bench.pymemcache_peer import PymemcachePeer
 from datafeed.cluster.memcached import MemcachedServer
 from datafeed.errors import CacheError, DamagedError
 
@@ -45,7 +45,7 @@ def test_values_come_back_as_they_were_stored(memcached_server: Start) -> None:
     values = Values.make(1 << 20, 5000)
     with (
         closing(Bulk(servers, values)) as bulk,
-        closing(PymemcachePeer(servers, values, is_tuned=True)) as peer,
+        closing(ClientPeer("pymemcache", servers, values, is_tuned=True)) as peer,
     ):
         for store in (bulk.set, peer.set):
             store()
@@ -56,13 +56,30 @@ def test_values_come_back_as_they_were_stored(memcached_server: Start) -> None:
     assert peer.child.ended
 
 
+@pytest.mark.skipif(peer_python() is None, reason="make bench-peers was not run")
+@pytest.mark.parametrize("name", ["pylibmc", "pylibmc-multi"])
+def test_pylibmc_stores_and_reads_what_we_do(name: ClientName, memcached_server: Start) -> None:
+    servers = [memcached_server().address for _ in range(2)]
+    values = Values.make(1 << 20, 5000)
+    with (
+        closing(Bulk(servers, values)) as bulk,
+        closing(ClientPeer(name, servers, values, True, peer_python())) as peer,
+    ):
+        for store in (bulk.set, peer.set):
+            store()
+            peer.check()
+            values.arena[:] = 0
+            bulk.get()
+            assert values.is_delivered()
+
+
 def test_a_peer_that_gets_wrong_values_is_an_error(memcached_server: Start) -> None:
     servers = [memcached_server().address]
     values = Values.make(10_000, 5000)
     others = replace(values, truth=np.ascontiguousarray(np.flip(values.truth, axis=1)))
     with (
         closing(Bulk(servers, others)) as bulk,
-        closing(PymemcachePeer(servers, values, is_tuned=False)) as peer,
+        closing(ClientPeer("pymemcache", servers, values, is_tuned=False)) as peer,
     ):
         bulk.set()
         with pytest.raises(CacheError, match="wrong bytes"):

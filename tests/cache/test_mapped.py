@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from datafeed import Feed
-from datafeed.cache import mapped
+from datafeed.bench.made_feed import MadeFeed
+from datafeed.cache import mapped_files
 from datafeed.cache.mapped import MappedParts
 from datafeed.cache.region import ALIGNMENT, Region, is_mappable
 from datafeed.cache.tier import Counters
@@ -103,7 +104,7 @@ def test_a_part_that_is_cut_later_is_an_error_and_no_bus_error(feed: Feed) -> No
 def test_cut_parts_are_seen_without_touching_them(
     feed: Feed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(mapped, "_LOOK_S", 0.0)
+    monkeypatch.setattr(mapped_files, "_LOOK_S", 0.0)
     parts = parts_of(feed)
     bring(parts, 0)
     bring(parts, 10)
@@ -153,3 +154,43 @@ def test_a_region_gives_its_addresses_back_with_its_last_array(tmp_path: Path) -
     assert mappings() == 1
     del view
     assert mappings() == 0
+
+
+def page_table_bytes() -> int:
+    (line,) = (x for x in Path("/proc/self/status").read_text().splitlines() if "VmPTE" in x)
+    return int(line.split()[1]) << 10
+
+
+def test_page_tables_of_large_feeds_are_given_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mapped_files, "_TOUCHED_BYTES", 1 << 20)
+    made = MadeFeed.write(tmp_path / "made", 64 << 20, 1 << 16)
+    with made.open() as feed:
+        parts, samples = parts_of(feed), made.mapped()
+        chunks = range(feed.manifest.n_chunks)
+        for chunk in chunks:
+            bring(parts, chunk)
+        at_most = page_table_bytes()
+        parts.note_read(1 << 20)
+        assert page_table_bytes() == at_most
+        parts.note_read(1)
+        assert page_table_bytes() <= at_most - 20 * 4096  # a page of them maps 2 MiB
+        per_chunk = feed.manifest.samples_per_chunk
+        row = parts.starts[1, 0]
+        assert np.array_equal(parts.memory[row : row + (1 << 16)], samples[per_chunk])
+
+
+def test_a_part_that_was_replaced_is_not_mapped_again(
+    feed: Feed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mapped_files, "_TOUCHED_BYTES", 0)
+    parts = parts_of(feed)
+    bring(parts, 0)
+    place = parts.extents(0)[0].offset
+    before = parts.memory[place : place + 64].tobytes()
+    path = path_of(feed, 0)
+    os.replace(path, path.with_name("away"))
+    path.write_bytes(bytes(path.with_name("away").stat().st_size))
+    parts.note_read(1)
+    assert parts.memory[place : place + 64].tobytes() == before

@@ -17,6 +17,7 @@ from datafeed.cache.meta import Command, Reply
 from datafeed.cache.replies import Replies
 from datafeed.cache.wire import PlainWire, Wire
 from datafeed.errors import ConfigError
+from tests.cache.fuzz_replies import fuzz
 
 Outcome = tuple[bytes, int, str, bytes]
 
@@ -242,3 +243,8 @@ def test_a_wrong_guess_makes_careful_and_a_row_of_right_ones_bold() -> None:
     n_values = 2 * tails.caution
     receive_all([get(3)] * n_values, [b"VA 3\r\nabc\r\n" * n_values], tails)
     assert tails.caution == 0
+
+
+def test_spoilt_replies_raise_only_our_own_errors() -> None:
+    ends = fuzz(5000, seed=11)  # a million: python -m tests.cache.fuzz_replies
+    assert set(ends) == {"done", "ProtocolError", "ConnectionResetError"}

@@ -33,6 +33,12 @@ def _check(samples: list[tuple[str, dict[str, Any]]], n: int) -> None:
     assert len(samples) == n
 
 
+def test_long_lines_are_told_by_their_start(tmp_path: Path) -> None:
+    path = tmp_path / "a"
+    path.write_text('{ "text": "%s"}\n' % ("x" * 3000))
+    assert detect(open_source("/"), str(path)).name == "jsonl"
+
+
 def test_lines(tmp_path: Path) -> None:
     data = _lines(20)
     samples = read_bytes(JSONL, tmp_path, data)

@@ -118,6 +118,17 @@ def test_pieces_hold_every_record_once(files: Path, data: st.DataObject) -> None
 
 
 @_JAVA
+@pytest.mark.parametrize("name", ["none-Text", "block-default-Text"])
+def test_cuts_at_a_mark_and_beside_it(files: Path, name: str) -> None:
+    data = (files / name).read_bytes()
+    start = data.index(b"a test") + len(b"a test")
+    mark = b"\xff" * 4 + data[start : start + 16]
+    place = data.index(mark, len(data) // 2)
+    for cut in (place - 1, place, place + 1, place + 4, place + 20):
+        assert read_spans(SEQ, files / name, [cut]) == read(SEQ, files / name)
+
+
+@_JAVA
 @pytest.mark.parametrize("name", ["none-Text", "record-default-Text", "block-default-Text"])
 def test_cut_off_and_damaged(files: Path, tmp_path: Path, name: str) -> None:
     data = (files / name).read_bytes()

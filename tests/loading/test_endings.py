@@ -1,15 +1,21 @@
 """Loaders end well: closed, left, dropped, killed, forked; nothing hangs, nothing is left."""
 
+import gc
+import os
+import secrets
+import signal
 import subprocess
 import sys
 import threading
 import time
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from datafeed import Feed
-from datafeed.errors import ConfigError
+from datafeed.errors import ConfigError, FeedError
 from tests.loading.loader_feeds import (
     check_batch,
     loader_threads,
@@ -110,3 +116,143 @@ def test_close_wakes_a_user_who_waits(fetched_feed: Feed, monkeypatch: pytest.Mo
     assert "closed" in str(errors[0])
     may_go_on.set()
     closer.join(10)
+
+
+SCRIPT = """
+import os, signal, sys, time
+import datafeed
+
+def transform(sample, generator):
+    return sample["id"]
+
+feed = datafeed.open(sys.argv[1])
+train = datafeed.DataLoader(feed, 4, sample_transform=transform)
+other = datafeed.DataLoader(feed, 4, shuffle="global", memory_bytes=1 << 10)
+batches, others = iter(train), iter(other)
+next(batches), next(others)
+print("ready", flush=True)
+while True:
+    for _ in train:
+        time.sleep(0.001)
+"""
+
+
+def processes_with(mark: str) -> list[str]:
+    """Processes that have inherited a mark in their environment."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            if mark.encode() in (folder / "environ").read_bytes():
+                found.append((folder / "cmdline").read_bytes().decode())
+    return found
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_a_signal_ends_all_and_leaves_nothing(
+    written: Feed, number: signal.Signals, tmp_path: Path
+) -> None:
+    mark = f"DATAFEED_TEST_MARK={secrets.token_hex(8)}"
+    name, _, value = mark.partition("=")
+    shared = set(os.listdir("/dev/shm"))
+    user = subprocess.Popen(
+        [sys.executable, "-c", SCRIPT, written.url],
+        env={**os.environ, name: value, "TMPDIR": str(tmp_path)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert user.stdout is not None
+    assert user.stdout.readline() == "ready\n"
+    user.send_signal(number)
+    _, errors = user.communicate(timeout=60)
+    assert user.returncode != 0
+    assert ("KeyboardInterrupt" in errors) == (number is signal.SIGINT)
+    assert "Exception ignored" not in errors
+    deadline = time.monotonic() + 20
+    while processes_with(mark) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert processes_with(mark) == []
+    assert os.listdir(tmp_path) == []
+    assert not {new for new in set(os.listdir("/dev/shm")) - shared if "datafeed" in new}
+
+
+FORKED = """
+import multiprocessing, sys
+import datafeed
+from datafeed.errors import ConfigError
+
+def use(things, answers):
+    for thing in things:
+        try:
+            thing()
+        except ConfigError as error:
+            answers.put(str(error))
+
+feed = datafeed.open(sys.argv[1])
+loader = datafeed.DataLoader(feed, 4)
+batches = iter(loader)
+next(batches)
+context = multiprocessing.get_context("fork")
+answers = context.SimpleQueue()
+things = [lambda: next(batches), lambda: iter(loader), lambda: feed[0]]
+child = context.Process(target=use, args=(things, answers))
+child.start()
+child.join(30)
+print(child.exitcode)
+for _ in things:
+    print(answers.get())
+print(sum(len(batch["id"]) for batch in batches) + 4)  # the parent goes on
+"""
+
+
+def test_a_forked_child_is_told_and_ends(written: Feed) -> None:
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-", written.url], input=FORKED, capture_output=True,
+        text=True, timeout=100,
+    )  # fmt: skip
+    lines = done.stdout.splitlines()
+    assert lines[0] == "0", done.stderr
+    assert all("process" in line and "make one in" in line for line in lines[1:3])
+    assert "spawn" in lines[3]
+    assert lines[4:] == [str(len(written))]
+
+
+def test_an_error_in_a_transform_is_raised_where_the_user_waits(feed: Feed) -> None:
+    def fail(sample: Any, generator: Any) -> Any:
+        if sample["id"] == 100:
+            raise ValueError("an odd sample")
+        return sample["id"]
+
+    with loader_of(feed, sample_transform=fail) as loader:
+        seen: list[Any] = []
+        with pytest.raises(FeedError, match=r"sample 100 \('key-100' of file:///shard-0") as found:
+            seen.extend(loader)
+        assert isinstance(found.value.__cause__, ValueError)
+        assert 100 in order_of().batch(0, len(seen))
+        loader.set_epoch(1)  # the loader itself lives on
+        with pytest.raises(FeedError, match="an odd sample"):
+            list(loader)
+
+
+def test_collecting_garbage_in_a_cycle(feed: Feed) -> None:
+    loader = loader_of(feed)
+    batch = next(iter(loader))
+    cycle: list[Any] = [loader]
+    cycle.append(cycle)
+    del loader, cycle
+    gc.collect()
+    assert loader_threads() == []
+    check_batch(batch, order_of().batch(0, 0))  # what the user holds stays valid
+
+
+def test_a_loader_without_a_main_script(written: Feed) -> None:
+    """As in a notebook, or at the prompt."""
+    script = (
+        "import datafeed\n"
+        f"loader = datafeed.DataLoader(datafeed.open({written.url!r}), 8)\n"
+        "print(sum(len(batch['id']) for batch in loader))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-"], input=script, capture_output=True, text=True, timeout=60
+    )
+    assert done.stdout == f"{len(written)}\n", done.stderr

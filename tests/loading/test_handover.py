@@ -124,3 +124,28 @@ def test_a_group_is_gathered_only_when_there_is_room_for_it() -> None:
     handover.close()
     thread.join(5)
     assert found == [2, 0]
+
+
+def test_fetchers_are_woken_for_many_loads_or_when_a_batch_waits() -> None:
+    handover = Handover(100, 4, load_group=3)
+    handover.add(Plan([Load(i, -1, i, False) for i in range(1, 7)], [], 0))
+    found: list[list[int]] = []
+
+    def fetch() -> None:
+        while loads := handover.next_loads(8):
+            found.append([load.chunk for _, load in loads])
+            handover.loaded([number for number, _ in loads])
+
+    thread = threading.Thread(target=fetch)
+    thread.start()
+    handover.taken(2)
+    time.sleep(0.1)
+    assert found == []
+    handover.taken()
+    assert handover.wait_loaded(3)
+    assert found == [[1, 2, 3]]
+    handover.taken()
+    assert handover.wait_loaded(4)
+    assert found == [[1, 2, 3], [4]]
+    handover.close()
+    thread.join(10)

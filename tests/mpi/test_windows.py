@@ -14,7 +14,8 @@ from mpi4py import MPI
 import datafeed
 from datafeed import DataLoader, Feed
 from datafeed.cache.choice import even_order
-from datafeed.cache.rma import ClusterTier, ClusterWindow
+from datafeed.cache.rma import ClusterWindow
+from datafeed.cache.rma_tier import ClusterTier
 from datafeed.cache.window import NodeWindow
 from datafeed.errors import ConfigError, DamagedError, FeedError, StallError
 from datafeed.mpi import wait_all
@@ -60,12 +61,19 @@ def window_of(kind: Any, feed: Feed, n_bytes: int = ROOM, **options: Any) -> Any
     return kind(feed, COMM, n_bytes, progress=False, **options)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    ("kind", "is_near"), [*((kind, True) for kind in KINDS), (KINDS[1], False)]
+)
 @pytest.mark.parametrize("name", CASES)
-def test_the_shared_checks(kind: Any, name: str, folder: Path) -> None:
+def test_the_shared_checks(
+    kind: Any, is_near: bool, name: str, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with datafeed.open(folder / name) as feed:
         window = window_of(kind, feed)
         assert window.held.all()
+        if kind is ClusterWindow:
+            assert all(window.is_near(rank) for rank in range(SIZE))
+            monkeypatch.setattr(window, "is_near", lambda rank: is_near)
         for check in CHECKS:
             check(window.tier(), feed)
         COMM.Barrier()
@@ -208,7 +216,10 @@ def test_memory_that_does_not_answer_costs_a_deadline(
     window = window_of(ClusterWindow, feed)
     tier = ClusterTier(window, rank_s=0.05)
     with monkeypatch.context() as patch:
-        patch.setattr(window, "begin", lambda chunk, into: Never())
+        patch.setattr(window, "begin", lambda chunk, views: [Never()])
+        with pytest.raises(StallError, match="of this node does not let"):
+            tier.fetch(requests_of(feed), 10)
+        patch.setattr(window, "is_near", lambda rank: False)
         missing = tier.fetch(requests_of(feed), 10)
         assert len(missing) == feed.manifest.n_chunks
         assert "did not come from the memory of rank" in str(missing[0][1])

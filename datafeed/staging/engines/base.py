@@ -9,6 +9,7 @@ from datafeed.staging.engines.hand import Work
 from datafeed.staging.engines.ledger import MAX_ATTEMPTS
 from datafeed.staging.folder import Folder
 from datafeed.staging.plan import Plan
+from datafeed.staging.run_progress import RunProgress
 
 __all__ = ["Engine", "Job", "failure", "given_up"]
 
@@ -23,8 +24,17 @@ class Job:
     """Splits whose parts are not there yet, at least one."""
     workers: int | None
     """Tasks at a time; None lets the engine decide."""
-    on_done: Callable[[int, str], None]
-    """Told how many more splits are done, with a note for the progress bar."""
+    progress: RunProgress
+    """Told of samples written, of splits done and lost, and of what else is worth a word."""
+
+    def look(self) -> int:
+        """Take in what the tasks have left in the folder; gives how many splits are not done.
+
+        For engines whose tasks have no other way to tell.
+        """
+        left = self.progress.committed(self.folder.done_names())
+        self.progress.noted(self.folder.notes())
+        return left
 
     def work(self) -> Work:
         """What workers must know of this run."""

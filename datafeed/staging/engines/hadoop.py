@@ -61,8 +61,7 @@ class HadoopEngine(Engine):
 
     def _wait(self, client: YarnClient, job: Job) -> None:
         """Follow the job by its commit records; stop it when a task fails for good."""
-        wanted = {job.plan.part_name(split) for split in job.splits}
-        n_done, is_noted = 0, False
+        n_left, is_noted = len(job.splits), False
         while True:
             is_over = client.wait(_POLL_S)
             if client.is_local:
@@ -73,16 +72,15 @@ class HadoopEngine(Engine):
             if client.application_id and not is_noted:
                 job.folder.note_application(client.application_id)
                 is_noted = True
-            n_now = len(wanted & job.folder.done_names())
-            job.on_done(n_now - n_done, client.progress())
-            n_done = n_now
+            n_left = job.look()
+            job.progress.say(client.progress())
             failures = job.folder.failures()
             final = [facts for facts in failures if facts["is_final"]]
             if final:
                 raise failure(final[0])
             if is_over:
                 break
-        if n_done < len(wanted):
+        if n_left:
             raise failure(failures[-1]) if failures else self._unexplained(client)
 
     def _unexplained(self, client: YarnClient) -> StagingError:

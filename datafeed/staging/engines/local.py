@@ -59,10 +59,13 @@ def _hear(hand: Hand, event: dict[str, Any], ledger: Ledger, job: Job) -> None:
     split = ledger.split_of(hand)
     if split is None:  # it told why its split failed, and is gone now
         return
-    if event["event"] == "done":
+    if event["event"] == "wrote":
+        job.progress.wrote(split, event["samples"])
+    elif event["event"] == "done":
         ledger.done(hand)
-        job.on_done(1, "")
+        job.progress.done(split)
     elif event["event"] in ("failed", "died"):
+        job.progress.lost(split)
         error = given_up(job, split, event, ledger.lost(hand))
         if error:
             raise error

@@ -180,12 +180,15 @@ class _Desk:
         split = self._ledger.split_of(rank)
         if split is None or event.get("split") != split:
             return
-        if event["event"] == "done":
+        if event["event"] == "wrote":
+            self._job.progress.wrote(split, event["samples"])
+        elif event["event"] == "done":
             for twin in self._ledger.done(rank):
                 assert isinstance(twin, int)
                 self._order(twin, {"drop": "twin"})
-            self._job.on_done(1, "")
+            self._job.progress.done(split)
         elif event["event"] in ("failed", "died"):
+            self._job.progress.lost(split)
             error = given_up(self._job, split, event, self._ledger.lost(rank))
             if error:
                 raise error
@@ -196,7 +199,7 @@ class _Desk:
             if heard_s < limit_s and rank not in self._silent:
                 self._silent.add(rank)
                 self._ledger.lost(rank)
-                self._job.on_done(0, f"rank {rank} is silent; its split goes to another")
+                self._job.progress.say(f"rank {rank} is silent; its split goes to another")
 
     def close(self) -> None:
         """End all work under way, so that nobody writes any more when the feed is finished."""

@@ -75,18 +75,15 @@ def _grouped(job: Job) -> list[list[int]]:
 
 def _follow(run: Run, job: Job) -> None:
     """Wait for the commit records; raise where a task failed for good."""
-    wanted = {job.plan.part_name(split) for split in job.splits}
-    n_done, is_over = 0, False
+    n_left, is_over = len(job.splits), False
     while not is_over:
         is_over = run.wait(_POLL_S)
-        n_now = len(wanted & job.folder.done_names())
-        job.on_done(n_now - n_done, "")
-        n_done = n_now
+        n_left = job.look()
         failures = job.folder.failures()
         for facts in failures:
             if facts["is_final"]:
                 raise failure(facts)
-    if n_done < len(wanted):
+    if n_left:
         error = run.error() or StagingError("the Spark job ended before its tasks; run it again")
         raise failure(failures[-1]) if failures else error
 
@@ -110,6 +107,7 @@ class _Failures:
     """What a task has to say of its failure; the rest is not listened to."""
 
     message = ""
+    leaves_notes = True
 
     def report(self, n_samples: int) -> None:
         """Spark asks for no heartbeat."""

@@ -1,0 +1,1 @@
+"""Tests that need the cluster in containers: `make cluster-test`."""

@@ -1,0 +1,118 @@
+"""Faults while YARN stages over three hosts: equal bytes in the end, or a clear error."""
+
+import json
+import subprocess
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from tests.cluster.containers import compose
+from tests.cluster.containers.conftest import ROOT, stage
+
+pytestmark = pytest.mark.timeout(500)
+
+ON_YARN = ("--engine", "hadoop", "--workers", "3")
+
+
+def parts(feed: str) -> list[tuple[str, int]]:
+    """Tell each part's checksum and samples."""
+    manifest = json.loads(compose.run("gateway", "hadoop", "fs", "-cat", f"{feed}/feed.json"))
+    return [(part["sha256"], part["samples"]) for part in manifest["parts"]]
+
+
+@pytest.fixture(scope="module")
+def wanted(feed: str) -> list[tuple[str, int]]:
+    return parts(feed)
+
+
+def staged_beside(raw: str, name: str, fault: Callable[[], None], delay_s: float) -> dict[str, Any]:
+    """Stage on YARN; the fault comes when the application has run for a while."""
+
+    def wait_and_do() -> None:
+        until = time.monotonic() + 120
+        while time.monotonic() < until and not containers_run():
+            time.sleep(0.5)
+        time.sleep(delay_s)
+        fault()
+
+    thread = threading.Thread(target=wait_and_do, name="drill")
+    thread.start()
+    try:
+        return stage(raw, f"{ROOT}/{name}", *ON_YARN, limit_s=420)
+    finally:
+        thread.join(180)
+
+
+def containers_run() -> bool:
+    """Tell whether YARN runs a task, beside the ApplicationMaster."""
+    url = "http://resourcemanager:8088/ws/v1/cluster/metrics"
+    script = f"import urllib.request as u; print(u.urlopen('{url}', timeout=5).read().decode())"
+    metrics = json.loads(compose.run("gateway", "python3", "-c", script))["clusterMetrics"]
+    return int(metrics["containersAllocated"]) > 1
+
+
+DRILLS: dict[str, tuple[Callable[[], None], Callable[[], None]]] = {
+    "NodeManager killed": (
+        lambda: compose.kill_processes("datanode2", "nodemanager.NodeManager"),
+        lambda: compose.reboot("datanode2"),
+    ),
+    "DataNode host killed": (
+        lambda: compose.kill("datanode3"),
+        lambda: compose.boot("datanode3"),
+    ),
+    "DataNode host paused": (
+        lambda: compose.pause("datanode3"),
+        lambda: compose.unpause("datanode3"),
+    ),
+    "NameNode restarted": (lambda: compose.reboot("namenode"), lambda: None),
+}
+
+
+@pytest.mark.parametrize("name", DRILLS)
+def test_staging_goes_on(
+    raw: str, wanted: list[tuple[str, int]], figures: list[dict[str, Any]], name: str
+) -> None:
+    fault, end = DRILLS[name]
+    to = name.replace(" ", "-").lower()
+    started_s = time.monotonic()
+    try:
+        staged_beside(raw, to, fault, delay_s=2.0)
+    finally:
+        end()
+        for host in ("datanode2", "datanode3", "namenode"):
+            compose.wait_healthy(host)
+    assert parts(f"{ROOT}/{to}") == wanted
+    listing = compose.run("gateway", "hadoop", "fs", "-ls", "-R", f"{ROOT}/{to}")
+    assert "_staging/tmp/" not in listing
+    figures.append(
+        {
+            "benchmark": "drills",
+            "row": f"{name}, staging",
+            "unit": "s",
+            "value": round(time.monotonic() - started_s, 1),
+        }
+    )
+
+
+def test_hdfs_full(raw: str, wanted: list[tuple[str, int]]) -> None:
+    """A quota of bytes stands in for a full file system; it is lifted, and staging goes on."""
+    to = f"{ROOT}/full"
+    compose.run("gateway", "hadoop", "fs", "-mkdir", "-p", to)
+    admin = "org.apache.hadoop.hdfs.tools.DFSAdmin"
+    compose.run("gateway", "hadoop", admin, "-setSpaceQuota", "400m", to)
+    command = ["datafeed", "stage", raw, "--to", to, "--engine", "local", "--json"]
+    failed = subprocess.run(
+        ["docker", "exec", compose.container("gateway"), *command],
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert failed.returncode == 1
+    assert "quota" in failed.stderr.splitlines()[-1].lower()
+    assert "feed.json" not in compose.run("gateway", "hadoop", "fs", "-ls", to)
+    compose.run("gateway", "hadoop", admin, "-clrSpaceQuota", to)
+    stage(raw, to, "--engine", "local")
+    assert parts(to) == wanted
