@@ -44,15 +44,18 @@ class Data:
         return cls(*(torch.from_numpy(array.copy()) for array in arrays))
 
     def orders(self, seed: int) -> dict[str, Order]:
-        """Orders by name; their parts hold one class each."""
+        """Orders by name; their parts hold one class each.
+
+        In chunks of 16 samples there are 3,750 of them: 96 streams, as in a large feed.
+        """
         n = len(self.labels)
         parts, per_chunk = [n // N_PARTS] * N_PARTS, samples_per_chunk(784, 784 * n)
         make: Any = lambda **options: Order(parts, per_chunk, BATCH, seed=seed, **options)  # noqa: E731
         return {
             "uniform": make(shuffle="global"),
             "windowed": make(),
-            "windowed, 1 stream": make(streams=1),
-            "feed order": make(shuffle=False),
+            "windowed, as a large feed": Order(parts, 16, BATCH, seed=seed),
+            "windowed, 1 stream of 4 chunks": make(streams=1),
         }
 
 
@@ -126,11 +129,11 @@ def draw(path: Path, data: Data) -> None:
 
     figure, axes = pyplot.subplots(2, 3, figsize=(9, 5), sharex="row", layout="constrained")
     labels, n = data.labels.numpy(), len(data.labels)
-    for column, name in enumerate(("uniform", "windowed", "windowed, 1 stream")):
+    for column, name in enumerate(("uniform", "windowed", "windowed, 1 stream of 4 chunks")):
         feed = data.orders(0)[name].positions(0, 0, n)
         some = np.random.default_rng(0).choice(n, 3000, replace=False)
         axes[0, column].plot(some, feed[some], ",", color="tab:blue")
-        axes[0, column].set_title(name)
+        axes[0, column].set_title(name.removeprefix("windowed, "))
         counts = [np.bincount(labels[batch], minlength=N_CLASSES) for batch in _batches(feed)]
         axes[1, column].hist(np.ravel(counts), bins=np.arange(0, 70, 2), density=True)
     axes[0, 0].set(ylabel="place in the feed")

@@ -67,6 +67,9 @@ YARN = {
     "yarn.nodemanager.resource.memory-mb": "6144",
     "yarn.nodemanager.resource.cpu-vcores": "8",
     "yarn.scheduler.minimum-allocation-mb": "256",
+    # Without cgroups nobody would kill a container over its memory, unless the NodeManager looks.
+    "yarn.nodemanager.resource.memory.enforced": "false",
+    "yarn.nodemanager.container-monitor.interval-ms": "1000",
     "yarn.nodemanager.vmem-check-enabled": "false",  # a JVM maps far more than it uses
     "yarn.nodemanager.disk-health-checker.max-disk-utilization-per-disk-percentage": "99.9",
     # Default 1 s for each step of a container's life.

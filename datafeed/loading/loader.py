@@ -45,7 +45,7 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         memory_bytes: Memory for chunks in bytes; batches come on top. Default: 512 MiB.
         pin_memory: Give batches in page-locked memory (nothing without a GPU). Default: False.
         device: Give batches on this device. Default: the CPU.
-        streams, window: Of the order, see ``Order``. Defaults: by the feed's size; 4.
+        streams, window: Of the order, see ``Order``. Defaults: by the feed's size.
         timeout_s: Seconds until a wait in which nothing moves becomes StallError. Default: 60.
         with_index: Add the feed positions, int64, as ``index``. Default: False.
         num_workers: Threads or processes for ``sample_transform``. Default: 2.

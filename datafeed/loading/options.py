@@ -40,7 +40,7 @@ class LoaderOptions:
     pin_memory: bool = False
     device: Any = None
     streams: int | None = None
-    window: int = 4
+    window: int | None = None
     timeout_s: float = 60.0
     with_index: bool = False
     num_workers: int = 0

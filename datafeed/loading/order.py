@@ -29,6 +29,10 @@ __all__ = ["Order", "Shuffle"]
 # Numbers of streams that many numbers of ranks divide.
 _STREAMS = (96, 48, 24, 12, 6, 3, 2, 1)
 _CHUNKS_PER_STREAM = 8
+_WINDOW = 4
+# So many are in the windows of 96 streams: smaller feeds may have as many, for the same memory.
+# Twelve streams with windows of 4 left class-sorted data visibly clumped: 0.73 instead of 0.86.
+_CHUNKS_TOGETHER = 384
 _GLOBAL_KEY = 3
 
 
@@ -43,7 +47,9 @@ class Order(Steps):
         seed: Key of the shuffles, any integer.
         streams: Streams that the chunks are dealt out to; at least one for each rank. Default:
             the largest of 96, 48, 24, 12, 6, 3, 2, 1 that leaves 8 chunks or more to each.
-        window: Chunks of a stream whose samples are shuffled together.
+        window: Chunks of a stream whose samples are shuffled together. Default: 4; without
+            ``streams`` at least as many as let 384 chunks be shuffled together over all streams,
+            so that small feeds are shuffled as a whole.
         drop_last: Leave out the last, smaller batch.
         shuffle: True shuffles as above; ``"global"`` is the uniform permutation; False is feed
             order. The last two have no use for streams and window.
@@ -59,7 +65,7 @@ class Order(Steps):
         global_batch: int,
         seed: int = 0,
         streams: int | None = None,
-        window: int = 4,
+        window: int | None = None,
         drop_last: bool = False,
         shuffle: Shuffle = True,
     ) -> None:
@@ -70,6 +76,8 @@ class Order(Steps):
             if isinstance(part_samples, Chunks)
             else Layout(_sizes(part_samples), per_chunk)
         )
+        if window is None:
+            window = _default_window(self._layout.n_chunks) if streams is None else _WINDOW
         self.window = checked_count("window", window)
         self.streams = (
             _default_streams(self._layout.n_chunks)
@@ -142,6 +150,10 @@ class Order(Steps):
             streams = Streams(self._layout, self.streams, self.window, self.seed, epoch)
             known = self._epoch = (epoch, streams, Dealing(streams.lengths))
         return known[1:]
+
+
+def _default_window(n_chunks: int) -> int:
+    return max(_WINDOW, _CHUNKS_TOGETHER // _default_streams(n_chunks))
 
 
 def _default_streams(n_chunks: int) -> int:

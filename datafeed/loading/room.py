@@ -22,8 +22,8 @@ def check_room(order: Steps, world_size: int, n_slots: int, slot_bytes: int) -> 
     """
     needed, at_ease = order.chunks_in_use(world_size)
     cure = (
-        f"give memory_bytes={at_ease * slot_bytes} or more, or fewer streams= (it changes the "
-        "order), or stage the feed with smaller chunks"
+        f"give memory_bytes={at_ease * slot_bytes} or more, or fewer streams= (it changes "
+        "the order), or stage the feed with smaller chunks"
     )
     have = f"the arena has room for {n_slots} chunks of {slot_bytes} bytes"
     if n_slots < needed:

@@ -25,7 +25,8 @@ class Streams:
         layout: The chunks.
         n_streams: S.
         window: Chunks of a window. The first one of stream s has only 1 + s % window, so that
-            the streams change windows one after another and not all in the same step.
+            the streams change windows one after another and not all in the same step; unless
+            one window holds all chunks of a stream.
         seed, epoch: Key of the shuffles.
     """
 
@@ -85,11 +86,18 @@ class Streams:
 
     def _windows(self, streams: I64Array, numbers: I64Array) -> tuple[I64Array, I64Array, I64Array]:
         """Window of each chunk, its first chunk, and the one behind its last."""
-        shift = self._window - 1 - streams % self._window
+        shift = self._shift(streams)
         windows = (numbers + shift) // self._window
         first = windows * self._window - shift
         end = np.minimum(first + self._window, self._n_chunks[streams])
         return windows, np.maximum(first, 0), end
+
+    def _shift(self, streams: I64Array) -> I64Array:
+        """Chunks that each stream's first window lacks; none where one window holds a stream."""
+        if -(-self._layout.n_chunks // self._n) <= self._window:
+            return np.zeros_like(streams)
+        shift: I64Array = self._window - 1 - streams % self._window
+        return shift
 
     def _start(self, streams: I64Array, numbers: I64Array) -> I64Array:
         """Offset in the stream at which a chunk begins."""

@@ -16,9 +16,10 @@ from datafeed.cluster.orphans import marks, of_cluster
 from datafeed.cluster.process import ProcessId, wait_until
 from datafeed.sources import basename, is_temporary, join, open_source
 
+NOBODY = "nobody"
 _RUN_S = 240.0
 _GONE_S = 30.0
-OPEN_MPI_LEFTOVERS = ("ompi.", "prte.", "pmix")
+OPEN_MPI_LEFTOVERS = ("ompi.", "prte.", "pmix", "sm_segment.")
 """What a killed mpirun cannot tidy up; the next boot does."""
 
 
@@ -35,7 +36,8 @@ class Command:
 
     def start(self, mark: str, tmp: Path) -> "subprocess.Popen[bytes]":
         """Start it; all its processes carry the mark, and leave temporary files here."""
-        env = {**os.environ, **self.env, **marks(mark, None), "TMPDIR": str(tmp)}
+        places = {"TMPDIR": str(tmp), "OMPI_MCA_btl_sm_backing_directory": str(tmp)}
+        env = {**os.environ, **self.env, **marks(mark, None), **places}
         with (self.cwd / f"{mark}.log").open("ab") as log:
             return subprocess.Popen(self.words, cwd=self.cwd, env=env, stdout=log, stderr=log)
 
@@ -97,9 +99,8 @@ def kill_at(
     """
     mark, tmp = f"kill-{secrets.token_hex(4)}", command.cwd / "tmp"
     tmp.mkdir(exist_ok=True)
-    segments = set(Path("/dev/shm").glob("sm_segment.*"))
     run = command.start(mark, tmp)
-    victim, name = None, "nobody"
+    name = NOBODY
     deadline = time.monotonic() + at_s
     while time.monotonic() < deadline and run.poll() is None:
         time.sleep(0.002)
@@ -117,8 +118,6 @@ def kill_at(
     assert wait_until(lambda: not of_cluster(mark), _GONE_S), f"{case}: processes are left"
     left = [path.name for path in tmp.iterdir() if not path.name.startswith(OPEN_MPI_LEFTOVERS)]
     assert left == [], case
-    for path in set(Path("/dev/shm").glob("sm_segment.*")) - segments:
-        path.unlink(missing_ok=True)  # Open MPI's own, too
     return Killed(command.engine, name, at_s, status == 0)
 
 
@@ -127,7 +126,7 @@ def _name_of(process: ProcessId) -> str:
     try:
         words = Path(f"/proc/{process.pid}/cmdline").read_text().split("\0")
     except FileNotFoundError:
-        return "one that had ended"
+        return NOBODY
     if "datafeed.staging.worker" in words:
         return "worker"
     if any(word.startswith("pyspark.") for word in words):

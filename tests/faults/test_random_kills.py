@@ -18,7 +18,7 @@ import pytest
 import datafeed as df
 from datafeed.cluster import LoopbackCluster
 from datafeed.sources import join, open_source
-from tests.faults.random_kills import Command, Killed, kill_at
+from tests.faults.random_kills import NOBODY, Command, Killed, kill_at
 from tests.staging.made import DATAFEED, write_big_shards
 
 N_KILLS = int(os.environ.get("DATAFEED_KILLS", "9"))
@@ -43,10 +43,14 @@ def hammer(
     calm_s = command.run("calm", tmp)
     assert command.digests() == wanted
     done: list[Killed] = []
-    for _ in range(n_kills(command.engine)):
+    while len(done) < n_kills(command.engine):
         command.forget()
-        done.append(kill_at(command, wanted, dice.uniform(0, calm_s), dice))
+        killed = kill_at(command, wanted, dice.uniform(0, calm_s), dice)
         check()
+        if killed.victim == NOBODY:  # it was over by then
+            calm_s *= 0.8
+        else:
+            done.append(killed)
     victims = Counter(killed.victim for killed in done)
     facts = {"engine": command.engine, "kills": len(done), "calm_s": round(calm_s, 2)}
     print(json.dumps({**facts, "victims": victims, "went_on": sum(k.survived for k in done)}))

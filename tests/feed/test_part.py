@@ -82,6 +82,20 @@ def test_pieces_of_a_chunk_lie_next_to_each_other(tmp_path: Path, samples_per_ch
         assert 0 <= rows[1].offset - (rows[0].offset + rows[0].n_bytes) < 64 << 10
 
 
+@pytest.mark.parametrize(("row_bytes", "alignment"), [(16, 64), (4095, 64), (4096, 4096)])
+def test_small_chunks_are_not_blown_up_to_pages(
+    tmp_path: Path, row_bytes: int, alignment: int
+) -> None:
+    schema = (Field(name="x", dtype="uint8", shape=(row_bytes,)),)
+    with PartWriter(tmp_path / "p.h5", schema, 16, ["s"]) as writer:
+        writer.extend([np.zeros((1600, row_bytes), np.uint8)], ["k"] * 1600, 0)
+        writer.close()
+    with h5py.File(tmp_path / "p.h5") as file:
+        places = [file["x"].id.get_chunk_info(i).byte_offset for i in range(100)]
+    assert {place % alignment for place in places} == {0}
+    assert (tmp_path / "p.h5").stat().st_size < 2.3 * 1600 * row_bytes
+
+
 def test_the_same_samples_give_the_same_bytes(tmp_path: Path) -> None:
     for name in ("a", "b"):
         make_feed(tmp_path / name, [25])

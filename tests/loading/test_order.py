@@ -169,7 +169,8 @@ def test_streams_are_shuffled_chunks_in_staggered_windows(
         chunks = list(dict.fromkeys(chunk_of[mine].tolist()))
         places.update(dict.fromkeys(chunks, stream))
         assert len(mine) == sizes[chunks].sum()  # a chunk has one stream
-        number, size = 0, 1 + stream % window
+        is_single = -(-len(sizes) // n_streams) <= window
+        number, size = 0, window if is_single else 1 + stream % window
         while len(mine):
             n_in_window = int(sizes[list(dict.fromkeys(chunk_of[mine].tolist()))[:size]].sum())
             inside, mine = mine[:n_in_window], mine[n_in_window:]
@@ -270,3 +271,29 @@ def test_wrong_places_are_named() -> None:
         order.rank_batch(0, 0, 2, 2)
     with pytest.raises(ConfigError, match="stop=101"):
         order.positions(0, 0, 101)
+
+
+@pytest.mark.parametrize(
+    ("n_chunks", "window"),
+    [(0, 384), (15, 384), (90, 64), (150, 32), (300, 16), (700, 8), (900, 4)],
+)
+def test_small_feeds_are_shuffled_as_a_whole(n_chunks: int, window: int) -> None:
+    order = Order(n_chunks * 10, 10, 64)
+    assert order.window == window
+    assert Order(n_chunks * 10, 10, 64, streams=order.streams).window == 4
+    assert min(order.n_chunks, order.streams * (window + 1)) <= 480
+
+
+@pytest.mark.parametrize("n_chunks", [90, 150, 300, 600, 3000])
+def test_batches_of_sorted_samples_are_like_random_draws(n_chunks: int) -> None:
+    """The class counts of batches, in the worst case: chi-square by degree of freedom is near 1."""
+    per_chunk, n_classes, batch = 60_000 // n_chunks, 10, 256
+    n = n_chunks * per_chunk
+    found = []
+    for seed in range(3):
+        order = Order(n, per_chunk, batch, seed=seed, drop_last=True)
+        classes = order.positions(1, 0, order.steps * batch).reshape(-1, batch) * n_classes // n
+        counts = np.stack([(classes == c).sum(axis=1) for c in range(n_classes)])
+        expected = batch / n_classes
+        found.append(((counts - expected) ** 2 / expected).sum(axis=0).mean() / (n_classes - 1))
+    assert 0.8 < np.mean(found) < 1.7

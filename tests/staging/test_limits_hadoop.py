@@ -39,19 +39,15 @@ def test_a_container_over_its_memory_is_told_with_the_option(
     (shard,) = write_shards(tmp_path / "raw", 1, 5)
     hdfs.put(shard, join(home, "raw", shard.name))
     (tmp_path / "mine.py").write_text(
-        "import time, numpy as np\n"
+        "import os, time, numpy as np\n"
         "def f(sample):\n"
-        "    held = np.ones(1 << 28)\n"
-        "    time.sleep(60)\n"
-        "    return {'y': held[0]} if held.any() else None\n"
+        "    if 'CONTAINER_ID' in os.environ:\n"  # not where the plan is made
+        "        held = np.ones(1 << 28)\n"
+        "        time.sleep(60)\n"
+        "    return {'y': 1.0}\n"
     )
-    (tmp_path / "light.py").write_text("def f(sample): return {'y': 1.0}\n")
     words = ["stage", join(home, "raw"), "--engine", "hadoop", "--task-memory-mb", 512]
     words += ["--python", sys.executable, "--transform", "mine:f", "--to", join(home, "feed")]
-    planned = (tmp_path / "mine.py").read_text()
-    # The plan reads samples as well, and is not the one to be killed.
-    guard = "import os\nif 'CONTAINER_ID' not in os.environ:\n    from light import f\n"
-    (tmp_path / "mine.py").write_text(planned + guard)
     done = datafeed(*words, cwd=tmp_path)
     assert done.returncode == 1
     last = done.stderr.splitlines()[-1]

@@ -30,6 +30,8 @@ from datafeed.staging.transform import module_files
 __all__ = ["HadoopEngine"]
 
 _POLL_S = 1.0
+_MEMORY_KILLS = 2
+"""Of one task, until the run is given up."""
 _JVM_OPTIONS = "-Xmx200m -XX:+UseSerialGC"
 _FORMAT = "org.apache.hadoop.mapred.lib"
 
@@ -78,17 +80,26 @@ class HadoopEngine(Engine):
             final = [facts for facts in failures if facts["is_final"]]
             if final:
                 raise failure(final[0])
+            if client.over_memory()[0] >= _MEMORY_KILLS:  # it would be so each time
+                raise self._over_memory(client)
             if is_over:
                 break
         if n_left:
             raise failure(failures[-1]) if failures else self._unexplained(client)
 
+    def _over_memory(self, client: YarnClient) -> StagingError:
+        return StagingError(
+            f"{client.application_id}: a task took more memory than its container has and was "
+            f"killed ({client.over_memory()[1]}); raise --task-memory-mb (now "
+            f"{self.task_memory_mb})"
+        )
+
     def _unexplained(self, client: YarnClient) -> StagingError:
         """The error of a job whose tasks could not say what killed them."""
+        if client.over_memory()[0]:
+            return self._over_memory(client)
         text, log = client.diagnostics(), client.task_log()
-        if "beyond" in text and "memory" in text:
-            cure = f"raise --task-memory-mb (now {self.task_memory_mb})"
-        elif "failed with code" in text or "Cannot run program" in text:
+        if "failed with code" in text or "Cannot run program" in text:
             cure = f"see that {self.python or same_python()} runs on the nodes"
             cure += " and has datafeed installed" if self.python else ", or name one with --python"
         else:

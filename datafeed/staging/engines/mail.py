@@ -13,14 +13,15 @@ _POLL_S = 0.005
 
 
 class Mail:
-    """Sends and takes JSON objects over a communicator of its own. Making it is collective.
+    """Sends and takes JSON objects among all ranks, with a tag of its own.
 
-    Upper-case calls only: bytes, no pickles.
+    Upper-case calls only: bytes, no pickles. Nothing here is collective: a communicator of our own
+    would be, and a rank that hangs before it would hang all.
     """
 
     def __init__(self) -> None:
         self._mpi = load_mpi()
-        self._comm = self._mpi.COMM_WORLD.Dup()
+        self._comm = self._mpi.COMM_WORLD
         self.rank, self.size = int(self._comm.Get_rank()), int(self._comm.Get_size())
         self._under_way: list[tuple[Any, bytes]] = []
 

@@ -30,7 +30,7 @@ _FLUSH_S = 5.0
 
 @dataclass(kw_only=True)
 class MpiEngine(Engine):
-    """Runs tasks on the ranks that mpirun or srun started. Making it is collective."""
+    """Runs tasks on the ranks that mpirun or srun started."""
 
     name = "mpi"
 

@@ -1,12 +1,14 @@
 """A Spark application of our own, or the one that stands: the only module that imports pyspark."""
 
 import os
+import shlex
 import signal
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from shutil import which
 from typing import Any
 
 from datafeed.cluster.hadoop_home import java_home
@@ -18,6 +20,12 @@ DEFAULT_MASTER = "local[{n},4]"
 """Where nothing else is named: N tasks at a time, each tried up to 4 times."""
 _GROUP = "datafeed-stage"
 _END_S = 20.0
+_JAVA = """#!/bin/sh
+home={home}
+case "$*" in *org.apache.spark.launcher.Main*) exec "$home/bin/java" "$@";; esac
+JAVA_HOME="$home" exec setpriv --pdeathsig KILL "$home/bin/java" "$@"
+"""
+"""Spark's scripts run a first JVM that makes the command line of the second, which stays."""
 
 
 def attempt_of_task() -> str:
@@ -159,7 +167,7 @@ def _places(scratch: Path) -> Iterator[None]:
     before = {name: os.environ.get(name) for name in names}
     temporary = tempfile.tempdir
     options = f"{before['SPARK_SUBMIT_OPTS'] or ''} -Djava.io.tmpdir={scratch}"
-    os.environ.update(JAVA_HOME=str(java_home()), SPARK_SUBMIT_OPTS=options.strip())
+    os.environ.update(JAVA_HOME=str(_dying_java(scratch)), SPARK_SUBMIT_OPTS=options.strip())
     for name in ("SPARK_LOCAL_DIRS", "SPARK_WORKER_DIR"):  # the latter is of local-cluster
         os.environ.setdefault(name, str(scratch))
     tempfile.tempdir = str(scratch)
@@ -171,6 +179,21 @@ def _places(scratch: Path) -> Iterator[None]:
             os.environ.pop(name, None)
             if text is not None:
                 os.environ[name] = text
+
+
+def _dying_java(scratch: Path) -> Path:
+    """Make a folder for JAVA_HOME whose JVM ends with this process.
+
+    Spark's own ends at the end of its input, but not where we were killed while it started.
+    """
+    home = java_home()
+    if which("setpriv") is None:
+        return home
+    program = scratch / "java" / "bin" / "java"
+    program.parent.mkdir(parents=True)
+    program.write_text(_JAVA.format(home=shlex.quote(str(home))))
+    program.chmod(0o755)
+    return scratch / "java"
 
 
 def _end_gateway(context_class: Any, had_one: bool) -> None:

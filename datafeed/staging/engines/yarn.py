@@ -2,6 +2,7 @@
 
 import re
 import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -31,6 +32,12 @@ _END_S = 10.0
 _KILL_S = 60.0
 _TOLD = re.compile(r"Error|Diagnostics|Container|Exception|Caused by|failed due|Exit code|Cannot")
 _SKIPPED = re.compile(r"StreamJob|Streaming Command Failed|^at |Failed map tasks|WARN|Ignoring")
+_ENDED = re.compile(r"Job job_\d+_\d+ (completed successfully|failed with state)")
+_OVER_MEMORY = re.compile(
+    r"attempt_\d+_\d+_m_(\d+)_\d+, Status : FAILED\n[^\n]*?"
+    r"(is running \w+ beyond the '\w+' memory limit.*? used|Exit code is 137)[;\n]"
+)
+"""Said by the NodeManager that looks, or left by the kernel that kills where it uses cgroups."""
 _CHATTER = re.compile(r"^\d{4}-\d\d-\d\d \S+ [A-Z]+ \S+: ")
 
 
@@ -69,8 +76,13 @@ class YarnClient:
             )
         try:
             yield
-        finally:
-            self._stop(self._process)
+        except BaseException:  # which is the cause, whatever comes of the rest
+            try:
+                self._stop(self._process)
+            except StagingError as error:
+                print(f"datafeed: {error}", file=sys.stderr, flush=True)
+            raise
+        self._stop(self._process)
 
     def wait(self, seconds: float) -> bool:
         """Wait a while; tells whether the job is over."""
@@ -106,6 +118,13 @@ class YarnClient:
         text = " | ".join(dict.fromkeys(lines[-6:])) or "no word from the job client"
         return re.sub(r"\s+", " ", text)[:1000]
 
+    def over_memory(self) -> tuple[int, str]:
+        """How often one task was killed for its memory, and what YARN said of it."""
+        found: list[tuple[str, str]] = _OVER_MEMORY.findall(self._text())
+        tasks = [task for task, _ in found]
+        often = max(map(tasks.count, tasks), default=0)
+        return often, " ".join(found[-1][1].split()) if found else ""
+
     def task_log(self) -> str:
         """The end of what a failed task wrote on stderr; empty if it cannot be had."""
         return last_words(self._text())
@@ -114,21 +133,17 @@ class YarnClient:
         return self._log.read_text(errors="replace")
 
     def _stop(self, process: "subprocess.Popen[bytes]") -> None:
-        """End the client, and the job if it still runs."""
-        if process.poll() is not None:
-            self.is_ended = True
-            return
-        try:
-            if self.application_id:
-                self.kill(self.application_id)
-            self.is_ended = True
-        finally:
+        """End the client, then the job unless the client saw its end."""
+        if process.poll() is None:
             process.terminate()
             try:
                 process.wait(_END_S)
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait(_END_S)
+        if self.application_id and not _ENDED.search(self._text()):
+            self.kill(self.application_id)
+        self.is_ended = True
 
     def tagged(self, tag: str) -> list[str]:
         """Find the applications with a tag that are not over.
