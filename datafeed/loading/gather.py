@@ -1,7 +1,7 @@
 """Gathering: the samples of batches out of their chunks into buffers of their own."""
 
 from collections.abc import Sequence
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, cast
 
 from datafeed.feed.schema import Array, Field
 from datafeed.loading.activity import Activity
@@ -28,7 +28,6 @@ class FixedSamples(Protocol):
         """Copy samples to ``out``, contiguous, one row for each."""
 
 
-@runtime_checkable
 class RaggedSamples(Protocol):
     """A ragged field of resident chunks."""
 
@@ -114,10 +113,10 @@ class _Group:
         for column, room in self._rooms:
             is_text = column.field.kind in ("str", "bytes")
             with self._activity.doing("decode" if is_text else "gather"):
-                if isinstance(column, RaggedSamples):
-                    room += column.samples(take)
+                if column.field.is_ragged:
+                    room += cast(RaggedSamples, column).samples(take)
                 else:
-                    column.fill(take, room[self._n_filled : end])
+                    cast(FixedSamples, column).fill(take, room[self._n_filled : end])
         self._n_filled = end
 
     def batches(self) -> list[Arrays]:
