@@ -1,5 +1,6 @@
 # make demo    all set-up, then the main job on real input; the last line of stdout is JSON
-# make test    all set-up, then the whole test suite
+# make test    all set-up, then the whole test suite; MPI=mpich, MPI=system: what runs under mpirun,
+#              with MPICH's wheel or with Debian's Open MPI (openmpi-bin, libopenmpi3)
 # make check   formatter, linter, strict types
 # make cluster-up | cluster-shell | cluster-test | cluster-down
 #              the test cluster in containers: start, work on its gateway, all fault drills, end
@@ -14,6 +15,7 @@ PYTHON ?= python3
 VENV := .venv
 PY := $(VENV)/bin/python
 HADOOP := build/hadoop
+MPI := openmpi
 RANKS := 1 2 3 4
 # A signal does not reach Python inside a blocked MPI call; a thread ends the rank, and so the run.
 RANK_LIMIT := --timeout=240 --timeout-method=thread
@@ -30,17 +32,40 @@ export OMPI_ALLOW_RUN_AS_ROOT := 1
 export OMPI_ALLOW_RUN_AS_ROOT_CONFIRM := 1
 export PRTE_MCA_rmaps_default_mapping_policy := :oversubscribe
 
-.PHONY: demo test check bench bench-peers setup system clean
+# mpi4py's wheel serves several MPIs and loads the one named here; each has an mpirun of its own.
+ifeq ($(MPI),openmpi)
+export MPIRUN := $(abspath $(VENV)/bin/mpirun)
+else ifeq ($(MPI),mpich)
+export MPIRUN := $(abspath build/mpich/bin/mpirun)
+export MPI4PY_LIBMPI := $(abspath build/mpich/lib/libmpi.so.12)
+MPI_SETUP := build/mpich/.stamp
+else ifeq ($(MPI),system)
+export MPIRUN := $(shell command -v mpirun.openmpi)
+export MPI4PY_LIBMPI := $(firstword $(wildcard /usr/lib/*/libmpi.so.40))
+export OMPI_MCA_rmaps_base_oversubscribe := 1
+else
+$(error MPI=$(MPI): one of openmpi, mpich, system)
+endif
+
+.PHONY: demo test test-mpi check bench bench-peers setup system clean
 .PHONY: cluster-up cluster-shell cluster-test cluster-down
 .DELETE_ON_ERROR:
 
 demo: setup
 	@$(PY) examples/demo.py
 
+ifeq ($(MPI),openmpi)
 test: setup
 	$(PY) -m pytest --ignore=tests/mpi --ignore=tests/cluster/containers
+	$(MAKE) --no-print-directory test-mpi
+else
+test: test-mpi
+	$(PY) -m pytest -m mpi --ignore=tests/mpi
+endif
+
+test-mpi: setup $(MPI_SETUP)
 	set -e; for n in $(RANKS); do \
-	    $(VENV)/bin/mpirun -n $$n $(PY) -m pytest -q --color=no -p no:cacheprovider $(RANK_LIMIT) tests/mpi; \
+	    "$(MPIRUN)" -n $$n $(PY) -m pytest -q --color=no -p no:cacheprovider $(RANK_LIMIT) tests/mpi; \
 	done
 
 check: $(VENV)/.stamp-packages
@@ -75,6 +100,11 @@ $(VENV)/.stamp-packages: setup.cfg pyproject.toml constraints.txt | system
 	@echo "setting up $(VENV)" >&2
 	@test -x $(PY) || "$(PYTHON)" -m venv $(VENV) >&2
 	@$(PY) -m pip install -q -c constraints.txt -e '.[all]' >&2
+	@touch $@
+
+build/mpich/.stamp: constraints.txt | $(VENV)/.stamp-packages
+	@echo "fetching MPICH" >&2
+	@$(PY) -m pip install -q --no-deps --ignore-installed --prefix $(@D) -c constraints.txt mpich >&2
 	@touch $@
 
 $(HADOOP)/.stamp: datafeed/cluster/hadoop-pom.xml tools/fetch-jars.sh | system

@@ -102,6 +102,8 @@ class GradientAverager:
             for bucket in self._buckets
             for i, p in enumerate(bucket.parameters)
         ]
+        self.flagged = False
+        """Whether any rank raised its flag in the last ``finish``."""
         self._is_accumulating = False
         self._weight = 1 / world.size
         self._announced: tuple[int, int] | None = None
@@ -136,7 +138,7 @@ class GradientAverager:
         self._announced = (n_samples_local, int(total[0]))
         self._weight = n_samples_local / max(1, int(total[0]))
 
-    def finish(self, n_samples_local: int | None = None) -> int:
+    def finish(self, n_samples_local: int | None = None, flag: bool = False) -> int:
         """Average the gradients over all ranks, after the backward pass. Collective.
 
         Each rank's gradients are those of the mean loss of its own samples; weighted by the
@@ -147,6 +149,7 @@ class GradientAverager:
             n_samples_local: Samples behind this rank's gradients; 0 for an empty share, whose
                 gradients count as zeros whatever they hold. None on all ranks: equal shares, or
                 those given to ``begin``.
+            flag: Raised on any rank, it is seen on all as ``flagged``.
 
         Returns:
             Samples of all ranks; their number if shares are equal.
@@ -160,7 +163,7 @@ class GradientAverager:
                 "finish: the first gradients are sent during the backward pass; give the number "
                 "of samples to begin() before it, or make the averager with overlap='after'"
             )
-        total, factor, used = self._agree(n_samples_local)
+        total, factor, used = self._agree(n_samples_local, flag)
         for bucket in self._buckets[self._n_sent :]:
             bucket.take_rest(self._weight if factor else 0)
             if self._sender.is_threaded:
@@ -177,8 +180,10 @@ class GradientAverager:
         self._n_sent, self._announced, self._weight = 0, None, 1 / self._world.size
         return total
 
-    def _agree(self, n_samples_local: int | None) -> tuple[int, float, list[list[bool]]]:
-        """Tell the other ranks of this one's share, and which parameters it used.
+    def _agree(
+        self, n_samples_local: int | None, flag: bool
+    ) -> tuple[int, float, list[list[bool]]]:
+        """Tell the other ranks of this one's share and flag, and which parameters it used.
 
         Returns:
             Samples of all ranks, what the gradients still have to be multiplied by, and for each
@@ -189,9 +194,10 @@ class GradientAverager:
         for bucket in self._buckets:
             grads = (p.grad is not None for p in bucket.parameters)
             counts += [bool(counts[0]) and is_used for is_used in grads]
-        sums = np.array(counts, np.float64)
+        sums = np.array([flag, *counts], np.float64)
         self._world.sum(sums)
-        total, flags = int(sums[0]), (sums[1:] > 0).tolist()
+        self.flagged = bool(sums[0])
+        total, flags = int(sums[1]), (sums[2:] > 0).tolist()
         used = []
         for bucket in self._buckets:
             used.append(flags[: len(bucket.parameters)])

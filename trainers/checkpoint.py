@@ -1,5 +1,6 @@
 """Checkpoints: whole files, whatever moment a run is killed at."""
 
+import contextlib
 import io
 import os
 import sys
@@ -44,7 +45,8 @@ def save(directory: Path, step: int, content: Mapping[str, Any], keep: int = 2) 
         temporary.replace(path)
         _sync(directory)
     except (OSError, RuntimeError) as error:  # torch's zip writer hides a full disk in the latter
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
         raise TrainerError(
             f"{path}: the checkpoint cannot be written ({_first_line(error)}); make room, then "
             "run again with --resume"

@@ -1,11 +1,10 @@
-"""Train a small convolutional network on a feed of images.
+"""Train a convolutional network on a feed of images.
 
 ::
 
     mpirun -n 2 python -m trainers.image_classifier --feed FEED --test-feed FEED --cache SERVERS
 """
 
-import contextlib
 from typing import Any
 
 import click
@@ -16,18 +15,18 @@ from torch import Tensor, nn
 import datafeed
 from datafeed.cli.options import emit
 from datafeed.errors import ConfigError, TrainerError
-from trainers.agreement import require_same
+from trainers.batch_norm import synchronise
 from trainers.command_line import run_options
 from trainers.launch import RankCommand
-from trainers.loop import Batch, Trainer
+from trainers.loop import Batch
 from trainers.network import SmallConvNet
 from trainers.options import TrainOptions
 from trainers.report import Report
-from trainers.world import World, local_rank, n_cores
+from trainers.resnet import resnet18, resnet50
+from trainers.session import autocast, train
+from trainers.world import World
 
-__all__ = ["ImageTask", "command", "train"]
-
-_TEST_BATCH = 512
+__all__ = ["ImageTask", "command"]
 
 
 class ImageTask:
@@ -38,21 +37,36 @@ class ImageTask:
         n_classes: Labels are 0 to n_classes - 1.
         device: Where the network lives.
         precision: ``fp32`` or ``bf16``.
+        network: ``small``, ``resnet18`` or ``resnet50``.
+        world: Batch norms are over the samples of all its ranks; None: of each its own.
 
     Raises:
         ConfigError: the feed holds no such images and labels.
     """
 
     def __init__(
-        self, feed: datafeed.Feed, n_classes: int, device: torch.device, precision: str
+        self,
+        feed: datafeed.Feed,
+        n_classes: int,
+        device: torch.device,
+        precision: str,
+        network: str = "small",
+        world: World | None = None,
     ) -> None:
         self._device, self._precision, self._n_classes = device, precision, n_classes
-        self.model: nn.Module = SmallConvNet(*_image_shape(feed), n_classes).to(device)
+        self.model = _network(network, _image_shape(feed), n_classes).to(device)
+        if world is not None and world.size > 1:
+            synchronise(self.model, world)
+
+    def optimizer(self, lr: float) -> torch.optim.Optimizer:
+        """Make SGD with Nesterov's momentum."""
+        parameters = self.model.parameters()
+        return torch.optim.SGD(parameters, lr, momentum=0.9, nesterov=True, weight_decay=5e-4)
 
     def loss(self, batch: Batch) -> Tensor:
-        """Give the mean cross entropy of a batch."""
+        """Give the mean cross entropy of a batch; 0 of an empty one."""
         logits, labels = self._logits(batch)
-        return F.cross_entropy(logits, labels)
+        return F.cross_entropy(logits, labels, reduction="sum") / max(1, len(labels))
 
     def score(self, batch: Batch) -> tuple[int, float]:
         """Count the right answers of a batch, and add up its samples' losses."""
@@ -62,9 +76,9 @@ class ImageTask:
 
     def _logits(self, batch: Batch) -> tuple[Tensor, Tensor]:
         labels = batch["label"].to(self._device, torch.int64, non_blocking=True)
-        if labels.device.type == "cpu":  # on a GPU the look would wait for it
+        if labels.device.type == "cpu" and len(labels):  # on a GPU the look would wait for it
             self._check(labels)
-        with self._autocast():
+        with autocast(self._device, self._precision):
             logits = self.model(batch["image"].to(self._device, non_blocking=True))
         return logits.float(), labels
 
@@ -75,11 +89,6 @@ class ImageTask:
                 f"a label is {low if low < 0 else high}, but there are {self._n_classes} classes "
                 "from 0; give the feed's number with --classes"
             )
-
-    def _autocast(self) -> contextlib.AbstractContextManager[Any]:
-        if self._precision == "bf16":
-            return torch.autocast(self._device.type, torch.bfloat16)
-        return contextlib.nullcontext()
 
 
 def _image_shape(feed: datafeed.Feed) -> tuple[int, int, int]:
@@ -98,71 +107,44 @@ def _image_shape(feed: datafeed.Feed) -> tuple[int, int, int]:
     return shape[0], shape[1], shape[2]
 
 
-def train(world: World, options: TrainOptions, n_classes: int, report: Report) -> dict[str, Any]:
-    """Train from start to end. Collective.
-
-    Returns:
-        The summary: see ``trainers.summary``.
-    """
-    torch.set_num_threads(n_cores(world))
-    torch.manual_seed(options.seed)
-    with contextlib.ExitStack() as stack:
-        feed = stack.enter_context(datafeed.open(options.feed, cache=options.cache))
-        lines = [*options.shared(), f"--classes {n_classes}", f"feed {feed.manifest.feed_id}"]
-        require_same(world, "options", lines, "start all ranks with the same options and feed")
-        task = ImageTask(feed, n_classes, _device(world, options.device), options.precision)
-        trainer = Trainer(
-            task=task,
-            loader=stack.enter_context(_loader(feed, world, options, is_test=False)),
-            test_loader=_test_loader(stack, world, options),
-            feed_id=feed.manifest.feed_id,
-            n_samples=len(feed),
-            world=world,
-            options=options,
-            report=report,
-        )
-        summary = trainer.run()
-        trainer.close()
-        return summary
-
-
-def _test_loader(stack: contextlib.ExitStack, world: World, options: TrainOptions) -> Any | None:
-    if options.test_feed is None:
-        return None
-    feed = stack.enter_context(datafeed.open(options.test_feed, cache=options.cache))
-    return stack.enter_context(_loader(feed, world, options, is_test=True))
-
-
-def _loader(feed: datafeed.Feed, world: World, options: TrainOptions, is_test: bool) -> Any:
-    return datafeed.DataLoader(
-        feed,
-        global_batch_size=_TEST_BATCH * world.size if is_test else options.global_batch,
-        shuffle=not is_test,
-        seed=options.seed,
-        comm=world.comm,
-        streams=options.streams,
-        memory_bytes=options.memory_bytes,
-        pin_memory=options.device == "cuda",
-        with_index=True,
-    )
-
-
-def _device(world: World, name: str) -> torch.device:
-    """Give each of a node's ranks a device of its own. Not yet run on a GPU."""
-    if name == "cpu":
-        return torch.device("cpu")
-    device = torch.device("cuda", local_rank(world) % torch.cuda.device_count())
-    torch.cuda.set_device(device)
-    return device
+def _network(name: str, shape: tuple[int, int, int], n_classes: int) -> nn.Module:
+    """Make a network by its name."""
+    if name == "small":
+        return SmallConvNet(*shape, n_classes)
+    if min(shape[:2]) < 32:
+        raise ConfigError(f"images of {shape[0]} x {shape[1]} are too small for {name}; 32 or more")
+    return {"resnet18": resnet18, "resnet50": resnet50}[name](shape[2], n_classes)
 
 
 @click.command(cls=RankCommand, context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--classes", type=click.IntRange(min=2), default=10, show_default=True)
+@click.option(
+    "--network",
+    type=click.Choice(["small", "resnet18", "resnet50"]),
+    default="small",
+    show_default=True,
+    help="The ResNets take images of 32 x 32 or more, as 224 x 224.",
+)
+@click.option(
+    "--batch-norm",
+    type=click.Choice(["global", "own"]),
+    default="global",
+    show_default=True,
+    help="Over the samples of all ranks, as one process would, or of each rank its own.",
+)
 @run_options
-def command(world: World, classes: int, as_json: bool, **values: Any) -> None:
-    """Train a small convolutional network on a feed of images, on all ranks of mpirun."""
-    report = Report(world.rank == 0, as_json)
-    summary = train(world, TrainOptions(**values), classes, report)
+def command(
+    world: World, classes: int, network: str, batch_norm: str, as_json: bool, **values: Any
+) -> None:
+    """Train a convolutional network on a feed of images, on all ranks of mpirun."""
+    report, options = Report(world.rank == 0, as_json), TrainOptions(**values)
+
+    def make(feed: datafeed.Feed, device: torch.device, world: World) -> ImageTask:
+        norms = world if batch_norm == "global" else None
+        return ImageTask(feed, classes, device, options.precision, network, norms)
+
+    lines = [f"--classes {classes}", f"--network {network}", f"--batch-norm {batch_norm}"]
+    summary = train(world, options, report, lines, make)
     if world.rank == 0 and not as_json:
         emit(summary, as_json=False)
 

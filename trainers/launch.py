@@ -1,5 +1,6 @@
 """The frame of a command that mpirun starts: an exception on one rank ends all ranks."""
 
+import signal
 import sys
 import traceback
 from typing import Any
@@ -8,6 +9,7 @@ import click
 
 from datafeed.cli.options import Command
 from datafeed.errors import ConfigError, DatafeedError
+from trainers.stop_signal import Stopped
 from trainers.world import connect
 
 __all__ = ["RankCommand"]
@@ -16,7 +18,7 @@ __all__ = ["RankCommand"]
 class RankCommand(Command):
     """A command whose callback gets ``world``; with ``--json``, ``--verbose``, ``--timeout``.
 
-    Exit status: 0 done, 1 failed, 2 wrong usage, 130 interrupted.
+    Exit status: 0 done, 1 failed, 2 wrong usage, 130 interrupted, 143 stopped by SIGTERM.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -41,8 +43,8 @@ class RankCommand(Command):
         except (Exception, KeyboardInterrupt) as error:
             who = "trainer" if world is None or world.size == 1 else f"rank {world.rank}"
             status = _explain(error, who, verbose)
-            if world is not None and world.size > 1:
-                world.abort(status)
+            if world is not None and world.size > 1 and not isinstance(error, Stopped):
+                world.abort(status)  # all ranks stop together by themselves
             ctx.exit(status)
         world.close()
 
@@ -53,6 +55,9 @@ def _explain(error: BaseException, who: str, verbose: bool) -> int:
     if isinstance(error, KeyboardInterrupt):
         print(f"{who}: interrupted; run again with --resume", file=sys.stderr, flush=True)
         return 130
+    if isinstance(error, Stopped):
+        print(f"{who}: {error}; run again with --resume", file=sys.stderr, flush=True)
+        return 128 + signal.SIGTERM
     if verbose or not isinstance(error, DatafeedError):
         traceback.print_exception(error)
     print(f"{who}: {type(error).__name__}: {error}", file=sys.stderr, flush=True)

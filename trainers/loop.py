@@ -4,6 +4,7 @@ import math
 import os
 import time
 from collections.abc import Mapping
+from contextlib import nullcontext
 from typing import Any, Protocol
 
 import numpy as np
@@ -12,13 +13,16 @@ from torch import Tensor, nn
 
 from datafeed.errors import TrainerError
 from trainers.averaging import GradientAverager
+from trainers.batch_norm import is_synchronised
 from trainers.meter import EpochMeter
+from trainers.metrics import Metrics
 from trainers.options import TrainOptions
 from trainers.random_state import seed_rank
 from trainers.recovery import Recovery
 from trainers.report import Report
 from trainers.sample_log import SampleLog
-from trainers.schedule import learning_rate
+from trainers.schedule import learning_rate, scaled
+from trainers.stop_signal import Stopped, StopSignal
 from trainers.summary import describe, epoch_event, summarise
 from trainers.world import World, gather_numbers
 
@@ -32,10 +36,13 @@ class Task(Protocol):
 
     model: nn.Module
 
-    def loss(self, batch: Batch) -> Tensor:
-        """Give the mean loss of a batch of at least one sample, to be differentiated."""
+    def optimizer(self, lr: float) -> torch.optim.Optimizer:
+        """Make the optimizer of the model's parameters."""
 
-    def score(self, batch: Batch) -> tuple[int, float]:
+    def loss(self, batch: Batch) -> Tensor:
+        """Give the mean loss of a batch, to be differentiated; 0 of an empty one."""
+
+    def score(self, batch: Batch) -> tuple[float, float]:
         """Count the right answers of a batch, and add up its samples' losses."""
 
 
@@ -75,10 +82,12 @@ class Trainer:
         }
         self._n_samples, self._n_steps = n_samples, len(loader)
         seed_rank(options.seed, world.rank)
-        self._averager = GradientAverager(task.model, world)
-        self._optimizer = torch.optim.SGD(
-            task.model.parameters(), lr=options.lr, momentum=0.9, nesterov=True, weight_decay=5e-4
-        )
+        self._averager = GradientAverager(task.model, world, buffers="broadcast")
+        self._peak = scaled(options.lr, options.global_batch, options.lr_batch)
+        self._optimizer = task.optimizer(self._peak)
+        self._stop = StopSignal()
+        # Ranks with an empty share take part in the passes of norms over all ranks.
+        self._is_synchronised = is_synchronised(task.model)
         self._recovery = Recovery(
             world=world,
             options=options,
@@ -90,19 +99,29 @@ class Trainer:
         )
         log = options.sample_log
         self._sample_log = SampleLog(log, world.rank) if log is not None else None
+        has_metrics = options.metrics is not None and not world.rank
+        self._metrics = Metrics(options.metrics) if has_metrics and options.metrics else None
 
     def run(self) -> dict[str, Any]:
         """Train all epochs that are left. Collective.
 
         Returns:
             The summary: see ``trainers.summary``.
+
+        Raises:
+            Stopped: on all ranks: SIGTERM came to one of them, and a checkpoint was written.
         """
+        with self._stop.listening() if self._options.checkpoint else nullcontext():
+            return self._run()
+
+    def _run(self) -> dict[str, Any]:
         first_epoch, first_step = self._recovery.restore()
         self._announce(first_epoch, first_step)
         epochs = []
         for epoch in range(first_epoch, self._options.epochs):
             epochs.append(self._run_epoch(epoch, first_step))
             first_step = 0
+        self._recovery.wait()
         summary = summarise(
             epochs,
             feed_id=self._feed_id,
@@ -119,6 +138,8 @@ class Trainer:
         """
         if self._sample_log is not None:
             self._sample_log.close()
+        if self._metrics is not None:
+            self._metrics.close()
         self._averager.close()
 
     def _run_epoch(self, epoch: int, first_step: int) -> dict[str, Any]:
@@ -132,6 +153,8 @@ class Trainer:
         event = epoch_event(epoch, totals, self._evaluate())
         self._report.event("epoch", event)
         self._report.line(describe(event))
+        if self._metrics is not None:
+            self._metrics.epoch(event)
         return event
 
     def _train(self, epoch: int, first_step: int) -> dict[str, Any]:
@@ -142,27 +165,49 @@ class Trainer:
             for step, batch in enumerate(meter.timed(self._loader), first_step):
                 if self._sample_log is not None:
                     self._sample_log.add(epoch, step, batch["index"].tolist())
+                started_s = time.perf_counter()
                 n, loss = self._step(epoch * self._n_steps + step, batch)
                 meter.add(n, loss)
-                every = self._options.checkpoint_every
-                if every and (step + 1) % every == 0 and step + 1 < self._n_steps:
-                    self._recovery.save(epoch, step + 1)
+                self._save_between(epoch, step + 1)
+                self._note(epoch, step, loss, time.perf_counter() - started_s, meter.last_wait_s)
                 progress.add(1, f"loss {loss:.3f}")
         return meter.total(self._world, self._loader.stats()["tiers"])
+
+    def _save_between(self, epoch: int, step: int) -> None:
+        """Save if it is time, or if a rank was told to stop."""
+        every, is_last = self._options.checkpoint_every, step == self._n_steps
+        if self._averager.flagged:
+            if is_last:
+                self._loader.set_epoch(epoch + 1)
+            self._recovery.save(epoch + is_last, 0 if is_last else step)
+            self._recovery.wait()
+            raise Stopped(f"stopped by SIGTERM after step {step} of epoch {epoch}")
+        if every and step % every == 0 and not is_last:
+            self._recovery.save(epoch, step)
+
+    def _note(self, epoch: int, step: int, loss: float, step_s: float, wait_s: float) -> None:
+        if self._metrics is None:
+            return
+        line = {"epoch": epoch, "step": step, "loss": loss, "step_s": round(step_s + wait_s, 6)}
+        rate = self._optimizer.param_groups[0]["lr"]
+        self._metrics.step({**line, "wait_s": round(wait_s, 6), "lr": rate})
 
     def _step(self, global_step: int, batch: Batch) -> tuple[int, float]:
         """Train one step; give this rank's samples and their mean loss."""
         options = self._options
-        rate = learning_rate(global_step, options.epochs * self._n_steps, options.lr)
+        n_steps = options.epochs * self._n_steps
+        rate = learning_rate(global_step, n_steps, self._peak, options.warm_up)
         for group in self._optimizer.param_groups:
             group["lr"] = rate
         n, loss = len(batch["index"]), 0.0
         self._averager.zero_grad()
-        if n:
+        if n or self._is_synchronised:
             value = self._task.loss(batch)
             torch.autograd.backward(value)
             loss = value.item()
-        self._averager.finish(n)
+        self._averager.finish(n, flag=self._stop.came)
+        if options.clip is not None:
+            self._averager.clip(options.clip)
         self._optimizer.step()
         return n, loss
 

@@ -25,7 +25,8 @@ class EpochMeter:
     def __init__(self, tiers: Tiers) -> None:
         self._started_s = time.perf_counter()
         self._before = _hits(tiers)
-        self._wait_s = 0.0
+        self._wait_s = self.last_wait_s = 0.0
+        self._first_wait_s: float | None = None
         self._n_samples = 0
         self._loss_sum = 0.0
 
@@ -35,7 +36,10 @@ class EpochMeter:
         while True:
             started_s = time.perf_counter()
             batch = next(iterator, None)
-            self._wait_s += time.perf_counter() - started_s
+            self.last_wait_s = time.perf_counter() - started_s
+            self._wait_s += self.last_wait_s
+            if self._first_wait_s is None:
+                self._first_wait_s = self.last_wait_s
             if batch is None:
                 return
             yield batch
@@ -50,19 +54,23 @@ class EpochMeter:
 
         Returns:
             ``samples``; ``loss``, their mean; ``seconds`` and ``data_wait_s`` of the slowest
-            rank; ``data_wait_mean_s`` over ranks; ``chunks``, fetched from any tier, and
+            rank; ``steady_wait_percent``, its wait after the first batch as a part of the time
+            after that; ``data_wait_mean_s`` over ranks; ``chunks``, fetched from any tier, and
             ``cached_chunks``, those from memcached.
         """
         seconds = time.perf_counter() - self._started_s
         n_cached, n_chunks = (now - b for now, b in zip(_hits(tiers), self._before, strict=True))
-        mine = [self._n_samples, self._loss_sum, seconds, self._wait_s, n_cached, n_chunks]
+        first_s = self._first_wait_s or 0.0
+        steady = (self._wait_s - first_s) / max(1e-9, seconds - first_s)
+        mine = [self._n_samples, self._loss_sum, seconds, self._wait_s, n_cached, n_chunks, steady]
         ranks = gather_numbers(world, mine)
-        n_samples, loss_sum, _, _, n_cached_all, n_chunks_all = ranks.sum(axis=0)
+        n_samples, loss_sum, _, _, n_cached_all, n_chunks_all, _ = ranks.sum(axis=0)
         return {
             "samples": int(n_samples),
             "loss": float(loss_sum / max(1, n_samples)),
             "seconds": float(ranks[:, 2].max()),
             "data_wait_s": float(ranks[:, 3].max()),
+            "steady_wait_percent": round(100 * float(ranks[:, 6].max()), 3),
             "data_wait_mean_s": float(np.mean(ranks[:, 3])),
             "chunks": int(n_chunks_all),
             "cached_chunks": int(n_cached_all),

@@ -9,8 +9,20 @@ from datafeed.errors import ConfigError
 
 __all__ = ["TrainOptions"]
 
-_EACH_RANKS_OWN = ("checkpoint", "sample_log", "cache", "memory_bytes")
+_EACH_RANKS_OWN = (
+    "checkpoint",
+    "keep_checkpoints",
+    "metrics",
+    "sample_log",
+    "cache",
+    "memory_bytes",
+)
 """Options that need not agree: they change no result."""
+
+_POSITIVE = (
+    *("epochs", "global_batch", "lr", "lr_batch", "clip", "keep_checkpoints", "streams"),
+    "memory_bytes",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,18 +45,28 @@ class TrainOptions:
     """Samples of a step over all ranks."""
     lr: float = 0.1
     """Highest learning rate."""
+    lr_batch: int | None = None
+    """Global batch for which the rate was found: it is scaled linearly to this run's."""
+    warm_up: float = 0.2
+    """Part of the run in which the rate rises."""
+    clip: float | None = None
+    """Highest global norm of the gradients."""
     seed: int = 0
     """Of the order of samples and of the first parameters."""
     checkpoint: Path | None = None
     """Folder of checkpoints, which rank 0 alone reads and writes."""
     checkpoint_every: int = 0
     """Steps between checkpoints, besides one after every epoch."""
+    keep_checkpoints: int = 2
+    """Newest checkpoints that stay."""
     resume: bool = False
     """Go on from the newest checkpoint, where there is one."""
     device: str = "cpu"
     """``cpu``, or ``cuda``: the node's devices are dealt out to its ranks."""
     precision: str = "fp32"
     """``fp32``, or ``bf16`` for the layers' arithmetic; parameters stay in float32."""
+    metrics: Path | None = None
+    """Folder for the numbers of steps and epochs, as JSON lines and as a picture."""
     sample_log: Path | None = None
     """Folder for lists of the samples that each rank trained on."""
     streams: int | None = None
@@ -53,9 +75,11 @@ class TrainOptions:
     """Memory of each rank's loader."""
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "global_batch", "lr", "streams", "memory_bytes"):
+        for name in _POSITIVE:
             if getattr(self, name) is not None and getattr(self, name) <= 0:
                 raise ConfigError(f"{_flag(name)} {getattr(self, name)}: give a number above 0")
+        if not 0 <= self.warm_up < 1:
+            raise ConfigError(f"--warm-up {self.warm_up}: give a part of the run, 0 to below 1")
         if self.checkpoint_every < 0:
             raise ConfigError("--checkpoint-every: give a number of steps, 0 for none")
         if self.checkpoint is None and (self.resume or self.checkpoint_every):

@@ -7,6 +7,7 @@ from torch import nn, optim
 
 from datafeed.errors import ConfigError
 from trainers import checkpoint
+from trainers.checkpoint_writer import CheckpointWriter
 from trainers.options import TrainOptions
 from trainers.random_state import gather_states, restore_states
 from trainers.world import World
@@ -41,13 +42,22 @@ class Recovery:
         self._world, self._order, self._n_steps = world, dict(order), n_steps
         self._model, self._optimizer, self._loader = model, optimizer, loader
         self._directory, self._resume = options.checkpoint, options.resume
+        self._writer: CheckpointWriter | None = None
+        if options.checkpoint is not None and not world.rank:
+            self._writer = CheckpointWriter(options.checkpoint, options.keep_checkpoints)
 
     def save(self, epoch: int, step: int) -> None:
-        """Write a checkpoint from which training goes on at this step; nothing without a folder."""
+        """Start to write a checkpoint from which training goes on at this step.
+
+        Nothing is done without a folder. Training may go on at once: rank 0 has copied all.
+
+        Raises:
+            TrainerError: the checkpoint before could not be written.
+        """
         if self._directory is None:
             return
         random = gather_states(self._world)
-        if self._world.rank:
+        if self._writer is None:
             return
         content = {
             "order": self._order,
@@ -58,7 +68,17 @@ class Recovery:
             "loader": self._loader.state_dict(),
             "random": random,
         }
-        checkpoint.save(self._directory, epoch * self._n_steps + step, content)
+        self._writer.put(epoch * self._n_steps + step, content)
+
+    def wait(self) -> None:
+        """Wait until the last checkpoint is on the disk. Collective.
+
+        Raises:
+            TrainerError: it could not be written.
+        """
+        if self._writer is not None:
+            self._writer.wait()
+        self._world.barrier()
 
     def restore(self) -> tuple[int, int]:
         """Go on from the newest checkpoint, if asked to.

@@ -1,7 +1,8 @@
 """The numbers of an epoch and of a run, as the JSON events give them.
 
 An epoch: ``epoch``, ``samples``, ``loss``, ``seconds``, ``samples_per_second``, ``data_wait_s`` and
-``data_wait_percent`` of the rank that waited longest, ``data_wait_mean_percent`` over ranks,
+``data_wait_percent`` of the rank that waited longest, ``steady_wait_percent`` the same without the
+wait for the first batch, ``data_wait_mean_percent`` over ranks,
 ``cache_hit_percent`` (None if nothing was fetched), ``test_accuracy`` and ``test_loss`` (None
 without a held-out feed), ``test_seconds``.
 """
@@ -56,6 +57,7 @@ def summarise(
         "epoch_seconds": [round(epoch["seconds"], 3) for epoch in epochs],
         **_rates(sums),
         "data_wait_s": sums["data_wait_s"],
+        "steady_wait_percent": max((e["steady_wait_percent"] for e in epochs), default=None),
         "chunks": sums["chunks"],
         "cached_chunks": sums["cached_chunks"],
         "feed_id": feed_id,

@@ -4,10 +4,11 @@ A block falls into one of about a million virtual slots, and a slot belongs to a
 server goes through all slots in an order of its own, and a slot is the server's that comes to it
 first (the walk of Maglev, Eisenbud et al., NSDI 2016, but without taking turns). So of any two
 servers the same one wins a slot, whoever else is there: a server added or lost moves only its own
-share. Where a share is more than 2 % off, as happens with 50 servers and more, a few slots change
+share. Where a share is too far from even, as happens with 100 servers and more, a few slots change
 hands. docs/design-notes.md tells why not one of the usual ways.
 """
 
+import math
 from collections.abc import Sequence
 from functools import lru_cache
 
@@ -23,7 +24,6 @@ VERSION = 2
 """Blocks warmed under another version are not found; warm again."""
 N_SLOTS = 1_048_573  # a prime, so that every step leads through all slots
 
-_LIMIT = 0.02
 _FEW = 8
 _ROUNDS = 8  # leave about exp(-8) of the slots, which are compared one by one
 
@@ -149,10 +149,16 @@ def _evened(owners: Owners, walks: _Walks) -> Owners:
     return _handed_over(owners, np.sort(np.concatenate(pool)), takes, walks)
 
 
+def _limit(n_servers: int) -> float:
+    """How far from even a share of the slots may be: of few servers up to the 5 % that a share of
+    a million blocks may be; of 1,024, whose blocks do not fill all slots evenly, 2 %."""
+    return 0.05 - 0.03 * math.sqrt(min(1.0, n_servers / 1024))
+
+
 def _transfers(shares: Counts) -> tuple[Counts, Counts]:
     """How many slots each server gives away, and how many it gets; the sums are equal."""
-    fair = N_SLOTS / len(shares)
-    most, least = max(int(fair * (1 + _LIMIT)), int(fair) + 1), int(fair * (1 - _LIMIT)) + 1
+    fair, limit = N_SLOTS / len(shares), _limit(len(shares))
+    most, least = max(int(fair * (1 + limit)), int(fair) + 1), int(fair * (1 - limit)) + 1
     least = min(least, int(fair))
     while np.maximum(shares - most, 0).sum() < np.maximum(least - shares, 0).sum():
         most -= 1

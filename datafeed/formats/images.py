@@ -3,6 +3,7 @@
 import io
 import struct
 import zlib
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -34,8 +35,9 @@ def decode_image(data: bytes, color: str | None = None) -> Array:
         color: ``rgb`` or ``gray``; None: as it is.
 
     Returns:
-        A new array: uint8 of shape (H, W) for grey and (H, W, 3) for colour: palettes are looked
-        up, alpha is dropped, CMYK and YCbCr become RGB. uint16 of shape (H, W) for 16-bit grey.
+        A read-only array: uint8 of shape (H, W) for grey and (H, W, 3) for colour: palettes are
+        looked up, alpha is dropped, CMYK and YCbCr become RGB. uint16 of shape (H, W) for 16-bit
+        grey.
 
     Raises:
         ValueError: it does not decode, or is larger than Pillow thinks safe.
@@ -43,8 +45,8 @@ def decode_image(data: bytes, color: str | None = None) -> Array:
     try:
         with _opened(data) as image:
             if image.mode in _GRAY_16 and color is None:
-                return np.array(image).astype(np.uint16)
-            return np.array(_converted(image, color))
+                return np.asarray(image).astype(np.uint16)
+            return _pixels(_converted(image, color))
     except UnidentifiedImageError as error:  # its text holds the address of our buffer
         raise ValueError("no PNG or JPEG") from error
     except (OSError, SyntaxError, EOFError, struct.error, Image.DecompressionBombError) as error:
@@ -69,7 +71,7 @@ def resized(value: Any, size: tuple[int, int], mode: str, color: str | None, dra
                 plain = ImageOps.pad(plain, (width, height), Image.Resampling.BILINEAR)
             else:
                 plain = plain.resize((width, height), Image.Resampling.BILINEAR)
-            return np.array(plain)
+            return _pixels(plain)
     except UnidentifiedImageError as error:
         raise ValueError("no PNG or JPEG") from error
     except (OSError, SyntaxError, EOFError, struct.error, Image.DecompressionBombError) as error:
@@ -88,6 +90,22 @@ def _converted(image: Any, color: str | None) -> Any:
         raise ValueError(f"color {color!r} is none of {', '.join(_COLORS)}")
     wanted = _COLORS[color] if color else "L" if image.mode in _GRAY else "RGB"
     return image if image.mode == wanted else image.convert(wanted)
+
+
+def _pixels(image: Any) -> Array:
+    """Give ``np.asarray`` of an image in L or RGB, by one call of Pillow's encoder.
+
+    ``tobytes``, which numpy calls, joins pieces of 64 KiB: 9 % of the time of a JPEG of 224 x 224.
+    """
+    image.load()
+    width, height = image.size
+    shape = (height, width, 3) if image.mode == "RGB" else (height, width)
+    encoder = Image._getencoder(image.mode, "raw", (image.mode,))
+    encoder.setimage(image.im, (0, 0, width, height))
+    _, _, data = encoder.encode(prod(shape) + 1)
+    if len(data) != prod(shape):  # not of this Pillow
+        return np.asarray(image)
+    return np.frombuffer(data, np.uint8).reshape(shape)
 
 
 def _check_png(data: bytes) -> None:

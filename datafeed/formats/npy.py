@@ -25,7 +25,7 @@ def read_npy(data: bytes) -> Array:
     """Read an NPY file that is in memory.
 
     Returns:
-        A new array, which may be changed.
+        A read-only view of the data.
 
     Raises:
         ValueError: it is none, is cut off, or holds pickles.
@@ -34,7 +34,7 @@ def read_npy(data: bytes) -> Array:
     n_values = prod(shape)
     if len(data) < n_header + n_values * dtype.itemsize:
         raise ValueError("the array is cut off")
-    flat = np.frombuffer(data, dtype, n_values, n_header).copy()
+    flat = np.frombuffer(data, dtype, n_values, n_header)
     return flat.reshape(shape[::-1]).transpose() if is_fortran else flat.reshape(shape)
 
 

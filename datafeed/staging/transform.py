@@ -7,6 +7,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from datafeed.calls import Call, parse_call
 from datafeed.errors import ConfigError, FormatError
 from datafeed.feed.schema import Sample
@@ -138,10 +140,16 @@ def transformed(
 
 def _results(transform: Transform, sample: Sample, where: str) -> tuple[list[Sample], bool]:
     try:
-        result = transform(sample)
+        result = transform({name: _own(value) for name, value in sample.items()})
     except Exception as error:
         raise FormatError(f"{where}: transform raised {error!r}") from error
     return _as_list(result, where), isinstance(result, list)
+
+
+def _own(value: Any) -> Any:
+    """An array that may be changed in place; formats give views of what they read."""
+    is_view = isinstance(value, np.ndarray) and not value.flags.writeable
+    return value.copy() if is_view else value
 
 
 def _as_list(result: Any, where: str) -> list[Sample]:

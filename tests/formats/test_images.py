@@ -22,7 +22,6 @@ def test_grey() -> None:
     decoded = decode_image(png(_GREY))
     assert decoded.dtype == np.uint8
     np.testing.assert_array_equal(decoded, _GREY)
-    decoded += 1  # a transform may work in place
 
 
 def test_colour() -> None:

@@ -132,7 +132,7 @@ print(connect().size)
 
 @pytest.mark.parametrize(("n_launched", "output"), [("1", "1\n"), ("2", "")])
 def test_without_mpi4py_one_rank_trains_alone(n_launched: str, output: str) -> None:
-    environment = {**os.environ, "OMPI_COMM_WORLD_SIZE": n_launched}
+    environment = {**os.environ, "OMPI_COMM_WORLD_SIZE": n_launched, "PMI_SIZE": n_launched}
     done = subprocess.run(
         [sys.executable, "-c", WITHOUT_MPI4PY], env=environment, capture_output=True, text=True
     )

@@ -12,13 +12,13 @@ import numpy as np
 from datafeed.feed.manifest import FEED_FILE, Manifest
 from datafeed.feed.part import PartWriter
 from datafeed.feed.schema import Array, Field, Schema
+from tests.mpirun import MPIRUN
 
 IMAGES: Schema = (
     Field(name="image", dtype="uint8", shape=(8, 8)),
     Field(name="label", dtype="int64"),
 )
 N_CLASSES = 4
-MPIRUN = [str(Path(sys.executable).parent / "mpirun"), "--allow-run-as-root", "--oversubscribe"]
 TRAINER = [sys.executable, "-m", "trainers.image_classifier", f"--classes={N_CLASSES}"]
 
 

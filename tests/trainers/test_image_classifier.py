@@ -12,7 +12,8 @@ from click.testing import CliRunner, Result
 
 from datafeed.cli.warm import command as warm
 from datafeed.cluster import MemcachedServer
-from tests.trainers.image_feeds import MPIRUN, N_CLASSES, TRAINER, mpirun, train, write_images
+from tests.mpirun import MPIRUN
+from tests.trainers.image_feeds import N_CLASSES, TRAINER, mpirun, train, write_images
 from trainers.image_classifier import command
 
 FAST = ("--global-batch=16", "--epochs=2", "--lr=0.05")
@@ -121,6 +122,8 @@ def test_lines_for_people(feed: str, tmp_path: Path) -> None:
         (("--resume",), 2, "--resume and --checkpoint-every need --checkpoint DIR"),
         (("--epochs=0",), 2, "--epochs 0: give a number above 0"),
         (("--classes=2",), 1, "but there are 2 classes from 0; give the feed's number with"),
+        (("--network=resnet18",), 2, "images of 8 x 8 are too small for resnet18; 32 or more"),
+        (("--warm-up=1",), 2, "--warm-up 1.0: give a part of the run, 0 to below 1"),
         (("--feed=/nowhere",), 1, "/nowhere"),
         (("--test-feed=/nowhere",), 1, "/nowhere"),
     ],

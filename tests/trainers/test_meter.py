@@ -30,6 +30,7 @@ def test_only_the_time_until_a_batch_is_there_counts_as_waiting() -> None:
     total = meter.total(SoloWorld(), {})
     assert 0.06 <= total["data_wait_s"] <= total["seconds"]
     assert total["data_wait_mean_s"] == total["data_wait_s"]
+    assert 30 < total["steady_wait_percent"] <= 100
 
 
 def test_samples_losses_and_chunks_of_this_epoch_alone() -> None:
@@ -49,6 +50,7 @@ def totals(seconds: float) -> dict[str, float]:
         "loss": 0.5,
         "seconds": seconds,
         "data_wait_s": seconds / 10,
+        "steady_wait_percent": 0.5,
         "data_wait_mean_s": seconds / 20,
         "chunks": 8,
         "cached_chunks": 6,
@@ -68,6 +70,7 @@ def test_rates_of_epochs_and_run() -> None:
     assert run["test_accuracy"] == 0.9
     assert run["samples_per_second"] == 40.0
     assert (run["data_wait_percent"], run["cache_hit_percent"]) == (10.0, 75.0)
+    assert run["steady_wait_percent"] == 0.5
     assert (run["samples"], run["trained_samples"], run["epochs"]) == (100, 200, 2)
 
 

@@ -7,6 +7,7 @@ import select
 import shutil
 import signal
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -77,6 +78,18 @@ class SmallPipe:
         os.close(self._handle)
 
 
+def wait_for_end(pid: int) -> None:
+    """Wait until a process is gone: mpirun ends as soon as it has told its ranks to."""
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline:
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            return
+        time.sleep(0.05)
+    raise AssertionError(f"process {pid} is still there")
+
+
 @pytest.fixture(scope="module")
 def undisturbed(feed: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of 2 ranks from start to end: its ``log`` and ``checkpoint``."""
@@ -105,8 +118,7 @@ def killed(feed: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path
         assert process.wait(60) != 0
         process.stdout.close()
         for pid in start["pids"]:
-            with pytest.raises(ProcessLookupError):
-                os.kill(pid, 0)
+            wait_for_end(pid)
         yield folder / "checkpoint"
     finally:
         process.kill()

@@ -2,7 +2,7 @@
 
 import pytest
 
-from trainers.schedule import learning_rate
+from trainers.schedule import learning_rate, scaled
 
 
 @pytest.mark.parametrize("n_steps", [1, 2, 10, 1407])
@@ -19,3 +19,8 @@ def test_closed_form() -> None:
     assert learning_rate(99, 999, 1.0) == pytest.approx(0.5)  # half way up
     assert learning_rate(199, 999, 1.0) == pytest.approx(1.0)
     assert learning_rate(599, 999, 1.0) == pytest.approx(0.5)  # half way down
+
+
+def test_linear_scaling() -> None:
+    assert scaled(0.1, 1024, 256) == pytest.approx(0.4)
+    assert scaled(0.1, 1024, None) == 0.1
