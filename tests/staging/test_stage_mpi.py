@@ -73,9 +73,17 @@ def n_done(home: Path) -> int:
 
 def holder(home: Path) -> int:
     """The worker that holds its split; the others have written theirs."""
-    wait_for(lambda: n_done(home) == 3)
-    (scratch,) = (home / "feed").glob("_staging/tmp/*/part-00001.h5.*")
+    wait_for(lambda: n_done(home) == 3 and bool(half_written(home)))
+    (scratch,) = half_written(home)
     return int(scratch.parent.name.rpartition("-")[2].partition(".")[0])
+
+
+def half_written(home: Path) -> list[Path]:
+    """What there is of the part whose split is held."""
+    try:
+        return list((home / "feed").glob("_staging/tmp/*/part-00001.h5.*"))
+    except FileNotFoundError:  # another worker's folder went while we looked
+        return []
 
 
 def parent_of(pid: int) -> int:
