@@ -69,8 +69,12 @@ class MappedChunks(Protocol):
     def will_need(self, chunk: int) -> None:
         """Let the chunk come into memory."""
 
-    def bring(self, chunk: int, counters: Counters) -> None:
-        """Wait until a chunk is in memory, and check it if this process has not yet."""
+    def bring(self, chunk: int, counters: Counters) -> bool:
+        """Wait until a chunk is in memory, and check it if this process has not yet.
+
+        Returns:
+            Whether it was new; of threads that bring it at the same time one is told so.
+        """
 
 
 class MappedParts:
@@ -188,12 +192,15 @@ class MappedParts:
         for place, n_bytes in _runs(self.extents(chunk)):
             self._files.region.will_need(place, n_bytes)
 
-    def bring(self, chunk: int, counters: Counters) -> None:
+    def bring(self, chunk: int, counters: Counters) -> bool:
         """Wait until a chunk is in memory, and check it if this process has not yet.
 
         Args:
             chunk: One that ``will_need`` was called for.
             counters: Where failures are counted.
+
+        Returns:
+            Whether it was new.
 
         Raises:
             SourceError: it cannot be read.
@@ -204,9 +211,13 @@ class MappedParts:
             if not self._files.region.populate(place, n_bytes):
                 counters.add(down=1)
                 raise self._unreadable(chunk)
-        if not self._is_checked[chunk]:
-            self._check(chunk, extents, counters)
+        if self._is_checked[chunk]:
+            return False
+        self._check(chunk, extents, counters)
+        with self._lock:
+            is_new = not self._is_checked[chunk]
             self._is_checked[chunk] = True
+        return is_new
 
     def _unreadable(self, chunk: int) -> SourceError:
         path = self._path(self._feed.manifest.chunk_place(chunk)[0])

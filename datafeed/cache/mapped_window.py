@@ -1,6 +1,7 @@
 """A node's window that holds a whole feed, as memory to gather from."""
 
 from collections.abc import Sequence
+from threading import Lock
 
 import numpy as np
 import numpy.typing as npt
@@ -27,6 +28,7 @@ class MappedWindow:
         self._window, self._feed = window, window.feed
         self.memory = window.memory
         self._is_checked = np.zeros(len(window.places), np.bool_)
+        self._lock = Lock()
         n_pieces = len(pieces_of(self._feed.manifest.schema))
         self.starts: npt.NDArray[np.int64] = np.zeros((len(window.places), n_pieces), np.int64)
 
@@ -56,18 +58,24 @@ class MappedWindow:
     def will_need(self, chunk: int) -> None:
         """Nothing has to be read."""
 
-    def bring(self, chunk: int, counters: Counters) -> None:
+    def bring(self, chunk: int, counters: Counters) -> bool:
         """Check a chunk if this process has not yet.
+
+        Returns:
+            Whether it was new.
 
         Raises:
             DamagedError: it does not have its checksum.
         """
         if self._is_checked[chunk]:
-            return
+            return False
         try:
             self._window.payload(chunk)
         except DamagedError:
             counters.add(corrupt=1)
             raise
         self.starts[chunk] = [extent.offset for extent in self.extents(chunk)]
-        self._is_checked[chunk] = True
+        with self._lock:
+            is_new = not self._is_checked[chunk]
+            self._is_checked[chunk] = True
+        return is_new

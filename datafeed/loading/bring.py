@@ -79,9 +79,8 @@ class Bringer:
         for _, load in loads:
             self._parts.will_need(load.chunk)
         for number, load in loads:
-            is_new = not self._parts.is_checked(load.chunk)
             with self._counts.activity.doing("source"):
-                self._parts.bring(load.chunk, self._counters)
+                is_new = self._parts.bring(load.chunk, self._counters)
             self._counts.add(fetched=is_new)
             self._hand_on([(number, load)], handover)
         self._coldness.note(before, len(loads))
