@@ -73,9 +73,8 @@ def n_done(home: Path) -> int:
 
 def holder(home: Path) -> int:
     """The worker that holds its split; the others have written theirs."""
-    found: list[Path] = []
-    wait_for(lambda: n_done(home) == 3 and bool(found.extend(half_written(home)) or found))
-    scratch = found[0]
+    wait_for(lambda: n_done(home) == 3 and bool(half_written(home)))
+    scratch = half_written(home)[0]
     return int(scratch.parent.name.rpartition("-")[2].partition(".")[0])
 
 
