@@ -74,7 +74,7 @@ def n_done(home: Path) -> int:
 def holder(home: Path) -> int:
     """The worker that holds its split; the others have written theirs."""
     wait_for(lambda: n_done(home) == 3 and bool(half_written(home)))
-    (scratch,) = half_written(home)
+    scratch = half_written(home)[0]
     return int(scratch.parent.name.rpartition("-")[2].partition(".")[0])
 
 
