@@ -88,8 +88,8 @@ def test_a_training_host_is_killed(images: str, figures: list[dict[str, Any]]) -
     )
     try:
         wait_for_steps("trainer2", f"{HERE}/killed/rank-1.jsonl", 45)
-        compose.kill("trainer2")
         killed_s = time.monotonic()
+        compose.kill("trainer2")
         stdout, stderr = process.communicate(timeout=120)
         took_s = time.monotonic() - killed_s
     finally:
