@@ -128,7 +128,10 @@ class _Mapped:
         self._counters, coldness = Counters(), Coldness()
         self._bringer = Bringer(parts, self._counters, counts, coldness)
         sample_bytes = sum(manifest.max_piece_bytes) // manifest.samples_per_chunk or 1
-        self.max_samples = max(1, min(_MAX_PLANNED, wanted.memory_bytes // sample_bytes))
+        # Two epochs ahead at most: a small feed's chunks would be counted hundreds of times over.
+        two_epochs = 2 * wanted.order.steps * wanted.order.global_batch // wanted.world_size
+        in_memory = wanted.memory_bytes // sample_bytes
+        self.max_samples = max(1, min(_MAX_PLANNED, in_memory, two_epochs))
         chunk_bytes = max(1, sum(manifest.max_piece_bytes))
         self._n_ahead = max(1, min(_AHEAD_BYTES, wanted.memory_bytes) // chunk_bytes)
         self.load_group = max(1, self._n_ahead // 2)
