@@ -18,6 +18,7 @@ _DEPLOY = "org.apache.spark.deploy"
 _START_S = 90.0
 
 DEFAULTS = """
+spark.executor.extraJavaOptions -Djava.io.tmpdir={tmp}
 spark.driver.host 127.0.0.1
 spark.driver.bindAddress 127.0.0.1
 spark.driver.memory 512m
@@ -31,6 +32,15 @@ spark.speculation.quantile 0.5
 spark.speculation.minTaskRuntime 3s
 """
 """Small, and with twins of slow tasks."""
+
+
+def own_home(folder: Path) -> Path:
+    """Make a SPARK_HOME whose ``work``, where ``local-cluster`` writes, goes with the test."""
+    folder.mkdir()
+    for path in SPARK_HOME.iterdir():
+        if path.name != "work":
+            (folder / path.name).symlink_to(path)
+    return folder
 
 
 @dataclass

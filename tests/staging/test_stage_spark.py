@@ -13,7 +13,7 @@ import datafeed as df
 from datafeed.cluster.process import wait_until
 from datafeed.errors import ConfigError, FormatError
 from tests.staging.made import DATAFEED, datafeed, write_big_shards
-from tests.staging.spark_cluster import DEFAULTS, SparkCluster
+from tests.staging.spark_cluster import DEFAULTS, SparkCluster, own_home
 from tests.staging.test_stage_local import left_over, parts_of, wait_for
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
@@ -41,13 +41,14 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with 4 shards, a transform in a package, and Spark's configuration."""
     write_big_shards(tmp_path / "raw", 4)
     (tmp_path / "conf").mkdir()
-    (tmp_path / "conf" / "spark-defaults.conf").write_text(DEFAULTS)
+    (tmp_path / "conf" / "spark-defaults.conf").write_text(DEFAULTS.format(tmp=tmp_path))
     (tmp_path / "aug").mkdir()
     (tmp_path / "aug" / "__init__.py").write_text("")
     (tmp_path / "aug" / "helper.py").write_text("def same(sample): return sample\n")
     (tmp_path / "aug" / "mine.py").write_text(TRANSFORM.format(hold=str(tmp_path / "hold")))
     monkeypatch.setenv("SPARK_CONF_DIR", str(tmp_path / "conf"))
     monkeypatch.setenv("SPARK_LOCAL_IP", "127.0.0.1")
+    monkeypatch.setenv("SPARK_HOME", str(own_home(tmp_path / "spark")))
     return tmp_path
 
 
