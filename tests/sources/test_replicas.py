@@ -15,7 +15,7 @@ from datafeed.sources import join, open_source
 from tests.sources.spaces import CLIENTS, numbered_bytes
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow]
-_TIMEOUT_S = 15.0
+_TIMEOUT_S = 40.0
 
 
 @pytest.fixture(scope="module")

@@ -84,6 +84,7 @@ def test_local_path(url: str, path: str | None) -> None:
 def test_public_names() -> None:
     assert sources.__all__ == sorted(sources.__all__)
     assert sources.__all__ == [
-        "CLIENTS", "FileInfo", "MissingFileError", "Source", "SourceTimeoutError", "basename",
-        "is_temporary", "join", "local_path", "open_source", "parent", "scheme",
+        "CLIENTS", "FileInfo", "MissingFileError", "OpenedSources", "Source",
+        "SourceTimeoutError", "basename", "find", "is_temporary", "join", "local_path",
+        "open_source", "parent", "scheme",
     ]  # fmt: skip
