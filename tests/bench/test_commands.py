@@ -137,6 +137,15 @@ def test_bench_allreduce(tmp_path: Path) -> None:
     assert_nothing_left(tmp_path)
 
 
+def test_bench_out_of_core(tmp_path: Path) -> None:
+    done = run(tmp_path, DATAFEED, "bench", "out_of_core", "--quick", "--json")
+    *rows, summary = map(json.loads, done.stdout.splitlines())
+    check_rows(rows, "out_of_core")
+    assert summary["goals"] == sum("goal" in row for row in rows) == 3
+    assert next(row for row in rows if "peak" in row["variant"])["met"]
+    assert_nothing_left(tmp_path)
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_benchmark_leaves_nothing_behind(tmp_path: Path, number: int) -> None:
     (tmp_path / "t").mkdir()
@@ -170,7 +179,7 @@ def check_stage(rows: list[dict[str, object]]) -> None:
 def test_make_bench_writes_results_and_page(tmp_path: Path) -> None:
     run(tmp_path, sys.executable, "-m", "datafeed.bench", "--quick", "--root", tmp_path)
     results = tmp_path / "benchmarks" / "results"
-    for name in ("cache", "load", "order", "allreduce"):
+    for name in ("cache", "load", "order", "allreduce", "out_of_core"):
         check_rows(
             [json.loads(x) for x in (results / f"{name}.jsonl").read_text().splitlines()], name
         )

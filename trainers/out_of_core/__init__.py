@@ -72,7 +72,13 @@ def out_of_core(
     where = torch.empty(0, device=first.device if device is None else device).device
     is_pinned = where.type == "cuda"
     host = PlainMemory(is_pinned) if spill is None else MappedFile(Path(spill))
-    return OutOfCore(
-        model, optimizer, found, is_chain, where, memory_of(where), copies_of(where),
-        HostPool(host), budget_bytes, policy, on_gradients,
-    )  # fmt: skip
+    copies, pool = copies_of(where), HostPool(host)
+    try:
+        return OutOfCore(
+            model, optimizer, found, is_chain, where, memory_of(where), copies, pool,
+            budget_bytes, policy, on_gradients,
+        )  # fmt: skip
+    except BaseException:
+        copies.close()
+        pool.close()
+        raise

@@ -51,15 +51,19 @@ class Pass:
 
     def forward(self, inputs: Sequence[Tensor]) -> list[Tensor]:
         """Compute; the results know nothing of the segment's own graph."""
-        if not self._is_recomputed:
-            with torch.autograd.graph.saved_tensors_hooks(self._note, lambda tensor: tensor):
-                return [x.detach() for x in self._with_graph(inputs)]
-        self._inputs = [x.detach().requires_grad_(x.requires_grad) for x in inputs]
         versions = [x._version for x in inputs]
-        with torch.no_grad():
-            results = self._compute(self._inputs)
+        if self._is_recomputed:
+            self._inputs = [x.detach().requires_grad_(x.requires_grad) for x in inputs]
+            with torch.no_grad():
+                results = self._compute(self._inputs)
+        else:
+            with torch.autograd.graph.saved_tensors_hooks(self._note, lambda tensor: tensor):
+                results = self._with_graph(inputs)
         if versions != [x._version for x in inputs]:
-            raise self._in_place()
+            raise TrainerError(
+                f"out of core: segment {self._name!r} changes its input in place; say "
+                "inplace=False, or make it one segment with the one before"
+            )
         return [x.detach() for x in results]
 
     def _note(self, tensor: Tensor) -> Tensor:
@@ -73,18 +77,13 @@ class Pass:
         self._input_grads = [None] * len(inputs)
         self._result_grads = []
         leaf = torch.zeros((), device=self._device, requires_grad=True)
-        try:
-            with torch.enable_grad():
-                tapped = [
-                    _Tap.apply(leaf, x.detach(), self._input_grads, n) if x.requires_grad else x  # type: ignore[no-untyped-call]
-                    for n, x in enumerate(inputs)
-                ]
-                results = self._compute(tapped)
-                self._root = _Root.apply(self._result_grads, leaf, *results)  # type: ignore[no-untyped-call]
-        except RuntimeError as error:
-            if "modified inplace" in str(error):
-                raise self._in_place() from error
-            raise
+        with torch.enable_grad():
+            tapped = [
+                _Tap.apply(leaf, x.detach(), self._input_grads, n) if x.requires_grad else x  # type: ignore[no-untyped-call]
+                for n, x in enumerate(inputs)
+            ]
+            results = self._compute(tapped)
+            self._root = _Root.apply(self._result_grads, leaf, *results)  # type: ignore[no-untyped-call]
         return results
 
     def _compute(self, inputs: Sequence[Tensor]) -> list[Tensor]:
@@ -93,12 +92,6 @@ class Pass:
         # Casts of weights made without a graph must not be found again by a pass with one.
         with torch.autocast(self._device.type, self._autocast, cache_enabled=False):
             return self._call(inputs)
-
-    def _in_place(self) -> TrainerError:
-        return TrainerError(
-            f"out of core: segment {self._name!r} changes its input in place; say inplace=False, "
-            "or make it one segment with the one before"
-        )
 
     def backward(self, grads: Sequence[Tensor | None]) -> list[Tensor | None]:
         """Compute the gradients of weights, into ``grad``, and give those of the inputs."""

@@ -13,6 +13,7 @@ from itertools import product
 from typing import Literal
 
 import numpy as np
+import numpy.typing as npt
 
 from datafeed.errors import TrainerError
 from trainers.out_of_core.choices import Bytes, Choice, choices_of, kept_bytes
@@ -27,10 +28,16 @@ from trainers.out_of_core.timeline import (
 
 __all__ = ["Plan", "Policy", "least_bytes", "make_plan", "on_demand"]
 
+Costs = npt.NDArray[np.float64]
 Policy = Literal["planned", "everything", "on demand"]
 
 _PRICES = (0.1, 0.5, 1.0)
 """Of a copy, as parts of its time: a copy beside a computation costs less than its time."""
+
+_N_EXCHANGES = 4
+
+_AS_FAST = 1.02
+"""Times this close to each other are the same to a model of a step's time."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,7 +133,19 @@ def make_plan(profile: Profile, budget_bytes: int, policy: Policy = "planned") -
             chosen = _choose(profile, every, budget_bytes - spare, price)
             if chosen is not None:
                 plans.append(_finish(profile, chosen, budget_bytes))
-    return min(plans, key=lambda plan: (plan.step_s, plan.copied_bytes))
+    return _least_moving(plans)
+
+
+def _least_moving(plans: Sequence[Plan]) -> Plan:
+    """Take the fastest; among those as fast, as far as a model can tell, the one that does least.
+
+    The first offloads everything: none is taken that is slower.
+    """
+    most_s = min(plans[0].step_s, _AS_FAST * min(plan.step_s for plan in plans))
+    return min(
+        (plan for plan in plans if plan.step_s <= most_s),
+        key=lambda plan: (plan.copied_bytes, len(plan.recomputed)),
+    )
 
 
 def _offloaded(choices: Sequence[Choice]) -> list[Choice]:
@@ -163,7 +182,10 @@ def _choose(
         need -= freed[best]
         for n, other in enumerate(every):
             is_open[n] &= not _excludes(every[best], other)
-    return [every[n] for n in _pruned(chosen, freed, costs, need, budget_bytes)]
+    chosen = _pruned(chosen, freed, costs, need, budget_bytes)
+    for _ in range(_N_EXCHANGES):
+        chosen = _exchanged(every, chosen, freed, costs, budget_bytes, kept_bytes(profile))
+    return [every[n] for n in chosen]
 
 
 def _cost_s(profile: Profile, choice: Choice, price: float) -> float:
@@ -177,9 +199,28 @@ def _excludes(chosen: Choice, other: Choice) -> bool:
     return key == (other.kind, other.segment, other.first)
 
 
+def _exchanged(
+    every: Sequence[Choice], chosen: list[int], freed: Bytes, costs: Costs, budget_bytes: int,
+    kept: Bytes,
+) -> list[int]:  # fmt: skip
+    """Take one choice more if that makes others needless that cost more than it."""
+    best, least = chosen, costs[chosen].sum()
+    taken = [every[n] for n in chosen]
+    for n, choice in enumerate(every):
+        if any(_excludes(other, choice) for other in taken):
+            continue
+        tried = [*chosen, n]
+        need = kept - freed[tried].sum(axis=0)
+        if (need > budget_bytes).any():  # it raises a peak
+            continue
+        tried = [n, *_pruned(chosen, freed, costs, need, budget_bytes)]
+        if costs[tried].sum() < least:
+            best, least = tried, costs[tried].sum()
+    return best
+
+
 def _pruned(
-    chosen: Sequence[int], freed: Bytes, costs: "np.typing.NDArray[np.float64]", need: Bytes,
-    budget_bytes: int,
+    chosen: Sequence[int], freed: Bytes, costs: Costs, need: Bytes, budget_bytes: int
 ) -> list[int]:  # fmt: skip
     """Drop what turned out not to be needed, the dearest first."""
     left = list(chosen)

@@ -155,7 +155,8 @@ class OutOfCore:
         if n_pass != self._n_passes or self._stepper.tick >= tick:
             raise TrainerError(
                 f"out of core: a backward pass came to {self._segments[i].name!r} out of turn: "
-                "after each forward pass one backward pass through all of it, then step()"
+                "segments are called in the order in which they are named, each once; then come "
+                "one backward pass through all of it, and step()"
             )
         with self._tick(tick):
             if self._recorder is not None and i in self._moves:
