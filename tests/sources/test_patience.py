@@ -1,4 +1,4 @@
-"""How long a DataNode may be silent: short by default, shorter once one was, longer where all are."""
+"""How long a DataNode may be silent: shorter once one was, longer where all of them are."""
 
 from datafeed.sources.patience import Patience
 
