@@ -4,7 +4,9 @@ Its own deadlines are set so that a DataNode that hangs is left for another repl
 panics ("Cannot read past end of the file") are kept away by knowing the file's length.
 """
 
+import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import hdfs_native
 
@@ -14,6 +16,7 @@ from datafeed.sources.namenode import NameNodes
 __all__ = ["NativeDriver"]
 
 _REPLICAS_TO_TRY = 3
+_THREADS = "TOKIO_WORKER_THREADS"
 _MIB = 1 << 20
 _SURE_BLOCK_BYTES = 64 * _MIB
 """Hadoop's default block has been this large or larger (128 MiB now)."""
@@ -35,7 +38,8 @@ class NativeDriver:
         """Make a client; it connects when it is asked something."""
         limit_ms = max(1, int(timeout_s * 1000 / _REPLICAS_TO_TRY))
         settings = {"dfs.client.socket-timeout": str(limit_ms)}
-        self._client = hdfs_native.Client(f"hdfs://{namenodes.authority}", settings)
+        with _one_thread():
+            self._client = hdfs_native.Client(f"hdfs://{namenodes.authority}", settings)
 
     def info(self, path: str) -> FileInfo:
         """Describe a file or folder."""
@@ -95,6 +99,23 @@ class _NativeWriter:
     def close(self) -> None:
         self._writer.hsync()  # on the disks of its DataNodes, not only in their memory
         self._writer.close()
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Have clients made now receive by one thread, unless the user's environment says how many.
+
+    With one a core, Tokio's default, packets wander from thread to thread: reading a GiB took
+    1.4 s of CPU time instead of 0.9 on 2 cores. One thread receives more than 1 GB/s.
+    """
+    is_ours = os.environ.setdefault(_THREADS, "") == ""
+    if is_ours:
+        os.environ[_THREADS] = "1"
+    try:
+        yield
+    finally:
+        if is_ours:
+            del os.environ[_THREADS]
 
 
 def _block_bytes(size: int) -> int | None:
