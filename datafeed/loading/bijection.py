@@ -79,15 +79,17 @@ class _Domain(NamedTuple):
         whatever a is."""
         m, k = (np.atleast_1d(np.asarray(one).astype(np.uint64)) for one in (sizes, keys))
         a = np.ceil(np.sqrt(m.astype(np.float64))).astype(np.uint64)
-        found = m, a, (m + a - np.uint64(1)) // a, k
-        if counts is not None and len(counts) > 1:
-            found = tuple(np.repeat(one, counts) for one in found)
-        return cls(*found, bool((m < _TINY).any()))
+        b = (m + a - np.uint64(1)) // a
+        has_tiny = bool((m < _TINY).any())
+        if counts is None or len(counts) == 1:
+            return cls(m, a, b, k, has_tiny)
+        return cls(*(_repeated(one, counts) for one in (m, a, b, k)), has_tiny=has_tiny)
 
     def at(self, places: npt.NDArray[np.int64]) -> "_Domain":
         """Give the entries of some values."""
-        some = (one if len(one) == 1 else one[places] for one in self[:4])
-        return _Domain(*some, self.has_tiny)
+        entries = (self.m, self.a, self.b, self.keys)
+        some = (one if len(one) == 1 else one[places] for one in entries)
+        return _Domain(*some, has_tiny=self.has_tiny)
 
     def tiny(self, n: int, number: int) -> tuple[npt.NDArray[np.int64], "_Domain"]:
         """Find the values of tiny domains among n, and give these with the keys of a pass."""
@@ -96,9 +98,11 @@ class _Domain(NamedTuple):
         return places, some._replace(keys=mix64(some.keys + np.uint64(number)))
 
 
-def _walk(
-    cipher: Callable[[U64Array, _Domain], None], x: U64Array, domain: _Domain
-) -> U64Array:
+def _repeated(entries: U64Array, counts: npt.NDArray[np.int64]) -> U64Array:
+    return entries if len(entries) == 1 else np.repeat(entries, counts)
+
+
+def _walk(cipher: Callable[[U64Array, _Domain], None], x: U64Array, domain: _Domain) -> U64Array:
     """Apply the cipher of the larger domain, in place, until every value is inside its own."""
     cipher(x, domain)
     outside = np.flatnonzero(x >= domain.m)

@@ -83,7 +83,7 @@ class Rows:
 
 def _tensor(memory: Array) -> torch.Tensor:
     """View bytes as a tensor; torch warns of arrays that must not be written, as these may be."""
-    bare = (ctypes.c_uint8 * memory.nbytes).from_address(memory.ctypes.data)
+    bare: Any = (ctypes.c_uint8 * memory.nbytes).from_address(memory.ctypes.data)
     return torch.from_numpy(np.frombuffer(bare, np.uint8))
 
 

@@ -111,9 +111,7 @@ class Steps(ABC):
     def _at(self, epoch: int, positions: I64Array) -> I64Array:
         """Feed positions at global positions."""
 
-    def _starts(
-        self, epoch: int, first: int, stop: int, rank: int, world_size: int
-    ) -> I64Array:
+    def _starts(self, epoch: int, first: int, stop: int, rank: int, world_size: int) -> I64Array:
         """Check a question for a rank's share; give the global positions at which its steps begin,
         and the one behind the last."""
         _epoch(epoch)
