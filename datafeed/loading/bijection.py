@@ -81,25 +81,27 @@ class _Domain(NamedTuple):
         a = np.ceil(np.sqrt(m.astype(np.float64))).astype(np.uint64)
         b = (m + a - np.uint64(1)) // a
         has_tiny = bool((m < _TINY).any())
+        domain = cls(m, a, b, k, has_tiny)
         if counts is None or len(counts) == 1:
-            return cls(m, a, b, k, has_tiny)
-        return cls(*(_repeated(one, counts) for one in (m, a, b, k)), has_tiny=has_tiny)
+            return domain
+        return domain._each(lambda entries: np.repeat(entries, counts))
 
     def at(self, places: npt.NDArray[np.int64]) -> "_Domain":
         """Give the entries of some values."""
-        entries = (self.m, self.a, self.b, self.keys)
-        some = (one if len(one) == 1 else one[places] for one in entries)
-        return _Domain(*some, has_tiny=self.has_tiny)
+        return self._each(lambda entries: entries[places])
+
+    def _each(self, expand: Callable[[U64Array], U64Array]) -> "_Domain":
+        """Expand what is not one for all."""
+        m, a, b, keys = (
+            one if len(one) == 1 else expand(one) for one in (self.m, self.a, self.b, self.keys)
+        )
+        return _Domain(m, a, b, keys, self.has_tiny)
 
     def tiny(self, n: int, number: int) -> tuple[npt.NDArray[np.int64], "_Domain"]:
         """Find the values of tiny domains among n, and give these with the keys of a pass."""
         places = np.flatnonzero(np.broadcast_to(self.m < _TINY, n))
         some = self.at(places)
         return places, some._replace(keys=mix64(some.keys + np.uint64(number)))
-
-
-def _repeated(entries: U64Array, counts: npt.NDArray[np.int64]) -> U64Array:
-    return entries if len(entries) == 1 else np.repeat(entries, counts)
 
 
 def _walk(cipher: Callable[[U64Array, _Domain], None], x: U64Array, domain: _Domain) -> U64Array:
