@@ -55,7 +55,7 @@ def test_broadcast_of_rank_0(world: World, shape: tuple[int, ...]) -> None:
 
 
 def test_broadcast_in_pieces(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("trainers.world._BROADCAST_BYTES", 10)
+    monkeypatch.setattr("trainers.mpi_world._BROADCAST_BYTES", 10)
     array = np.arange(33, dtype=np.int32) + world.rank
     world.broadcast(array)
     np.testing.assert_array_equal(array, np.arange(33))
