@@ -90,6 +90,7 @@ def test_datanode_while_training_from_hdfs(
         compose.wait_healthy("datanode1")
     assert run.status == 0
     assert run.digests == calm.digests
+    assert run.longest_wait_s <= DEADLINE_S + 1
     report(figures, f"DataNode {fault}, training from HDFS", run, calm)
 
 
