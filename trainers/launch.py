@@ -1,5 +1,6 @@
 """The frame of a command that mpirun starts: an exception on one rank ends all ranks."""
 
+import faulthandler
 import signal
 import sys
 import traceback
@@ -35,6 +36,8 @@ class RankCommand(Command):
     def invoke(self, ctx: click.Context) -> Any:
         """Join the ranks and run the callback."""
         verbose, timeout_s = ctx.params.pop("verbose"), ctx.params.pop("timeout")
+        if not faulthandler.is_enabled():  # a crash in C tells its stack
+            faulthandler.enable()
         world = None
         try:
             world = connect(timeout_s)

@@ -6,7 +6,13 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from trainers.roll_call import Presence
+
 __all__ = ["Watchdog"]
+
+
+def _unknown() -> str:
+    return "another rank died or hangs"
 
 
 class Watchdog:
@@ -20,9 +26,11 @@ class Watchdog:
 
     def __init__(self, who: str, timeout_s: float, on_expiry: Callable[[], object]) -> None:
         self._who, self._timeout_s, self._on_expiry = who, timeout_s, on_expiry
-        self._wait: tuple[float, str] | None = None
+        self._n_waits, self._what, self._is_waiting, self._since_s = 0, "", False, time.monotonic()
         self._closed = threading.Event()
         self._thread: threading.Thread | None = None
+        self.ask: Callable[[], str] = _unknown
+        """Says in words who is missing, before the run is ended."""
 
     @contextmanager
     def waiting(self, what: str) -> Iterator[None]:
@@ -32,23 +40,32 @@ class Watchdog:
                 target=self._watch, name=f"watchdog of {self._who}", daemon=True
             )
             self._thread.start()
-        self._wait = (time.monotonic(), what)
+        self._what, self._since_s = what, time.monotonic()
+        self._n_waits += 1
+        self._is_waiting = True
         try:
             yield
         finally:
-            self._wait = None
+            self._is_waiting, self._since_s = False, time.monotonic()
+
+    def presence(self) -> Presence:
+        """Tell where this rank is, from any thread."""
+        age_s = time.monotonic() - self._since_s
+        return Presence(self._n_waits, self._what, self._is_waiting, age_s)
 
     def _watch(self) -> None:
         while not self._closed.wait(self._timeout_s / 4):
-            wait = self._wait
-            if wait is not None and time.monotonic() - wait[0] > self._timeout_s:
-                self._expire(wait[1])
-                return
+            found = self.presence()
+            if found.is_waiting and found.age_s > self._timeout_s:
+                missing = self.ask()
+                if self.presence().n_waits == found.n_waits and self._is_waiting:
+                    self._expire(found.what, missing)
+                    return
 
-    def _expire(self, what: str) -> None:
+    def _expire(self, what: str, missing: str) -> None:
         print(
-            f"PeerLost: {self._who} waited {self._timeout_s:g} s in {what}: another rank died or "
-            "hangs; look at its node, then run again with --resume",
+            f"PeerLost: {self._who} waited {self._timeout_s:g} s in {what}: {missing}; look "
+            "there, then run again with --resume",
             file=sys.stderr,
             flush=True,
         )

@@ -20,6 +20,7 @@ from trainers.world import (
     gather_numbers,
     local_rank,
     n_cores,
+    n_hosts,
 )
 
 pytestmark = pytest.mark.mpi
@@ -54,7 +55,7 @@ def test_broadcast_of_rank_0(world: World, shape: tuple[int, ...]) -> None:
 
 
 def test_broadcast_in_pieces(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("trainers.world._BROADCAST_BYTES", 10)
+    monkeypatch.setattr("trainers.mpi_world._BROADCAST_BYTES", 10)
     array = np.arange(33, dtype=np.int32) + world.rank
     world.broadcast(array)
     np.testing.assert_array_equal(array, np.arange(33))
@@ -75,6 +76,7 @@ def test_cores_are_shared_and_ranks_counted_on_each_host(world: World) -> None:
     assert 1 <= n <= len(os.sched_getaffinity(0))
     assert n * world.size <= max(world.size, os.cpu_count() or 1)
     assert local_rank(world) == world.rank  # the tests run on one host
+    assert n_hosts(world) == 1
 
 
 def test_a_duplicate_is_closed_twice(world: World) -> None:

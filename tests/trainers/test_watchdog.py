@@ -1,12 +1,9 @@
-"""Waits with a deadline, on one process and between ranks of mpirun."""
+"""Waits with a deadline, on one process."""
 
-import subprocess
-import sys
 import threading
 
 import pytest
 
-from tests.mpirun import MPIRUN
 from trainers.watchdog import Watchdog
 
 
@@ -44,24 +41,21 @@ def test_an_unused_watchdog_starts_no_thread() -> None:
     watchdog.close()
 
 
-ABSENT = """
-import signal
-from trainers.world import connect
-world = connect(timeout_s=1.0)
-if world.rank == 1:
-    signal.pause()  # never enters the collective
-world.gather(b"")
-"""
+def test_a_wait_that_ends_while_the_others_are_asked_is_let_be(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    asked, answered, expired = threading.Event(), threading.Event(), threading.Event()
+    watchdog = Watchdog("rank 7", 0.05, expired.set)
 
+    def ask() -> str:
+        asked.set()
+        answered.wait(30)
+        return "nobody"
 
-@pytest.mark.mpi
-def test_a_rank_that_never_comes_ends_the_run() -> None:
-    done = subprocess.run(
-        [*MPIRUN, "-n", "2", sys.executable, "-c", ABSENT],
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-    assert done.returncode != 0
-    assert "PeerLost: rank 0 waited 1 s in a gathering of all ranks" in done.stderr
+    watchdog.ask = ask
+    with watchdog.waiting("a sum"):
+        assert asked.wait(30)
+    answered.set()
+    watchdog.close()
+    assert not expired.is_set()
+    assert capsys.readouterr().err == ""
