@@ -137,7 +137,8 @@ def check(
     ways: tuple[tuple[int, Policy], ...] = (
         (least, "planned"), ((least + kept) // 2, "planned"), (kept, "planned"),
         (least, "everything"), (kept, "on demand"),
-    ):  # fmt: skip
+    )  # fmt: skip
+    for budget, policy in ways:
         part = copy.deepcopy(model)
         optimizer = make([p for p in part.parameters() if p.requires_grad])
         with trainers.out_of_core(

@@ -23,7 +23,7 @@ def profiles(draw: st.DrawFn) -> Profile:
             SegmentProfile(
                 name=str(i), weight_bytes=weights, trained_bytes=draw(st.integers(0, weights)),
                 state_bytes=draw(_bytes), activation_bytes=activations,
-                input_bytes=draw(st.integers(0, activations)),
+                input_bytes=draw(_bytes),
             )
         )  # fmt: skip
     n_ticks = Ticks(n).end + 1

@@ -52,7 +52,7 @@ class Inventory:
         self._carried: Storages = {}
         self._foreign: set[int] = set()
         self.input_bytes = [0] * len(segments)
-        """Of each segment's activations, what it was given."""
+        """Of each segment, what it would hold to be computed again, and does not hold anyway."""
         for i, segment in enumerate(segments):
             self._take_over("weights", i, segment.parameters)
             self._take_over("state", i, list(states_of(optimizer, segment.parameters)))
@@ -101,7 +101,11 @@ class Inventory:
         }
         pieces = [Piece(storage) for storage in moved.values()]
         self.groups["activations", i] = self._group(pieces, is_lasting=False)
-        self.input_bytes[i] = sum(moved[key].nbytes() for key in ins & moved.keys())
+        self.input_bytes[i] = sum(
+            storage.nbytes()
+            for key, storage in {key_of(x): x.untyped_storage() for x in inputs}.items()
+            if key in moved or key not in saved.keys() | self._fixed | self._foreign
+        )
 
     def drop_activations(self, segment: int | None = None) -> None:
         """Leave to the graph what it holds, of all segments or of one."""

@@ -70,7 +70,7 @@ class Pass:
         if tensor.layout == torch.strided and tensor.device == self._device:
             storage = tensor.untyped_storage()
             self.saved[storage._cdata] = storage
-        return tensor
+        return tensor.detach()  # a result itself would hold the graph that holds it
 
     def _with_graph(self, inputs: Sequence[Tensor]) -> list[Tensor]:
         """Compute with a graph that holds no more than it has saved: no input, no result."""

@@ -56,7 +56,7 @@ class SegmentProfile:
     activation_bytes: int = 0
     """Kept from the forward to the backward pass."""
     input_bytes: int = 0
-    """Of the activations, those that a repeated forward pass needs."""
+    """Held instead of the activations for a repeated forward pass."""
 
 
 @dataclass(frozen=True, kw_only=True)
