@@ -137,6 +137,16 @@ def test_passes_out_of_turn_are_refused() -> None:
         step(trained)
 
 
+def test_a_pass_given_up_leaves_no_memory_in_use() -> None:
+    with wrap(net()) as trained:
+        for _ in range(3):
+            step(trained)
+        for _ in range(3):
+            trained(torch.ones(8, 64))
+        step(trained)
+        assert trained.peak_bytes == trained.plan.peak_bytes
+
+
 def test_evaluation_between_passes_and_steps() -> None:
     model = net()
     with wrap(model, 250_000) as trained:

@@ -44,7 +44,7 @@ class Pass:
         self._result_grads: list[Tensor | None] = []
         self._root: Tensor | None = None
         self.saved: dict[int, torch.UntypedStorage] = {}
-        """Memory that the graph of the forward pass holds."""
+        """Memory that the graph of the forward pass holds; to be cleared by who reads it."""
         kind = device.type
         self._autocast = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else None
         self._generators = _generator_states(device) if is_recomputed else []
@@ -57,7 +57,7 @@ class Pass:
             with torch.no_grad():
                 results = self._compute(self._inputs)
         else:
-            with torch.autograd.graph.saved_tensors_hooks(self._note, lambda tensor: tensor):
+            with torch.autograd.graph.saved_tensors_hooks(*_hooks(self.saved, self._device)):
                 results = self._with_graph(inputs)
         if versions != [x._version for x in inputs]:
             raise TrainerError(
@@ -65,12 +65,6 @@ class Pass:
                 "inplace=False, or make it one segment with the one before"
             )
         return [x.detach() for x in results]
-
-    def _note(self, tensor: Tensor) -> Tensor:
-        if tensor.layout == torch.strided and tensor.device == self._device:
-            storage = tensor.untyped_storage()
-            self.saved[storage._cdata] = storage
-        return tensor.detach()  # a result itself would hold the graph that holds it
 
     def _with_graph(self, inputs: Sequence[Tensor]) -> list[Tensor]:
         """Compute with a graph that holds no more than it has saved: no input, no result."""
@@ -104,6 +98,24 @@ class Pass:
         self._result_grads.extend(grads)
         torch.autograd.backward(root)
         return self._input_grads
+
+
+def _hooks(
+    saved: dict[int, torch.UntypedStorage], device: torch.device
+) -> tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]]:
+    """Make what notes the memory that a graph saves.
+
+    The graph holds these functions and what they return, so neither may hold the graph: Python's
+    collector does not see such a circle.
+    """
+
+    def note(tensor: Tensor) -> Tensor:
+        if tensor.layout == torch.strided and tensor.device == device:
+            storage = tensor.untyped_storage()
+            saved[storage._cdata] = storage
+        return tensor.detach()
+
+    return note, lambda tensor: tensor
 
 
 class _Tap(torch.autograd.Function):

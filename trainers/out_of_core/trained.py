@@ -143,8 +143,8 @@ class OutOfCore:
         """Compute a segment's forward pass at its tick."""
         with self._tick(self._ticks.forward(i)):
             results = run.forward(inputs)
-        saved, run.saved = run.saved, {}
-        self._inventory.keep(i, saved, inputs, results, i in self._moves)
+        self._inventory.keep(i, dict(run.saved), inputs, results, i in self._moves)
+        run.saved.clear()
         return results
 
     def backward_of(
