@@ -13,6 +13,7 @@ from typing import Any
 from datafeed import __version__
 from datafeed.cache.servers import parse_servers
 from datafeed.errors import ConfigError, DamagedError, StagingError
+from datafeed.feed.field import given_fields
 from datafeed.feed.manifest import Manifest
 from datafeed.feed.part import hdf5_version, write_virtual
 from datafeed.sources import join, local_path, open_source
@@ -138,9 +139,7 @@ def stage(
         )
         growth = None
         if append or refresh:
-            growth = Growth(
-                patterns=_patterns(sources), refresh=refresh, samples_per_chunk=samples_per_chunk
-            )
+            growth = growth_of(sources, refresh, samples_per_chunk, fields)
         is_chunk_given = samples_per_chunk is not None
         result = _staged(runner, plan, workers, is_chunk_given, progress, growth)
         result = replace(result, seconds=round(time.monotonic() - started_s, 3))
@@ -162,7 +161,7 @@ def _staged(
     """Make the feed of a plan, or what is to be added to it, unless it stands there."""
     with closing(open_source(plan.to, plan.hdfs_client, timeout_s=TIMEOUT_S)) as source:
         folder = Folder(plan.to, source)
-        standing = _standing_feed(folder)
+        standing = folder.standing()
         base: Manifest | None = None
         if standing and growth:
             plan = grown(plan, standing, growth)
@@ -234,6 +233,21 @@ def plan_of(
     )
 
 
+def growth_of(
+    sources: Location | Sequence[Location],
+    refresh: bool,
+    samples_per_chunk: int | None = None,
+    fields: str | Mapping[str, str] | None = None,
+) -> Growth:
+    """What ``append`` and ``refresh`` ask for beside the plan."""
+    return Growth(
+        patterns=_patterns(sources),
+        refresh=refresh,
+        samples_per_chunk=samples_per_chunk,
+        fields=given_fields(fields),
+    )
+
+
 def _patterns(sources: Location | Sequence[Location]) -> list[str]:
     """The sources as patterns with whole paths."""
     patterns = [sources] if isinstance(sources, (str, os.PathLike)) else list(sources)
@@ -245,13 +259,6 @@ def _patterns(sources: Location | Sequence[Location]) -> list[str]:
 def _whole(location: Location) -> str:
     path = os.fspath(location)
     return path.rstrip("/") if "://" in path else str(Path(path).absolute())
-
-
-def _standing_feed(folder: Folder) -> Manifest | None:
-    """The feed that stands in the folder; None if there is none."""
-    if not folder.source.exists(folder.feed):
-        return None
-    return Manifest.from_bytes(folder.source.read(folder.feed), folder.url)
 
 
 def _contents(folder: Folder) -> list[dict[str, Any]]:
