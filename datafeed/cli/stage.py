@@ -72,8 +72,8 @@ def command(
 
     The same command again finishes a run that was killed.
     """
-    from datafeed.staging.asked import plan_of
-    from datafeed.staging.estimate import plan_facts
+    from datafeed.staging.asked import growth_of, plan_of
+    from datafeed.staging.estimate import growth_facts, plan_facts
     from datafeed.staging.stage import stage
 
     speaks = engine != "mpi" or is_first_rank()
@@ -91,7 +91,9 @@ def command(
                 part_bytes=part_bytes,
                 source_checksums=source_checksums,
             )
-            emit(plan_facts(plan), as_json)
+            growth = growth_of(sources, refresh, samples_per_chunk, fields)
+            facts = growth_facts(plan, growth) if append or refresh else plan_facts(plan)
+            emit(facts, as_json)
         return
     try:
         result = stage(

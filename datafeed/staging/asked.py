@@ -1,14 +1,16 @@
-"""From what the user names to a plan of it."""
+"""From what the user asks for to a plan of it."""
 
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from datafeed.errors import ConfigError
+from datafeed.feed.field import given_fields
+from datafeed.staging.append import Growth
 from datafeed.staging.plan import Plan
 from datafeed.staging.planner import make_plan
 
-__all__ = ["Location", "patterns_of", "plan_of"]
+__all__ = ["Location", "growth_of", "plan_of"]
 
 Location = str | os.PathLike[str]
 
@@ -28,7 +30,7 @@ def plan_of(
 ) -> Plan:
     """Make the plan of a run, with whole paths, without touching the feed's folder."""
     return make_plan(
-        patterns_of(sources),
+        _patterns(sources),
         _whole(to),
         format_name=format_name,
         transform=transform,
@@ -41,7 +43,22 @@ def plan_of(
     )
 
 
-def patterns_of(sources: Location | Sequence[Location]) -> list[str]:
+def growth_of(
+    sources: Location | Sequence[Location],
+    refresh: bool,
+    samples_per_chunk: int | None = None,
+    fields: str | Mapping[str, str] | None = None,
+) -> Growth:
+    """What ``append`` and ``refresh`` ask for beside the plan."""
+    return Growth(
+        patterns=_patterns(sources),
+        refresh=refresh,
+        samples_per_chunk=samples_per_chunk,
+        fields=given_fields(fields),
+    )
+
+
+def _patterns(sources: Location | Sequence[Location]) -> list[str]:
     """The sources as patterns with whole paths."""
     patterns = [sources] if isinstance(sources, (str, os.PathLike)) else list(sources)
     if not patterns:

@@ -11,7 +11,7 @@ from datafeed.errors import ConfigError, StagingError
 from datafeed.feed.manifest import Manifest
 from datafeed.sources import open_source
 from datafeed.staging.append import Growth, grown
-from datafeed.staging.asked import Location, patterns_of, plan_of
+from datafeed.staging.asked import Location, growth_of, plan_of
 from datafeed.staging.bad_samples import QUARANTINE_FILE
 from datafeed.staging.engines import Engine, make_engine
 from datafeed.staging.folder import TIMEOUT_S, Folder
@@ -128,9 +128,7 @@ def stage(
         )
         growth = None
         if append or refresh:
-            growth = Growth(
-                patterns=patterns_of(sources), refresh=refresh, samples_per_chunk=samples_per_chunk
-            )
+            growth = growth_of(sources, refresh, samples_per_chunk, fields)
         is_chunk_given = samples_per_chunk is not None
         result = _staged(runner, plan, workers, is_chunk_given, progress, growth)
         result = replace(result, seconds=round(time.monotonic() - started_s, 3))
@@ -152,7 +150,7 @@ def _staged(
     """Make the feed of a plan, or what is to be added to it, unless it stands there."""
     with closing(open_source(plan.to, plan.hdfs_client, timeout_s=TIMEOUT_S)) as source:
         folder = Folder(plan.to, source)
-        standing = _standing_feed(folder)
+        standing = folder.standing()
         base: Manifest | None = None
         if standing and growth:
             plan = grown(plan, standing, growth)
@@ -194,13 +192,6 @@ def _warm(
 
     with open_feed(plan.to, hdfs_client=plan.hdfs_client) as feed:
         return asdict(warm(feed, servers, allow_eviction=allow_eviction, progress=progress))
-
-
-def _standing_feed(folder: Folder) -> Manifest | None:
-    """The feed that stands in the folder; None if there is none."""
-    if not folder.source.exists(folder.feed):
-        return None
-    return Manifest.from_bytes(folder.source.read(folder.feed), folder.url)
 
 
 def _contents(folder: Folder) -> list[dict[str, Any]]:
