@@ -137,7 +137,7 @@ def run(site: Site, work: Path, steps: "Steps", epochs: int, ranks: int) -> dict
     return {
         **trained,
         "stage_engine": train_set["stage_engine"],
-        "yarn_application_id": train_set["yarn_application_id"],
+        "yarn_application_id": train_set.get("yarn_application_id"),
         "parts": train_set["parts"],
         "feed_id": train_set["feed_id"],
         "feed_bytes": train_set["bytes"],
@@ -196,12 +196,16 @@ def stage(site: Site, raw: str, feeds: str, name: str) -> dict[str, Any]:
 
 def train(site: Site, feeds: str, epochs: int, ranks: int) -> dict[str, Any]:
     """``mpirun`` of the image classifier."""
-    command = ["mpirun", "--allow-run-as-root", "--oversubscribe", "-n", str(ranks)]
-    command += ["--host", site.hosts] if site.hosts else []
+    command = ["mpirun", "--allow-run-as-root", "-n", str(ranks), *placing(site.hosts)]
     command += [sys.executable, "-m", "trainers.image_classifier"]
     command += ["--feed", join(feeds, "train"), "--test-feed", join(feeds, "test")]
     command += ["--cache", site.servers, "--epochs", str(epochs), "--json"]
     return last_json(command, site.env, TRAIN_LIMIT_S)
+
+
+def placing(hosts: str | None) -> list[str]:
+    """Tell mpirun where ranks go: ``--oversubscribe`` alone puts all of them on the first host."""
+    return ["--host", hosts, "--map-by", "node:oversubscribe"] if hosts else ["--oversubscribe"]
 
 
 def last_json(command: Sequence[str], env: dict[str, str], limit_s: float) -> dict[str, Any]:

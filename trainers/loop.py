@@ -24,7 +24,7 @@ from trainers.sample_log import SampleLog
 from trainers.schedule import learning_rate, scaled
 from trainers.stop_signal import Stopped, StopSignal
 from trainers.summary import describe, epoch_event, summarise
-from trainers.world import World, gather_numbers
+from trainers.world import World, gather_numbers, n_hosts
 
 __all__ = ["Batch", "Task", "Trainer"]
 
@@ -127,6 +127,7 @@ class Trainer:
             feed_id=self._feed_id,
             feed_samples=self._n_samples,
             n_ranks=self._world.size,
+            n_hosts=n_hosts(self._world),
         )
         self._report.event("summary", summary)
         return summary

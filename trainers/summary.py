@@ -37,13 +37,19 @@ def epoch_event(
 
 
 def summarise(
-    epochs: Sequence[Mapping[str, Any]], *, feed_id: str, feed_samples: int, n_ranks: int
+    epochs: Sequence[Mapping[str, Any]],
+    *,
+    feed_id: str,
+    feed_samples: int,
+    n_ranks: int,
+    n_hosts: int,
 ) -> dict[str, Any]:
     """Compose a run's numbers from those of its epochs, of which a resumed run may have none.
 
     Returns:
-        ``samples`` of the feed, ``trained_samples`` over all epochs, ``epoch_seconds`` of each,
-        the last epoch's ``loss`` and ``test_accuracy``, and rates over all epochs.
+        ``samples`` of the feed, ``ranks`` and the number of ``hosts`` they ran on,
+        ``trained_samples`` over all epochs, ``epoch_seconds`` of each, the last epoch's ``loss``
+        and ``test_accuracy``, and rates over all epochs.
     """
     sums = {name: sum(epoch[name] for epoch in epochs) for name in _ADDED}
     last: Mapping[str, Any] = epochs[-1] if epochs else {}
@@ -52,6 +58,7 @@ def summarise(
         "trained_samples": sums["samples"],
         "epochs": len(epochs),
         "ranks": n_ranks,
+        "hosts": n_hosts,
         "test_accuracy": last.get("test_accuracy"),
         "loss": last.get("loss"),
         "epoch_seconds": [round(epoch["seconds"], 3) for epoch in epochs],

@@ -22,6 +22,7 @@ __all__ = [
     "gather_numbers",
     "local_rank",
     "n_cores",
+    "n_hosts",
 ]
 
 Buffer = npt.NDArray[Any]
@@ -148,6 +149,11 @@ def n_cores(world: World) -> int:
     cores = sorted(os.sched_getaffinity(0))
     mine = f"{socket.gethostname()}:{cores}".encode()
     return max(1, len(cores) // world.gather(mine).count(mine))
+
+
+def n_hosts(world: World) -> int:
+    """Count the hosts that the ranks run on. Collective."""
+    return len(set(world.gather(socket.gethostname().encode())))
 
 
 def local_rank(world: World) -> int:

@@ -16,7 +16,8 @@ from functools import partial
 from pathlib import Path
 
 from datafeed.formats import get
-from datafeed.formats.tar_headers import headers
+from datafeed.formats.tar_headers import BLOCK_BYTES, headers
+from datafeed.formats.window import Window
 from datafeed.sources import open_source
 from datafeed.sources.namenode import find_namenodes
 from datafeed.sources.urls import split
@@ -91,11 +92,10 @@ def _pillow(shard: str) -> tuple[Job, Job]:
     from PIL import Image
 
     data = Path(shard).read_bytes()
-    file = io.BytesIO(data)
     images = [
-        data[header.own_offset + 512 :][: header.size]
-        for header in headers(file, 0)
-        if header.name.endswith((".jpg", ".png")) or file.seek(header.own_offset + 512) < 0
+        data[header.own_offset + BLOCK_BYTES :][: header.size]
+        for header in headers(Window(io.BytesIO(data)))
+        if header.name.endswith((".jpg", ".png"))
     ]
 
     def go() -> None:

@@ -39,6 +39,10 @@ _YARN = {
     "yarn.nodemanager.resource.memory-mb": "2048",
     # A dead NodeManager's tasks move after 20 s, not after 10 minutes.
     "yarn.nm.liveness-monitor.expiry-interval-ms": "20000",
+    # The ApplicationMaster asks a dead NodeManager to stop its tasks this long, default 3 minutes,
+    # and the job does not end before.
+    "yarn.client.nodemanager-connect.max-wait-ms": "10000",
+    "yarn.client.nodemanager-connect.retry-interval-ms": "1000",
     "yarn.nodemanager.env-whitelist": "JAVA_HOME,HADOOP_CONF_DIR,HADOOP_HOME,PATH,LANG,TZ",
     "yarn.application.classpath": f"{HADOOP_CONF},{HADOOP_LIB}/*",
 }

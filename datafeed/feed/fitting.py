@@ -16,9 +16,9 @@ def fitted(field: Field, array: Array, where: str) -> Array:
     shape = array.shape[1:] if field.is_ragged else array.shape
     if array.ndim < field.is_ragged or (shape != field.shape and array.shape != (0,)):
         raise FormatError(f"{where}: {_clash(field, array)}")
-    if str(array.dtype) == field.dtype and shape == field.shape:
+    dtype = field.numpy_dtype
+    if array.dtype == dtype and shape == field.shape:
         return array
-    dtype = np.dtype(field.dtype)
     if field.is_ragged and not array.size:  # nothing tells the type of an empty list
         return np.zeros((0, *field.shape), dtype)
     if shape != field.shape or not _can_hold(field, array, dtype):

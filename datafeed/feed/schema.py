@@ -55,7 +55,7 @@ def infer_schema(
 
 def _infer_field(name: str, values: Sequence[tuple[str, Any]], shard: str) -> Field:
     first = values[0][1]
-    if isinstance(first, (bytes, str)):
+    if isinstance(first, (bytes, memoryview, str)):
         return Field(name=name, dtype="uint8", kind="str" if isinstance(first, str) else "bytes")
     arrays = [
         (key, _as_array(value, f"{shard}: sample {key!r}: {name!r}")) for key, value in values
@@ -90,7 +90,7 @@ def conform(schema: Schema, sample: Mapping[str, Any], where: str) -> list[Array
 
     Args:
         schema: What the feed holds.
-        sample: Field name to array, number, ``bytes`` or ``str``.
+        sample: Field name to array, number, ``bytes`` (or a view of some) or ``str``.
         where: Shard and key, for error messages.
 
     Returns:
@@ -99,14 +99,15 @@ def conform(schema: Schema, sample: Mapping[str, Any], where: str) -> list[Array
     Raises:
         FormatError: a field is missing, unknown, of another dtype or shape, or no UTF-8.
     """
-    _same_names([field.name for field in schema], sample, where)
+    if len(sample) != len(schema) or not all(field.name in sample for field in schema):
+        _same_names([field.name for field in schema], sample, where)
     return [_conform_field(field, sample[field.name], where) for field in schema]
 
 
 def _conform_field(field: Field, value: Any, where: str) -> Array:
     if isinstance(value, str):
         value = _utf8(field, value, where)
-    if isinstance(value, bytes):
+    if isinstance(value, (bytes, memoryview)):
         value = np.frombuffer(value, np.uint8)
     array = fitted(field, _as_array(value, f"{where}: {field.name!r}"), where)
     if field.kind == "str":

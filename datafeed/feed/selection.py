@@ -52,6 +52,10 @@ class ChosenChunks:
         found: I64Array = self._first_samples[chunks] + self._rows[self._starts[chunks] + rows]
         return found
 
+    def positions_in(self, known: I64Array, numbers: I64Array, rows: I64Array) -> I64Array:
+        """The same, where the chunks are numbers in a list of few known ones."""
+        return self.positions(known[numbers], rows)
+
     def nth(self, numbers: I64Array) -> I64Array:
         """Feed positions of chosen samples, counted in feed order."""
         chunks = np.searchsorted(self._starts, numbers, side="right") - 1

@@ -93,7 +93,8 @@ class Format(Protocol):
     def samples(self, source: Source, url: str, span: Span | None = None) -> Iterator[Found]:
         """Give (key, sample) one after another, in file order, in bounded memory.
 
-        Arrays may be read-only, and views of larger buffers.
+        Arrays may be read-only, and views of larger buffers; ``bytes`` may be a read-only
+        memoryview of such a one.
 
         A sample that is bad while those behind it can be read comes as the FormatError that tells
         why: ``--max-bad-samples`` decides whether it is left out.

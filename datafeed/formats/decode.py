@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -13,18 +14,24 @@ from datafeed.formats.npy import read_npy
 
 __all__ = ["decode", "decoded"]
 
+Content = bytes | memoryview
+"""Of a member: views of a larger buffer where the format reads so."""
+
+_VIEWED_FROM_BYTES = 4096
+"""Less is copied: a view that somebody keeps would keep 1 MiB."""
+
 _INTEGER = re.compile(rb"\s*([+-]?[0-9]+)\s*")
 
 
-def decode(members: Sequence[tuple[str, bytes]], where: str, *, images: bool = True) -> Sample:
+def decode(members: Sequence[tuple[str, Content]], where: str, *, images: bool = True) -> Sample:
     """Make a sample of its members.
 
     ``png``, ``jpg``, ``jpeg`` give ``image``: uint8 of shape (H, W) or (H, W, 3), or uint16 (H, W)
     of a 16-bit PNG. ``cls`` gives ``label``, an int64. ``txt`` gives ``text``. ``npy`` gives
     ``npy``. ``json`` gives a field for each key of its object: numbers as int64, float64 or bool,
     lists of numbers as arrays, strings as they are, anything else as its JSON text. Another
-    extension gives bytes. A middle part names the field: ``000.left.png`` gives ``left``, and of
-    ``000.meta.json`` the key ``size`` gives ``meta.size``.
+    extension gives bytes: from 4 KiB on the content as it came. A middle part names the field:
+    ``000.left.png`` gives ``left``, and of ``000.meta.json`` the key ``size`` gives ``meta.size``.
 
     Args:
         members: (extension, content) pairs.
@@ -48,7 +55,7 @@ def decode(members: Sequence[tuple[str, bytes]], where: str, *, images: bool = T
 
 
 def decoded(
-    members: Sequence[tuple[str, bytes]], where: str, *, images: bool = True
+    members: Sequence[tuple[str, Content]], where: str, *, images: bool = True
 ) -> Sample | FormatError:
     """Make a sample of its members as `decode` does; give the error of a bad one."""
     try:
@@ -57,20 +64,27 @@ def decoded(
         return error
 
 
-def _fields(extension: str, data: bytes, where: str, images: bool) -> list[tuple[str, Any]]:
-    middle, _, kind = extension.rpartition(".")
-    default_name, decoder = _DECODERS.get(kind.lower(), (kind, bytes))
-    if decoder is _image and not images:
-        decoder = bytes
+def _fields(extension: str, data: Content, where: str, images: bool) -> list[tuple[str, Any]]:
+    middle, name, decoder = _ways(extension)
+    if decoder is None or (decoder is _image and not images):
+        return [(name, data if len(data) >= _VIEWED_FROM_BYTES else bytes(data))]
     try:
-        value = decoder(data)
+        value = decoder(bytes(data))
     except (ValueError, OverflowError, EOFError, RecursionError) as error:
         raise FormatError(
             f"{where}: {extension!r} does not decode: {error}; replace or leave out the sample"
         ) from error
     if isinstance(value, Mapping):
         return [(f"{middle}.{key}" if middle else key, item) for key, item in value.items()]
-    return [(middle or default_name, value)]
+    return [(name, value)]
+
+
+@lru_cache(maxsize=256)
+def _ways(extension: str) -> tuple[str, str, Callable[[bytes], Any] | None]:
+    """Give an extension's middle part, its field, and what makes the value; None: it is bytes."""
+    middle, _, kind = extension.rpartition(".")
+    name, decoder = _DECODERS.get(kind.lower(), (kind, None))
+    return middle, middle or name, decoder
 
 
 def _image(data: bytes) -> Array:

@@ -6,6 +6,7 @@ two fields of the sample ``img/0001``.
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
+from functools import lru_cache
 from itertools import groupby
 from typing import BinaryIO
 
@@ -21,14 +22,14 @@ from datafeed.formats.tar_headers import (
     headers,
     is_header,
 )
+from datafeed.formats.window import Window
 from datafeed.sources.base import Source
 from datafeed.sources.urls import basename
 
 __all__ = ["TarFormat"]
 
-_PIECE_BYTES = 1 << 20
 _SKIPPED_FOLDERS = {"__MACOSX", "PaxHeader", "PaxHeaders"}
-_Member = tuple[str, str, bytes]
+_Member = tuple[str, str, memoryview]
 """Key, extension (as ``png`` or ``left.png``), content."""
 
 
@@ -78,11 +79,12 @@ class TarFormat(Format):
 
 
 def _whole(file: BinaryIO, url: str) -> Iterator[_Member]:
-    for header in headers(file, 0):
+    window = Window(file)
+    for header in headers(window):
         key, extension = _key_of(header)
         if extension:
-            yield key, extension, _content(file, header, url)
-    _require_end(file, url)
+            yield key, extension, _content(window, header, url)
+    _require_end(window, url)
 
 
 def _piece(source: Source, url: str, file: BinaryIO, span: Span) -> Iterator[_Member]:
@@ -100,15 +102,16 @@ def _piece(source: Source, url: str, file: BinaryIO, span: Span) -> Iterator[_Me
     opening, closing = _Border(span.start), _Border(span.stop)
     is_open = not span.start
     file.seek(start)
-    for header in headers(file, start):
+    window = Window(file, start)
+    for header in headers(window):
         is_open = is_open or opening.is_at(header)
         if not is_last and closing.is_at(header):
             return _require_border(source, url, span.stop, header.offset)
         key, extension = _key_of(header)
         if is_open and extension:
-            yield key, extension, _content(file, header, url)
+            yield key, extension, _content(window, header, url)
     if is_last:
-        _require_end(file, url)
+        _require_end(window, url)
     else:
         _require_border(source, url, span.stop, None)
 
@@ -147,7 +150,8 @@ def _find_border(source: Source, url: str, cut: int) -> int | None:
             return None
         border = _Border(cut)
         file.seek(start)
-        found = (header.offset for header in headers(file, start) if border.is_at(header))
+        window = Window(file, start)
+        found = (header.offset for header in headers(window) if border.is_at(header))
         return next(found, None)
 
 
@@ -163,16 +167,13 @@ def _require_border(source: Source, url: str, cut: int, true_border: int | None)
         )
 
 
-def _content(file: BinaryIO, header: Header, url: str) -> bytes:
+def _content(window: Window, header: Header, url: str) -> memoryview:
     if not header.is_file:
         raise FormatError(
             f"{url}: member {header.name!r} is a link or device; write the file itself, as "
             "`tar --dereference --hard-dereference` does"
         )
-    data = file.read(header.size)
-    if len(data) < header.size:
-        raise EOFError("inside of a member")
-    return data
+    return window.take(header.size)
 
 
 def _key_of(header: Header) -> tuple[str, str]:
@@ -181,17 +182,21 @@ def _key_of(header: Header) -> tuple[str, str]:
         return "", ""
     folder, _, last = header.name.removeprefix("./").rpartition("/")
     stem, _, extension = last.partition(".")
-    if not stem or _SKIPPED_FOLDERS.intersection(
-        part.partition(".")[0] for part in folder.split("/")
-    ):
+    if not stem or (folder and _is_skipped(folder)):
         return "", ""
     return f"{folder}/{stem}" if folder else stem, extension
 
 
-def _require_end(file: BinaryIO, url: str) -> None:
+@lru_cache(maxsize=16)
+def _is_skipped(folder: str) -> bool:
+    names = (part.partition(".")[0] for part in folder.split("/"))
+    return not _SKIPPED_FOLDERS.isdisjoint(names)
+
+
+def _require_end(window: Window, url: str) -> None:
     """Read to the end: nothing may follow, and a compressed file's own checksum is checked."""
-    while piece := file.read(_PIECE_BYTES):
-        if piece.strip(b"\0"):
+    for piece in window.rest():
+        if bytes(piece).strip(b"\0"):
             raise FormatError(
                 f"{url}: more follows the end marker, as when archives are put together by `cat`; "
                 "use `tar --concatenate`, or stage them one by one"

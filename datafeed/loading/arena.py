@@ -12,6 +12,7 @@ from datafeed.errors import ConfigError
 from datafeed.feed.manifest import Manifest
 from datafeed.feed.schema import Array, Field
 from datafeed.loading.layout import I64Array
+from datafeed.loading.rows import Rows
 from datafeed.loading.schedule import Take
 
 __all__ = ["Arena", "FixedColumn", "Ragged", "RaggedColumn", "cut"]
@@ -34,8 +35,7 @@ class FixedColumn:
         self.field = field
         self._slot_bytes = n_rows * field.row_bytes
         self._memory = np.empty(n_slots * self._slot_bytes, np.uint8)
-        self.rows: Array = self._memory.view(field.dtype).reshape(n_slots * n_rows, *field.shape)
-        """The samples of all slots, one below the other."""
+        self._rows = Rows(self._memory, field.row_bytes)
 
     def views(self, slot: int, lengths: Sequence[int]) -> list[memoryview]:
         """Give the buffer that a chunk's rows go to."""
@@ -47,8 +47,7 @@ class FixedColumn:
 
     def fill(self, take: Take, out: Array) -> None:
         """Copy samples to ``out``, contiguous, one row for each."""
-        # clip, because the default mode copies through a buffer of its own
-        np.take(self.rows, take.rows, axis=0, out=out, mode="clip")
+        self._rows.take(take.rows * self.field.row_bytes, out)
 
 
 class RaggedColumn:

@@ -7,11 +7,12 @@ share of about 1 / sqrt(m).
 """
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from datafeed.feed.mixing import U64Array, mix64
+from datafeed.feed.mixing import U64Array, mix64, mix_in_place
 
 __all__ = ["permute", "unpermute"]
 
@@ -25,23 +26,28 @@ _ROUND_SHIFT = 60
 
 
 def permute(
-    values: npt.ArrayLike, sizes: npt.ArrayLike, keys: npt.ArrayLike
+    values: npt.ArrayLike,
+    sizes: npt.ArrayLike,
+    keys: npt.ArrayLike,
+    counts: npt.NDArray[np.int64] | None = None,
 ) -> npt.NDArray[np.int64]:
     """Send each value in [0, size) to its place under the bijection of its key.
 
     Args:
         values: Integers, one axis.
-        sizes: m, 1 to 2**62: one for all, or one for each value.
-        keys: 64-bit keys: one for all, or one for each value.
+        sizes: m, 1 to 2**62: one for all, one for each value, or one for each run.
+        keys: 64-bit keys, likewise.
+        counts: Values of each run, where runs of values share size and key. 30 ns a value; 50
+            with sizes of their own.
 
     Returns:
         int64 array of the length of ``values``, in [0, size).
     """
-    x, m, k = _integers(values, sizes, keys)
-    x = _walk(_encrypt, x, m, k)
-    tiny = np.flatnonzero(m < _TINY)
-    for i in _TINY_PASSES if len(tiny) else ():
-        x[tiny] = _walk(_encrypt, x[tiny], m[tiny], mix64(k[tiny] + np.uint64(i)))
+    x, domain = np.asarray(values).astype(np.uint64), _Domain.of(sizes, keys, counts)
+    _walk(_encrypt, x, domain)
+    for i in _TINY_PASSES if domain.has_tiny else ():
+        places, tiny = domain.tiny(len(x), i)
+        x[places] = _walk(_encrypt, x[places], tiny)
     return x.astype(np.int64)
 
 
@@ -49,73 +55,109 @@ def unpermute(
     values: npt.ArrayLike, sizes: npt.ArrayLike, keys: npt.ArrayLike
 ) -> npt.NDArray[np.int64]:
     """Undo ``permute``: the same arguments, the inverse bijection."""
-    x, m, k = _integers(values, sizes, keys)
-    tiny = np.flatnonzero(m < _TINY)
-    for i in reversed(_TINY_PASSES) if len(tiny) else ():
-        x[tiny] = _walk(_decrypt, x[tiny], m[tiny], mix64(k[tiny] + np.uint64(i)))
-    return _walk(_decrypt, x, m, k).astype(np.int64)
+    x, domain = np.asarray(values).astype(np.uint64), _Domain.of(sizes, keys, None)
+    for i in reversed(_TINY_PASSES) if domain.has_tiny else ():
+        places, tiny = domain.tiny(len(x), i)
+        x[places] = _walk(_decrypt, x[places], tiny)
+    return _walk(_decrypt, x, domain).astype(np.int64)
 
 
-def _integers(
-    values: npt.ArrayLike, sizes: npt.ArrayLike, keys: npt.ArrayLike
-) -> tuple[U64Array, U64Array, U64Array]:
-    x = np.asarray(values).astype(np.uint64)
-    m = np.broadcast_to(np.asarray(sizes).astype(np.uint64), x.shape)
-    return x, m, np.broadcast_to(np.asarray(keys).astype(np.uint64), x.shape)
+class _Domain(NamedTuple):
+    """What is permuted: one entry for all values, or one for each."""
+
+    m: U64Array
+    a: U64Array
+    b: U64Array
+    keys: U64Array
+    has_tiny: bool
+
+    @classmethod
+    def of(
+        cls, sizes: npt.ArrayLike, keys: npt.ArrayLike, counts: npt.NDArray[np.int64] | None
+    ) -> "_Domain":
+        """Work out the sides, once for each run. Rounding in the root is harmless: b covers m
+        whatever a is."""
+        m, k = (np.atleast_1d(np.asarray(one).astype(np.uint64)) for one in (sizes, keys))
+        a = np.ceil(np.sqrt(m.astype(np.float64))).astype(np.uint64)
+        b = (m + a - np.uint64(1)) // a
+        has_tiny = bool((m < _TINY).any())
+        domain = cls(m, a, b, k, has_tiny)
+        if counts is None or len(counts) == 1:
+            return domain
+        return domain._each(lambda entries: np.repeat(entries, counts))
+
+    def at(self, places: npt.NDArray[np.int64]) -> "_Domain":
+        """Give the entries of some values."""
+        return self._each(lambda entries: entries[places])
+
+    def _each(self, expand: Callable[[U64Array], U64Array]) -> "_Domain":
+        """Expand what is not one for all."""
+        m, a, b, keys = (
+            one if len(one) == 1 else expand(one) for one in (self.m, self.a, self.b, self.keys)
+        )
+        return _Domain(m, a, b, keys, self.has_tiny)
+
+    def tiny(self, n: int, number: int) -> tuple[npt.NDArray[np.int64], "_Domain"]:
+        """Find the values of tiny domains among n, and give these with the keys of a pass."""
+        places = np.flatnonzero(np.broadcast_to(self.m < _TINY, n))
+        some = self.at(places)
+        return places, some._replace(keys=mix64(some.keys + np.uint64(number)))
 
 
-def _walk(
-    cipher: Callable[[U64Array, U64Array, U64Array], U64Array],
-    x: U64Array,
-    m: U64Array,
-    keys: U64Array,
-) -> U64Array:
-    """Apply the cipher of the larger domain until every value is inside its own."""
-    y = cipher(x, m, keys)
-    outside = np.flatnonzero(y >= m)
+def _walk(cipher: Callable[[U64Array, _Domain], None], x: U64Array, domain: _Domain) -> U64Array:
+    """Apply the cipher of the larger domain, in place, until every value is inside its own."""
+    cipher(x, domain)
+    outside = np.flatnonzero(x >= domain.m)
     while len(outside):
-        y[outside] = cipher(y[outside], m[outside], keys[outside])
-        outside = outside[y[outside] >= m[outside]]
-    return y
+        some = domain.at(outside)
+        y = x[outside]
+        cipher(y, some)
+        x[outside] = y
+        outside = outside[y >= some.m]
+    return x
 
 
-def _sides(m: U64Array) -> tuple[U64Array, U64Array]:
-    """Give a and b. Rounding in the root is harmless: b covers m whatever a is."""
-    a = np.ceil(np.sqrt(m.astype(np.float64))).astype(np.uint64)
-    return a, (m + a - np.uint64(1)) // a
-
-
-def _encrypt(x: U64Array, m: U64Array, keys: U64Array) -> U64Array:
-    a, b = _sides(m)
-    left, right = np.divmod(x, b)
+def _encrypt(x: U64Array, domain: _Domain) -> None:
+    left, right = np.divmod(x, domain.b)
+    room = np.empty_like(x), np.empty_like(x)
     for i in range(0, _N_ROUNDS, 2):
-        left = _plus(left, _round(keys, i, right, a), a)
-        right = _plus(right, _round(keys, i + 1, left, b), b)
-    return left * b + right
+        _add(left, _round(domain.keys, i, right, domain.a, room), domain.a, room[1])
+        _add(right, _round(domain.keys, i + 1, left, domain.b, room), domain.b, room[1])
+    np.multiply(left, domain.b, out=x)
+    x += right
 
 
-def _decrypt(x: U64Array, m: U64Array, keys: U64Array) -> U64Array:
-    a, b = _sides(m)
-    left, right = np.divmod(x, b)
+def _decrypt(x: U64Array, domain: _Domain) -> None:
+    left, right = np.divmod(x, domain.b)
+    room = np.empty_like(x), np.empty_like(x)
     for i in range(_N_ROUNDS - 2, -1, -2):
-        right = _minus(right, _round(keys, i + 1, left, b), b)
-        left = _minus(left, _round(keys, i, right, a), a)
-    return left * b + right
+        _take_off(right, _round(domain.keys, i + 1, left, domain.b, room), domain.b, room[1])
+        _take_off(left, _round(domain.keys, i, right, domain.a, room), domain.a, room[1])
+    np.multiply(left, domain.b, out=x)
+    x += right
 
 
-def _round(keys: U64Array, i: int, half: U64Array, size: U64Array) -> U64Array:
+def _round(
+    keys: U64Array, i: int, half: U64Array, size: U64Array, room: tuple[U64Array, U64Array]
+) -> U64Array:
     """Hash the other half into [0, size) by a multiplication, cheaper than a remainder."""
-    mixed = mix64(keys ^ (half | np.uint64(i << _ROUND_SHIFT)))
-    return ((mixed >> _HALF_BITS) * size) >> _HALF_BITS
+    mixed, scratch = room
+    np.bitwise_or(half, np.uint64(i << _ROUND_SHIFT), out=mixed)
+    mixed ^= keys
+    mix_in_place(mixed, scratch)
+    mixed >>= _HALF_BITS
+    mixed *= size
+    mixed >>= _HALF_BITS
+    return mixed
 
 
-def _plus(x: U64Array, y: U64Array, size: U64Array) -> U64Array:
-    total = x + y
-    wrapped: U64Array = np.minimum(total, total - size)  # total - size is huge if negative
-    return wrapped
+def _add(x: U64Array, y: U64Array, size: U64Array, scratch: U64Array) -> None:
+    x += y
+    np.subtract(x, size, out=scratch)  # huge if negative
+    np.minimum(x, scratch, out=x)
 
 
-def _minus(x: U64Array, y: U64Array, size: U64Array) -> U64Array:
-    rest = x - y
-    wrapped: U64Array = np.minimum(rest, rest + size)  # rest is huge if negative
-    return wrapped
+def _take_off(x: U64Array, y: U64Array, size: U64Array, scratch: U64Array) -> None:
+    x -= y  # huge if negative
+    np.add(x, size, out=scratch)
+    np.minimum(x, scratch, out=x)

@@ -66,7 +66,8 @@ class BlendOrder(Steps):
 
     def rank_steps(self, epoch: int, first: int, stop: int, rank: int, world_size: int) -> Share:
         """Give a rank's share of the steps ``first`` to ``stop`` at once."""
-        wanted, starts = self._range(epoch, first, stop, rank, world_size)
+        starts = self._starts(epoch, first, stop, rank, world_size)
+        wanted = np.arange(starts[0], starts[-1])
         members, numbers = self._mixture.locate(epoch * self.n_samples + wanted)
         passes, own = self._split_passes(members, numbers)
         if self.shuffle is True:

@@ -20,6 +20,8 @@ class Dealing:
     def __init__(self, lengths: I64Array) -> None:
         self._n = len(lengths)
         self._shortest = int(lengths.min())
+        self.n_even = self._n * self._shortest
+        """Positions at which all streams live."""
         left = lengths - self._shortest
         self._longest_first = np.argsort(-left, kind="stable")
         # Rounds between two levels have the same streams alive; the lowest level is 0.

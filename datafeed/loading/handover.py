@@ -13,24 +13,31 @@ the user, who may take as long as he likes. The user waits for a batch, under a 
 import time
 from collections import deque
 from collections.abc import Sequence
-from concurrent.futures import Future
-from dataclasses import dataclass
 from threading import Condition, RLock
-from typing import Any
+from typing import Any, NamedTuple, Protocol
 
 from datafeed.errors import ConfigError, StallError
 from datafeed.loading.schedule import Plan, Step
 from datafeed.loading.slots import Load
 
-__all__ = ["Handover", "Ready"]
+__all__ = ["Handover", "Ready", "Result"]
 
 
-@dataclass(frozen=True)
-class Ready:
+class Result(Protocol):
+    """A batch that may still be in work: a future, or as much of one as is needed."""
+
+    def done(self) -> bool:
+        """Whether it is there."""
+
+    def result(self, timeout: float | None = None) -> Any:
+        """Wait for it."""
+
+
+class Ready(NamedTuple):
     """A batch in its place in the order; transforms may still be at work on it."""
 
     step: Step
-    batch: "Future[Any]"
+    batch: Result
     n_bytes: int
 
 

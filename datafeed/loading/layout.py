@@ -32,6 +32,9 @@ class Chunks(Protocol):
     def positions(self, chunks: I64Array, rows: I64Array) -> I64Array:
         """Feed positions of rows of chunks."""
 
+    def positions_in(self, known: I64Array, numbers: I64Array, rows: I64Array) -> I64Array:
+        """The same, where the chunks are numbers in a list of few known ones."""
+
     def nth(self, numbers: I64Array) -> I64Array:
         """Feed positions of samples counted in feed order."""
 
@@ -70,6 +73,12 @@ class Layout:
         parts = np.searchsorted(self._first_chunks, chunks, side="right") - 1
         numbers = chunks - self._first_chunks[parts]
         found: I64Array = self._first_samples[parts] + numbers * self.samples_per_chunk + rows
+        return found
+
+    def positions_in(self, known: I64Array, numbers: I64Array, rows: I64Array) -> I64Array:
+        """The same, where the chunks are numbers in a list of few known ones."""
+        found: I64Array = self.positions(known, np.zeros_like(known))[numbers]
+        found += rows
         return found
 
     def nth(self, numbers: I64Array) -> I64Array:

@@ -9,15 +9,11 @@ from datafeed.cache.mapped import MappedChunks
 from datafeed.feed.schema import Array, Field
 from datafeed.loading.arena import Ragged, cut
 from datafeed.loading.layout import I64Array
+from datafeed.loading.rows import Rows
 from datafeed.loading.schedule import Take
 
 __all__ = ["MappedColumn", "MappedRagged"]
 
-# Rows are taken as items as large as all their places are multiples of. Below this size, or above
-# this number, items cost more than rows do (1.4 ns an item, 0.1 ns a byte).
-_MOST_ITEM, _LEAST_ITEM, _FEW_ITEMS = 4096, 512, 4
-# Rows larger than this are copied one by one where nothing else will do: 0.4 us a row.
-_LARGE_ROW = 16 << 10
 _N_REMEMBERED = 1024
 
 
@@ -33,41 +29,12 @@ class MappedColumn:
     def __init__(self, parts: MappedChunks, field: Field, piece: int) -> None:
         self.field = field
         self._parts, self._piece = parts, piece
-        self._row_bytes = field.row_bytes
-        memory = parts.memory
-        if 0 < self._row_bytes <= min(_LARGE_ROW, len(memory)):
-            row = np.dtype((np.void, self._row_bytes))
-            n = len(memory) - self._row_bytes + 1
-            self._rows = np.ndarray((n,), row, buffer=memory, strides=(1,))  # one at every byte
+        self._rows = Rows(parts.memory, field.row_bytes)
 
     def fill(self, take: Take, out: Array) -> None:
         """Copy samples of open parts to ``out``, contiguous, one row for each."""
-        size = self._row_bytes
-        if not size or not len(take.rows):
-            return
-        places = self._parts.starts[take.chunks, self._piece] + take.rows * size
-        everything = int(np.bitwise_or.reduce(places)) | size | _MOST_ITEM
-        item = everything & -everything
-        room = out.reshape(-1).view(np.uint8)
-        if item >= min(_LEAST_ITEM, size // _FEW_ITEMS):
-            self._take_items(places // item, size // item, room.reshape(-1, item))
-        elif size <= _LARGE_ROW:
-            room.view(self._rows.dtype)[:] = self._rows[places]
-        else:
-            self._copy(places.tolist(), room.data)
-
-    def _take_items(self, items: I64Array, n: int, room: Array) -> None:
-        """Take n items for each place."""
-        if n > 1:
-            items = (items[:, None] + np.arange(n)).reshape(-1)
-        memory = self._parts.memory.reshape(-1, room.shape[1])
-        # clip, because the default mode copies through a buffer of its own
-        np.take(memory, items, axis=0, out=room, mode="clip")
-
-    def _copy(self, places: list[int], room: memoryview) -> None:
-        memory, size = self._parts.memory.data, self._row_bytes
-        for i, place in enumerate(places):
-            room[i * size : (i + 1) * size] = memory[place : place + size]
+        starts = self._parts.starts[take.chunks, self._piece]
+        self._rows.take(starts + take.rows * self.field.row_bytes, out)
 
 
 class _Values:

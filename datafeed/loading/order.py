@@ -98,12 +98,30 @@ class Order(Steps):
 
     def rank_steps(self, epoch: int, first: int, stop: int, rank: int, world_size: int) -> Share:
         """Give a rank's share of the steps ``first`` to ``stop`` at once."""
-        wanted, starts = self._range(epoch, first, stop, rank, world_size)
+        starts = self._starts(epoch, first, stop, rank, world_size)
         if self.shuffle is True:
-            wanted = wanted[wanted % self.streams % world_size == rank]
-        else:
-            wanted = wanted[self._in_slice(wanted, rank, world_size)]
+            return self._dealt(epoch, starts, rank, world_size)
+        wanted = np.arange(starts[0], starts[-1])
+        wanted = wanted[self._in_slice(wanted, rank, world_size)]
         return Share(self._at(epoch, wanted), np.searchsorted(wanted, starts))
+
+    def _dealt(self, epoch: int, starts: I64Array, rank: int, world_size: int) -> Share:
+        """Give what a rank's own streams have of steps: whole rounds of them as long as all
+        streams live, then sample by sample."""
+        streams, dealing = self._streams(epoch)
+        own = np.arange(rank, self.streams, world_size)
+        rounds, turns = np.divmod(starts, self.streams)
+        before = rounds * len(own) + np.searchsorted(own, turns)
+        even = int(np.clip(dealing.n_even, starts[0], starts[-1]))
+        last = -(-even // self.streams) if even > starts[0] else 0
+        early = streams.rounds(int(rounds[0]), last, own).reshape(-1)
+        late = np.arange(even, starts[-1])
+        late = late[late % self.streams % world_size == rank]
+        begin = int(before[0] - rounds[0] * len(own))
+        positions = early[begin : begin + int(before[-1] - before[0]) - len(late)]
+        if len(late):
+            positions = np.append(positions, self._at(epoch, late))
+        return Share(positions, before - before[0])
 
     def check_rank(self, rank: int, world_size: int) -> None:
         """Raise ConfigError if the order cannot be shared out so."""

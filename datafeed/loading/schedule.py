@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 
@@ -16,15 +17,14 @@ _FIRST_STEPS = 2
 _NO_CHUNKS = np.empty(0, np.int64)
 
 
-@dataclass(frozen=True)
-class Take:
+class Take(NamedTuple):
     """Samples of a batch to gather in one go."""
 
     rows: I64Array
     """Of the arena; of their chunks where these are mapped."""
     need: int
     """Loads, counted from the start, that must be done before."""
-    chunks: I64Array = field(default_factory=lambda: _NO_CHUNKS)
+    chunks: I64Array = _NO_CHUNKS
     """Of each sample, where they are mapped."""
 
     @staticmethod

@@ -48,7 +48,11 @@ class LoaderCounts:
         """
         end_s = time.perf_counter()
         wait_s = end_s - began_s
-        self.add(batches=1, samples=n_samples, bytes=n_bytes, wait_s=wait_s)
+        with self._lock:
+            self.batches += 1
+            self.samples += n_samples
+            self.bytes += n_bytes
+            self.wait_s += wait_s
         # What lay ready was not waited for; to find causes costs more than to hand it out.
         causes: Mapping[Cause, float] = {"other": wait_s}
         if not is_ready:

@@ -111,16 +111,17 @@ class Steps(ABC):
     def _at(self, epoch: int, positions: I64Array) -> I64Array:
         """Feed positions at global positions."""
 
-    def _range(
-        self, epoch: int, first: int, stop: int, rank: int, world_size: int
-    ) -> tuple[I64Array, I64Array]:
-        """Check a question for a rank's share; give its global positions, and where steps begin."""
+    def _starts(self, epoch: int, first: int, stop: int, rank: int, world_size: int) -> I64Array:
+        """Check a question for a rank's share; give the global positions at which its steps begin,
+        and the one behind the last."""
         _epoch(epoch)
         self.check_rank(rank, world_size)
         if not 0 <= first <= stop <= self.steps:
             raise ConfigError(f"first={first}, stop={stop}: an epoch has {self.steps} steps")
-        starts = np.minimum(np.arange(first, stop + 1) * self.global_batch, self.n_samples)
-        return np.arange(starts[0], starts[-1]), starts
+        starts: I64Array = np.minimum(
+            np.arange(first, stop + 1) * self.global_batch, self.n_samples
+        )
+        return starts
 
     def _in_slice(self, positions: I64Array, rank: int, world_size: int) -> npt.NDArray[np.bool_]:
         """Mark the positions of a rank where each batch is cut into equal, contiguous slices."""

@@ -58,10 +58,10 @@ class WebHdfsDriver:
 
     def open(self, path: str) -> "_WebHandle":
         """Note its length; a range is one request."""
-        info = self.info(path)
-        if info.is_dir:
+        status = self._client.ask("GET", "GETFILESTATUS", path)["FileStatus"]
+        if status["type"] == "DIRECTORY":
             raise IsADirectoryError(path)
-        return _WebHandle(self._client, path, info.size)
+        return _WebHandle(self._client, path, status["length"], status["blockSize"])
 
     def create(self, path: str, size: int) -> "Upload":
         """Make a file and its folders; its blocks are the DataNode's care."""
@@ -92,14 +92,15 @@ class WebHdfsDriver:
 
 
 class _WebHandle:
-    def __init__(self, web: "WebHdfs", path: str, size: int) -> None:
+    def __init__(self, web: "WebHdfs", path: str, size: int, block_bytes: int) -> None:
         self._web, self._path, self.size = web, path, size
+        self._block_bytes = block_bytes or max(size, 1)
 
     def read_at(self, offset: int, n_bytes: int) -> bytes:
-        return b"".join(self._web.contents(self._path, offset, n_bytes))
+        return b"".join(self._web.contents(self._path, offset, n_bytes, self._block_bytes))
 
     def stream(self, offset: int) -> Iterator[bytes]:
-        return self._web.contents(self._path, offset, self.size - offset)
+        return self._web.contents(self._path, offset, self.size - offset, self._block_bytes)
 
     def close(self) -> None:
         """Nothing is held."""

@@ -9,6 +9,7 @@ import http.client
 import json
 import os
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from getpass import getuser
@@ -23,6 +24,9 @@ __all__ = ["WebHdfs"]
 _ROOT = "/webhdfs/v1"
 _PIECE_BYTES = 256 << 10
 _ATTEMPTS = 3
+_MAX_SILENT_S = 3.0
+"""Of a DataNode, at the first attempt; it is not asked again for so long:"""
+_AVOIDED_FOR_S = 120.0
 _PASSED_ON = ("StandbyException", "RetriableException")
 Answer = dict[str, Any]
 
@@ -40,6 +44,7 @@ class WebHdfs:
         self._user = os.environ.get("HADOOP_USER_NAME") or getuser()
         self._lock = threading.Lock()
         self._idle: list[requests.Session] = []
+        self._avoided: dict[str, float] = {}
 
     def ask(self, method: str, operation: str, path: str, **parameters: str) -> Answer:
         """Ask one question; give the JSON of its answer.
@@ -89,32 +94,51 @@ class WebHdfs:
                     return
             raise failure
 
-    def contents(self, path: str, offset: int, n_bytes: int) -> Iterator[bytes]:
+    def contents(self, path: str, offset: int, n_bytes: int, block_bytes: int) -> Iterator[bytes]:
         """Give a range of a file in pieces; goes on with another replica where one is lost.
+
+        A request is for one block, which the DataNode has itself: of the next one it would ask
+        others, and be silent where those hang.
 
         Raises:
             TimeoutError, ConnectionError: three DataNodes in turn gave nothing.
         """
-        end, failed, avoided = offset + n_bytes, 0, ""
+        end, failed = offset + n_bytes, 0
         while offset < end:
-            place = self._place("GET", "OPEN", path, offset=str(offset), length=str(end - offset),
-                                **({"excludedatanodes": avoided} if avoided else {}))  # fmt: skip
+            stop = min(end, (offset // block_bytes + 1) * block_bytes)
+            place = self._place(
+                "GET", "OPEN", path, offset=str(offset), length=str(stop - offset), **self._others()
+            )
+            longest_s = self._timeout_s / _ATTEMPTS
             try:
-                for piece in self._pieces(place):
+                for piece in self._pieces(
+                    place, longest_s if failed else min(longest_s, _MAX_SILENT_S)
+                ):
                     yield piece
                     offset, failed = offset + len(piece), 0
-                if offset < end:
+                if offset < stop:
                     raise ConnectionError(f"{path} ends at byte {offset}")
             except (ConnectionError, TimeoutError):
                 failed += 1
                 if failed == _ATTEMPTS:
                     raise
-                avoided = urlsplit(place).hostname or ""
+                self._avoid(urlsplit(place).hostname or "")
 
-    def _pieces(self, place: str) -> Iterator[bytes]:
+    def _avoid(self, datanode: str) -> None:
+        with self._lock:
+            self._avoided[datanode] = time.monotonic() + _AVOIDED_FOR_S
+
+    def _others(self) -> dict[str, str]:
+        """Name the DataNodes that the NameNode is not to send to, as they gave nothing."""
+        with self._lock:
+            now_s = time.monotonic()
+            self._avoided = {name: s for name, s in self._avoided.items() if s > now_s}
+            return {"excludedatanodes": ",".join(self._avoided)} if self._avoided else {}
+
+    def _pieces(self, place: str, silent_s: float) -> Iterator[bytes]:
         try:
             with self._session() as session, session.get(
-                place, timeout=self._timeout_s / _ATTEMPTS, stream=True
+                place, timeout=silent_s, stream=True
             ) as response:  # fmt: skip
                 _raise_for(response)
                 while piece := response.raw.read(_PIECE_BYTES):

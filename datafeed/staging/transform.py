@@ -147,7 +147,9 @@ def _results(transform: Transform, sample: Sample, where: str) -> tuple[list[Sam
 
 
 def _own(value: Any) -> Any:
-    """An array that may be changed in place; formats give views of what they read."""
+    """A value that may be changed or kept: formats give views of what they read."""
+    if isinstance(value, memoryview):
+        return bytes(value)
     is_view = isinstance(value, np.ndarray) and not value.flags.writeable
     return value.copy() if is_view else value
 

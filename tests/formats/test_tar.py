@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from datafeed.errors import FormatError, SourceError
 from datafeed.formats.tar import TarFormat
+from datafeed.formats.tar_headers import is_header
 from datafeed.sources import MissingFileError, open_source
 from tests.formats.shards import Member, gnu_tar, numbered, png, read, read_bytes, tar_bytes
 
@@ -226,3 +227,12 @@ def test_source_errors_pass_through(tmp_path: Path) -> None:
 
 def test_every_file_is_a_shard() -> None:
     assert TAR.shards(["b", "a"]) == ["b", "a"]
+
+
+@given(st.binary(min_size=512, max_size=512), st.booleans())
+def test_checksum_of_a_header_is_the_sum_of_its_bytes(noise: bytes, is_right: bool) -> None:
+    """Of the largest sums too, where a modulus would show."""
+    block = bytearray(b"\xff" + noise[1:] if noise[1] % 2 else b"\xff" * 512)
+    checksum = 256 + sum(block[:148]) + sum(block[156:])
+    block[148:156] = f"{checksum + (not is_right):06o}\0 ".encode()
+    assert is_header(bytes(block)) == is_right

@@ -20,6 +20,7 @@ from trainers.world import (
     gather_numbers,
     local_rank,
     n_cores,
+    n_hosts,
 )
 
 pytestmark = pytest.mark.mpi
@@ -75,6 +76,7 @@ def test_cores_are_shared_and_ranks_counted_on_each_host(world: World) -> None:
     assert 1 <= n <= len(os.sched_getaffinity(0))
     assert n * world.size <= max(world.size, os.cpu_count() or 1)
     assert local_rank(world) == world.rank  # the tests run on one host
+    assert n_hosts(world) == 1
 
 
 def test_a_duplicate_is_closed_twice(world: World) -> None:

@@ -235,6 +235,7 @@ def test_killed_half_way_and_run_again(tmp_path: Path) -> None:
     (tmp_path / "hold").touch()
     run = subprocess.Popen([DATAFEED, *arguments, "feed"], cwd=tmp_path)
     wait_for(lambda: len(list((tmp_path / "feed").glob("_staging/done/part-*"))) == 3)
+    wait_for(lambda: list((tmp_path / "feed").glob("_staging/tmp/*/*")) != [])
     workers = workers_of(tmp_path / "feed")
     assert workers
     run.kill()

@@ -65,17 +65,18 @@ def test_rates_of_epochs_and_run() -> None:
     assert "accuracy" not in describe(first)
     second = epoch_event(1, totals(3.0), {"accuracy": 0.9, "loss": 0.3, "seconds": 1.0})
     assert "test accuracy 0.9000" in describe(second)
-    run = summarise([first, second], feed_id="f", feed_samples=100, n_ranks=2)
+    run = summarise([first, second], feed_id="f", feed_samples=100, n_ranks=2, n_hosts=1)
     assert run["epoch_seconds"] == [2.0, 3.0]
     assert run["test_accuracy"] == 0.9
     assert run["samples_per_second"] == 40.0
     assert (run["data_wait_percent"], run["cache_hit_percent"]) == (10.0, 75.0)
     assert run["steady_wait_percent"] == 0.5
+    assert (run["ranks"], run["hosts"]) == (2, 1)
     assert (run["samples"], run["trained_samples"], run["epochs"]) == (100, 200, 2)
 
 
 def test_a_run_with_nothing_left_and_a_feed_that_is_mapped() -> None:
-    run = summarise([], feed_id="f", feed_samples=5, n_ranks=1)
+    run = summarise([], feed_id="f", feed_samples=5, n_ranks=1, n_hosts=1)
     assert (run["epochs"], run["test_accuracy"], run["samples_per_second"]) == (0, None, None)
     nothing = {**totals(1.0), "chunks": 0, "cached_chunks": 0}
     event = epoch_event(0, nothing, None)

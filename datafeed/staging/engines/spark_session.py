@@ -23,9 +23,12 @@ _END_S = 20.0
 _JAVA = """#!/bin/sh
 home={home}
 case "$*" in *org.apache.spark.launcher.Main*) exec "$home/bin/java" "$@";; esac
-JAVA_HOME="$home" exec setpriv --pdeathsig KILL "$home/bin/java" "$@"
+export JAVA_HOME="$home"
+exec setpriv --pdeathsig KILL sh -c '
+[ $PPID = {parent} ] && exec "$JAVA_HOME/bin/java" "$@"' sh "$@"
 """
-"""Spark's scripts run a first JVM that makes the command line of the second, which stays."""
+"""Spark's scripts run a first JVM that makes the command line of the second, which stays. The
+parent may have died before its death was to be a signal, hence the last look at it."""
 
 
 def attempt_of_task() -> str:
@@ -191,7 +194,7 @@ def _dying_java(scratch: Path) -> Path:
         return home
     program = scratch / "java" / "bin" / "java"
     program.parent.mkdir(parents=True)
-    program.write_text(_JAVA.format(home=shlex.quote(str(home))))
+    program.write_text(_JAVA.format(home=shlex.quote(str(home)), parent=os.getpid()))
     program.chmod(0o755)
     return scratch / "java"
 

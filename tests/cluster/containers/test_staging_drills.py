@@ -5,6 +5,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,14 +18,17 @@ pytestmark = pytest.mark.timeout(500)
 ON_YARN = ("--engine", "hadoop", "--workers", "3")
 
 
-def parts(feed: str) -> list[tuple[str, int]]:
-    """Tell each part's checksum and samples."""
+Part = tuple[str, int, int]
+
+
+def parts(feed: str) -> list[Part]:
+    """Tell each part's checksum, bytes and samples."""
     manifest = json.loads(compose.run("gateway", "hadoop", "fs", "-cat", f"{feed}/feed.json"))
-    return [(part["sha256"], part["samples"]) for part in manifest["parts"]]
+    return [(part["crc32c"], part["bytes"], part["samples"]) for part in manifest["parts"]]
 
 
 @pytest.fixture(scope="module")
-def wanted(feed: str) -> list[tuple[str, int]]:
+def wanted(feed: str) -> list[Part]:
     return parts(feed)
 
 
@@ -73,7 +77,7 @@ DRILLS: dict[str, tuple[Callable[[], None], Callable[[], None]]] = {
 
 @pytest.mark.parametrize("name", DRILLS)
 def test_staging_goes_on(
-    raw: str, wanted: list[tuple[str, int]], figures: list[dict[str, Any]], name: str
+    raw: str, wanted: list[Part], figures: list[dict[str, Any]], name: str
 ) -> None:
     fault, end = DRILLS[name]
     to = name.replace(" ", "-").lower()
@@ -97,21 +101,45 @@ def test_staging_goes_on(
     )
 
 
-def test_hdfs_full(raw: str, wanted: list[tuple[str, int]]) -> None:
+def failed_staging(raw: str, to: str, *options: str, limit_s: float = 300.0) -> str:
+    """Stage on the gateway in vain; returns the last line of stderr."""
+    words = ["docker", "exec", "-w", "/tmp", compose.container("gateway")]
+    words += ["datafeed", "stage", raw, "--to", to, *options]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=limit_s)
+    assert done.returncode == 1, done.stdout + done.stderr
+    return done.stderr.splitlines()[-1]
+
+
+HOG = """
+import os, time, numpy as np
+def f(sample):
+    if "CONTAINER_ID" in os.environ:  # not where the plan is made
+        held = np.ones(1 << 28)
+        time.sleep(60)
+    return {"y": 1.0}
+"""
+
+
+def test_a_container_over_its_memory(raw: str, tmp_path: Path) -> None:
+    """YARN kills it; the error names the option."""
+    (tmp_path / "hog.py").write_text(HOG)
+    compose.copy(tmp_path / "hog.py", "gateway")
+    options = ("--engine", "hadoop", "--workers", "1", "--task-memory-mb", "512")
+    last = failed_staging(raw, f"{ROOT}/hog", *options, "--transform", "hog:f")
+    assert "application_" in last
+    assert "memory" in last
+    assert "raise --task-memory-mb (now 512)" in last
+
+
+def test_hdfs_full(raw: str, wanted: list[Part]) -> None:
     """A quota of bytes stands in for a full file system; it is lifted, and staging goes on."""
     to = f"{ROOT}/full"
     compose.run("gateway", "hadoop", "fs", "-mkdir", "-p", to)
     admin = "org.apache.hadoop.hdfs.tools.DFSAdmin"
     compose.run("gateway", "hadoop", admin, "-setSpaceQuota", "400m", to)
-    command = ["datafeed", "stage", raw, "--to", to, "--engine", "local", "--json"]
-    failed = subprocess.run(
-        ["docker", "exec", compose.container("gateway"), *command],
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert failed.returncode == 1
-    assert "quota" in failed.stderr.splitlines()[-1].lower()
+    last = failed_staging(raw, to, "--engine", "local")
+    assert "quota is full" in last
+    assert to in last
     assert "feed.json" not in compose.run("gateway", "hadoop", "fs", "-ls", to)
     compose.run("gateway", "hadoop", admin, "-clrSpaceQuota", to)
     stage(raw, to, "--engine", "local")

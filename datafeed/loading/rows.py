@@ -1,0 +1,104 @@
+"""Rows of memory, taken from any places by one call.
+
+torch's ``index_select`` copies each row once, from places that are a byte apart if need be, and
+lets go of the GIL once for all of them. numpy cannot: ``take`` wants rows that lie on a grid, and
+indexing makes an array of its own first. Measured, CPU time in us a row, beside a plain copy of
+as many bytes: 16 B 0.023, 784 B 0.14 (0.08), 64 KiB 7.0 (5.8); by numpy 0.025, 0.19, 8.5.
+"""
+
+import ctypes
+from collections.abc import Callable
+from typing import Any, cast
+
+import numpy as np
+import torch
+
+from datafeed.feed.schema import Array
+from datafeed.loading.layout import I64Array
+
+__all__ = ["Rows"]
+
+# Rows from here on are copied as numbers of 8 bytes, where all begin at a multiple of 8.
+_WIDE_ROW, _WIDE = 1 << 10, 8
+
+
+def _find_thread_setter() -> Callable[[int], None] | None:
+    """The call of torch's OpenMP that sets how many threads this thread's own calls use.
+
+    ``torch.set_num_threads`` would set it for the user's other threads as well.
+    """
+    try:
+        found = ctypes.PyDLL(torch._C.__file__).omp_set_num_threads
+    except (AttributeError, OSError):
+        return None
+    found.argtypes, found.restype = [ctypes.c_int], None
+    return cast(Callable[[int], None], found)
+
+
+_set_threads = _find_thread_setter()
+
+
+class Rows:
+    """Rows of one size in memory.
+
+    Args:
+        memory: Bytes; kept as long as this lives, read when rows are taken.
+        row_bytes: Of a row.
+    """
+
+    def __init__(self, memory: Array, row_bytes: int) -> None:
+        self._memory, self._row_bytes = memory, row_bytes
+        self._bytes = self._wide = None
+        if _set_threads is None or not 0 < row_bytes <= memory.nbytes:
+            return
+        flat = _tensor(memory)
+        self._bytes = _at_every_place(flat, row_bytes)
+        if row_bytes >= _WIDE_ROW and row_bytes % _WIDE == 0 and memory.ctypes.data % _WIDE == 0:
+            whole = flat[: memory.nbytes // _WIDE * _WIDE]
+            self._wide = _at_every_place(whole.view(torch.int64), row_bytes // _WIDE)
+
+    def take(self, places: I64Array, out: Array) -> None:
+        """Copy rows.
+
+        Args:
+            places: Index in the memory at which each row begins.
+            out: Contiguous, one row for each.
+        """
+        if not self._row_bytes or not len(places):
+            return
+        room = out.reshape(-1).view(np.uint8)
+        if self._bytes is None:
+            self._copy(places.tolist(), room.data)
+        elif self._wide is not None and not int(np.bitwise_or.reduce(places)) % _WIDE:
+            _select(self._wide, places // _WIDE, room.view(np.int64))
+        else:
+            _select(self._bytes, places, room)
+
+    def _copy(self, places: list[int], room: memoryview) -> None:
+        """Do it row by row, 0.4 us each."""
+        memory, size = self._memory.data, self._row_bytes
+        for i, place in enumerate(places):
+            room[i * size : (i + 1) * size] = memory[place : place + size]
+
+
+def _tensor(memory: Array) -> torch.Tensor:
+    """View bytes as a tensor; torch warns of arrays that must not be written, as these may be."""
+    bare: Any = (ctypes.c_uint8 * memory.nbytes).from_address(memory.ctypes.data)
+    return torch.from_numpy(np.frombuffer(bare, np.uint8))
+
+
+def _at_every_place(flat: torch.Tensor, n: int) -> torch.Tensor:
+    """View the rows of n elements that begin at each element; they overlap."""
+    return flat.as_strided((len(flat) - n + 1, n), (1, 1))
+
+
+def _select(rows: torch.Tensor, numbers: I64Array, room: Array) -> None:
+    """Copy rows by this thread alone: other cores are the user's, and memory is the limit."""
+    assert _set_threads is not None
+    out: Any = torch.from_numpy(room).view(len(numbers), -1)
+    n_threads = torch.get_num_threads()
+    _set_threads(1)
+    try:
+        torch.index_select(rows, 0, torch.from_numpy(numbers), out=out)
+    finally:
+        _set_threads(n_threads)
