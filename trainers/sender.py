@@ -37,7 +37,7 @@ class Sender:
             in_thread: Sum in the helper thread, while the caller goes on.
         """
         wire, streams = self._wires.way(flat)
-        self._wires.leave_core(in_thread)
+        self._wires.wait_beside(in_thread, is_patient=in_thread)
         job = partial(wire.sum, flat, factor, streams.mark())
         if in_thread:
             self.put(job)
@@ -54,7 +54,8 @@ class Sender:
 
     def wait(self) -> None:
         """Wait until all that was sent is summed; MPI's watchdog holds the deadline."""
-        self._wires.leave_core(False)  # nobody computes now
+        if self._n_open:
+            self._wires.wait_beside(True, is_patient=False)  # nobody computes now
         while self._n_open:
             self._n_open -= 1
             error = self._done.get()

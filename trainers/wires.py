@@ -90,10 +90,10 @@ class Wires:
         is_direct = flat.device.type == "cpu" or (self._is_cuda_aware and flat.element_size() > 2)
         return (DirectWire if is_direct else StagedWire)(self._world, self._piece_bytes, streams)
 
-    def leave_core(self, is_left: bool) -> None:
-        """Leave the core to the computation, or do not, while waiting for ranks of the host."""
+    def wait_beside(self, is_beside: bool, is_patient: bool) -> None:
+        """Tell whether sums go on beside a computation (all ranks alike), and yield it the core."""
         if self._node_wire is not None:
-            self._node_wire.is_patient = is_left
+            self._node_wire.is_beside, self._node_wire.is_patient = is_beside, is_patient
 
     def rejoin(self) -> None:
         """Let the caller's streams wait for all sums."""
