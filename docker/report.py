@@ -20,12 +20,13 @@ def main() -> None:
     if (MEASURED / "soak.png").exists():
         shutil.copy(MEASURED / "soak.png", PROJECT / "docs")
     lines = [
-        "| drill | longest wait of a step, or time | steps affected | of |",
-        "|---|---|---|---|",
+        "| drill | longest wait of a step, or time | steps affected | of | over after |",
+        "|---|---|---|---|---|",
     ]
     for row in rows:
         affected, steps = row.get("steps_affected", ""), row.get("steps", "")
-        lines.append(f"| {row['row']} | {row['value']:.3g} s | {affected} | {steps} |")
+        over = f"{row['recovered_s']:.3g} s" if "recovered_s" in row else ""
+        lines.append(f"| {row['row']} | {row['value']:.3g} s | {affected} | {steps} | {over} |")
     head, _, rest = PAGE.read_text().partition(BEGIN)
     PAGE.write_text(f"{head}{BEGIN}\n\n" + "\n".join(lines) + f"\n\n{END}{rest.partition(END)[2]}")
 

@@ -8,7 +8,7 @@ ranks read ahead. tests/cluster/containers checks it on real hosts behind slow l
 """
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -38,7 +38,9 @@ class Site:
     ranks: int
     servers: int
     link_bytes_s: float
-    """Of each rank's and each server's link, bytes per second."""
+    """Of each server's link, bytes per second."""
+    rank_link_bytes_s: float | None = None
+    """Of each rank's link; default: as a server's."""
     compute_s: float
     """Of a step."""
     ahead: int = 8
@@ -61,7 +63,14 @@ class Demand:
     """Samples that come more than once, or never, or to another rank than they should."""
 
 
-def demand(order: Order, samples_per_chunk: int, sample_bytes: int, site: Site) -> Demand:
+def demand(
+    order: Order,
+    samples_per_chunk: int,
+    sample_bytes: int,
+    site: Site,
+    names: Sequence[str] = (),
+    feed_id: str = "0" * 32,
+) -> Demand:
     """Work out what each rank asks of each server in an epoch; a chunk is fetched once.
 
     Args:
@@ -69,7 +78,10 @@ def demand(order: Order, samples_per_chunk: int, sample_bytes: int, site: Site) 
         samples_per_chunk: Samples of a chunk.
         sample_bytes: Bytes of a sample.
         site: Its ranks and servers.
+        names: Of the servers, where they are real ones. Default: made up.
+        feed_id: Of the feed, which decides where blocks are.
     """
+    names = names or [f"server{i:04d}:11211" for i in range(site.servers)]
     positions = order.rank_steps(0, 0, order.steps, 0, 1).positions
     places = np.arange(len(positions))
     steps, owners = places // order.global_batch, places % order.streams % site.ranks
@@ -81,7 +93,7 @@ def demand(order: Order, samples_per_chunk: int, sample_bytes: int, site: Site) 
     shape = (order.steps, site.ranks)
     return Demand(
         of_ranks=_summed(steps[first], owners[first], sizes, shape),
-        of_servers=_server_bytes(steps[first], sizes, (order.steps, site.servers)),
+        of_servers=_server_bytes(steps[first], sizes, order.steps, names, feed_id),
         samples_of_ranks=_summed(steps, owners, np.ones_like(steps), shape),
         n_wrong=n_wrong,
     )
@@ -103,8 +115,9 @@ def step_times(wanted: Demand, site: Site) -> F64Array:
     if site.hosts is not None:  # ranks are dealt to hosts in runs, as mpirun does
         per_host = -(-site.ranks // site.hosts)
         ranks = np.add.reduceat(ranks, np.arange(0, site.ranks, per_host), axis=1)
-    busiest = np.maximum(_evened(ranks, site.ahead), _evened(wanted.of_servers, site.ahead))
-    times: F64Array = np.maximum(site.compute_s, busiest / site.link_bytes_s)
+    ranks_s = _evened(ranks, site.ahead) / (site.rank_link_bytes_s or site.link_bytes_s)
+    servers_s = _evened(wanted.of_servers, site.ahead) / site.link_bytes_s
+    times: F64Array = np.maximum(site.compute_s, np.maximum(ranks_s, servers_s))
     return times
 
 
@@ -122,10 +135,12 @@ def _summed(steps: I64Array, who: I64Array, sizes: I64Array, shape: tuple[int, i
     return summed
 
 
-def _server_bytes(asked: I64Array, sizes: I64Array, shape: tuple[int, int]) -> I64Array:
+def _server_bytes(
+    asked: I64Array, sizes: I64Array, n_steps: int, names: Sequence[str], feed_id: str
+) -> I64Array:
     n_blocks = Blocks.count(int(sizes.max()))
-    names = [f"server{i:04d}:11211" for i in range(shape[1])]
-    placement = Placement(names, "0" * 32, n_blocks)
+    placement = Placement(names, feed_id, n_blocks)
+    shape = (n_steps, len(names))
     total: I64Array = np.zeros(shape, np.int64)
     chunks = np.arange(len(asked))
     for block in range(n_blocks):

@@ -13,7 +13,7 @@ from tests.cluster.containers.compose import NAMENODE, SERVERS
 from tests.cluster.containers.watch import Run, follow
 
 HERE = Path(__file__).parent
-N_SAMPLES, N_SHARDS = 6400, 8
+N_SAMPLES, N_SHARDS = 3200, 8
 ROOT = f"{NAMENODE}/drills-{secrets.token_hex(4)}"
 RAW, FEED = f"{ROOT}/raw", f"{ROOT}/feed"
 FIGURES = HERE.parents[2] / "build" / "drills" / "drills.jsonl"  # docker/report publishes it

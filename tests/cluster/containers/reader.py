@@ -34,7 +34,9 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=2)
     parser.add_argument("--seconds", type=float, help="whole epochs until then, not --epochs")
     parser.add_argument("--global-batch", type=int, default=32)
-    parser.add_argument("--memory-mb", type=int, default=32)
+    parser.add_argument("--memory-mb", type=int, default=16)
+    parser.add_argument("--streams", type=int)
+    parser.add_argument("--window", type=int)
     parser.add_argument("--pace-s", type=float, default=0.02)
     options = parser.parse_args()
     comm = load_mpi().COMM_WORLD
@@ -46,6 +48,8 @@ def main() -> None:
             comm=comm,
             seed=11,
             memory_bytes=options.memory_mb << 20,
+            streams=options.streams,
+            window=options.window,
         ) as loader,
     ):
         end_s = comm.bcast(time.time() + (options.seconds or 0))

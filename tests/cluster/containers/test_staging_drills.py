@@ -13,7 +13,7 @@ import pytest
 from tests.cluster.containers import compose
 from tests.cluster.containers.conftest import ROOT, stage
 
-pytestmark = pytest.mark.timeout(500)
+pytestmark = pytest.mark.timeout(900)
 
 ON_YARN = ("--engine", "hadoop", "--workers", "3")
 
@@ -45,7 +45,7 @@ def staged_beside(raw: str, name: str, fault: Callable[[], None], delay_s: float
     thread = threading.Thread(target=wait_and_do, name="drill")
     thread.start()
     try:
-        return stage(raw, f"{ROOT}/{name}", *ON_YARN, limit_s=420)
+        return stage(raw, f"{ROOT}/{name}", *ON_YARN, limit_s=600)
     finally:
         thread.join(180)
 

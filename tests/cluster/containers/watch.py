@@ -5,13 +5,14 @@ import os
 import random
 import subprocess
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 from tests.cluster.containers import compose
 
-RUN_LIMIT_S = 240.0
+RUN_LIMIT_S = 360.0
 
 
 @dataclass
@@ -22,6 +23,8 @@ class Run:
     """(epoch, step) to each rank's line"""
     ends: list[dict[str, Any]] = field(default_factory=list)
     status: int | None = None
+    fault_s: float | None = None
+    """when the first event began, in seconds since the epoch"""
 
     @property
     def digests(self) -> dict[tuple[int, int], dict[int, str]]:
@@ -47,6 +50,16 @@ class Run:
         return sum(
             any(line["wait_s"] > over_s for line in ranks.values()) for ranks in self.steps.values()
         )
+
+    def recovered_after_s(self, over_s: float) -> float:
+        """Tell how long after the fault the last step ended that waited longer than this."""
+        late = [
+            line["at_s"]
+            for ranks in self.steps.values()
+            for line in ranks.values()
+            if line["wait_s"] > over_s and line["at_s"] > (self.fault_s or 0.0)
+        ]
+        return float(max(late) - self.fault_s) if late and self.fault_s else 0.0
 
     def counted(self, tier: str, counter: str) -> int:
         """Sum a counter over ranks."""
@@ -87,6 +100,7 @@ def follow(
             run.steps.setdefault((line["epoch"], line["step"]), {})[line["rank"]] = line
             seen += line["rank"] == 0
             while pending and seen >= pending[0].after:
+                run.fault_s = run.fault_s or time.time()
                 threads.append(threading.Thread(target=pending.pop(0).do, name="drill"))
                 threads[-1].start()
         run.status = process.wait(RUN_LIMIT_S)
