@@ -1,9 +1,10 @@
 """``datafeed stage``: raw shards into a feed, and into memcached."""
 
 from dataclasses import asdict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 from click.exceptions import Exit
 
 from datafeed.cli.access import access_options
@@ -72,8 +73,9 @@ def command(
 
     The same command again finishes a run that was killed.
     """
-    from datafeed.staging.estimate import plan_facts
-    from datafeed.staging.stage import plan_of, stage
+    from datafeed.staging.asked import growth_of, plan_of
+    from datafeed.staging.estimate import growth_facts, plan_facts
+    from datafeed.staging.stage import stage
 
     speaks = engine != "mpi" or is_first_rank()
     if dry_run:
@@ -90,7 +92,9 @@ def command(
                 part_bytes=part_bytes,
                 source_checksums=source_checksums,
             )
-            emit(plan_facts(plan), as_json)
+            growth = growth_of(sources, refresh, samples_per_chunk, fields)
+            facts = growth_facts(plan, growth) if append or refresh else plan_facts(plan)
+            emit(facts, as_json)
         return
     try:
         result = stage(
@@ -110,9 +114,12 @@ def command(
             source_checksums=source_checksums,
             append=append,
             refresh=refresh,
-            python=python,
-            task_memory_mb=task_memory_mb,
-            spark_master=spark_master,
+            **_of_engine(
+                engine,
+                python=python,
+                task_memory_mb=task_memory_mb,
+                spark_master=spark_master,
+            ),
         )
     except DatafeedError as error:
         if speaks:
@@ -120,6 +127,21 @@ def command(
         raise Exit(exit_status(error)) from error
     if speaks:
         _tell(result, as_json)
+
+
+def _of_engine(engine: str, **options: Any) -> dict[str, Any]:
+    """Leave out another engine's options, unless this very command gives them.
+
+    ``DATAFEED_SPARK_MASTER`` and configuration files are there for many commands.
+    """
+    from datafeed.staging.engines import option_names
+
+    known, source = option_names(engine), click.get_current_context().get_parameter_source
+    return {
+        name: value
+        for name, value in options.items()
+        if name in known or source(name) is ParameterSource.COMMANDLINE
+    }
 
 
 def _tell(result: "StageResult", as_json: bool) -> None:

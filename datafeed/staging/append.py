@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from datafeed.errors import ConfigError, FormatError, StagingError
+from datafeed.feed.field import Field
 from datafeed.feed.manifest import Manifest
 from datafeed.feed.schema import Schema
 from datafeed.sources.globbing import covers
@@ -38,6 +39,8 @@ class Growth:
     """Parts whose shards changed or went are made anew; else such shards are refused."""
     samples_per_chunk: int | None
     """As given; it must be that of the feed."""
+    fields: Sequence[Field] = ()
+    """As given; their types must be those of the feed."""
 
 
 def grown(plan: Plan, standing: Manifest, growth: Growth) -> Plan:
@@ -150,6 +153,7 @@ def _like(plan: Plan, standing: Manifest, growth: Growth) -> Plan:
             f"{standing.samples_per_chunk}; leave it out"
         )
     _check_names(plan.to, plan.schema, standing.schema)
+    _check_types(growth.fields, standing.schema)
     chunk, schema = standing.samples_per_chunk, tuple(standing.schema)
     return replace(plan, format=made["format"], schema=schema, samples_per_chunk=chunk)
 
@@ -162,6 +166,17 @@ def _check_names(where: str, ours: Schema, theirs: Schema) -> None:
             f"{where}: has the fields {', '.join(known)}, the new shards have {', '.join(names)}; "
             "give --transform, or stage them into a feed of their own"
         )
+
+
+def _check_types(given: Sequence[Field], theirs: Schema) -> None:
+    """Refuse other types than the feed's: old samples cannot change theirs."""
+    known = {field.name: str(field) for field in theirs}
+    for field in given:
+        if known[field.name] != str(field):
+            raise ConfigError(
+                f"--fields {field.name}:{field}: the feed has {known[field.name]}; leave it out, "
+                "or stage the new shards into a feed of their own"
+            )
 
 
 def standing_records(plan: Plan, standing: Manifest, folder: Folder) -> dict[str, Record]:

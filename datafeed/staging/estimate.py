@@ -1,11 +1,14 @@
 """What a run will need, as far as a plan can tell before it begins."""
 
+from contextlib import closing
 from typing import Any
 
-from datafeed.sources import scheme
+from datafeed.sources import open_source, scheme
+from datafeed.staging.append import Growth, grown
+from datafeed.staging.folder import TIMEOUT_S, Folder
 from datafeed.staging.plan import Plan
 
-__all__ = ["plan_facts", "task_memory_bytes"]
+__all__ = ["growth_facts", "plan_facts", "task_memory_bytes"]
 
 _MIB = 1 << 20
 _BASE_BYTES = 64 * _MIB
@@ -35,6 +38,31 @@ def plan_facts(plan: Plan) -> dict[str, Any]:
         "estimated_samples": plan.feed_bytes // max(1, plan.sample_bytes),
         "estimated_feed_bytes": plan.feed_bytes,
         "estimated_task_memory_mib": -(-task_memory_bytes(plan) // _MIB),
+    }
+
+
+def growth_facts(plan: Plan, growth: Growth) -> dict[str, Any]:
+    """Give what ``--dry-run`` shows with ``--append`` or ``--refresh``: the feed as it would be.
+
+    Raises:
+        StagingError, ConfigError, FormatError: as the run itself would.
+    """
+    with closing(open_source(plan.to, plan.hdfs_client, timeout_s=TIMEOUT_S)) as source:
+        standing = Folder(plan.to, source).standing()
+    if standing is None:
+        return plan_facts(plan)
+    whole = grown(plan, standing, growth)
+    kept = {part.file for part in standing.parts} & set(whole.part_names)
+    new = [split for i, split in enumerate(whole.splits) if whole.part_name(i) not in kept]
+    facts = plan_facts(whole)
+    del facts["estimated_samples"], facts["estimated_feed_bytes"]  # known of what was named only
+    return {
+        **facts,
+        "standing_parts": len(standing.parts),
+        "standing_samples": standing.n_samples,
+        "new_parts": len(new),
+        "new_bytes": sum(shard.n_bytes for split in new for shard in split.shards),
+        "replaced_parts": len(standing.parts) - len(kept),
     }
 
 

@@ -27,7 +27,7 @@ from typing import Any
 
 from datafeed.errors import DamagedError, StagingError
 from datafeed.feed.index import PartEntry
-from datafeed.feed.manifest import FEED_FILE
+from datafeed.feed.manifest import FEED_FILE, Manifest
 from datafeed.sources import Source, basename, is_temporary, join
 from datafeed.staging.bad_samples import QUARANTINE_FILE, quarantine
 from datafeed.staging.notes import TaskNotes, read_notes
@@ -96,6 +96,12 @@ class Folder:
             self.source.delete(url)
         for url in (self.url, self.staging, self.tmp, self._failed, self._notes, self._done):
             self.source.mkdirs(url)
+
+    def standing(self) -> Manifest | None:
+        """The feed that stands in the folder; None if there is none."""
+        if not self.source.exists(self.feed):
+            return None
+        return Manifest.from_bytes(self.source.read(self.feed), self.url)
 
     def plans(self) -> list[Plan]:
         """The plans of unfinished runs: none or one, unless a run was killed in between."""

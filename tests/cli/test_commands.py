@@ -167,3 +167,16 @@ def test_verbose_adds_the_traceback(staged: Path) -> None:
     shutil.rmtree(staged)
     assert "Traceback" not in datafeed("inspect", staged).stderr
     assert "Traceback" in datafeed("inspect", staged, "--verbose").stderr
+
+
+def test_settings_of_another_engine_in_the_environment_are_not_for_this_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_shards(tmp_path / "raw", 1, 3)
+    words = ["stage", tmp_path / "raw", "--to", tmp_path / "feed"]
+    done = datafeed(*words, "--spark-master", "spark://nobody:1")
+    assert done.returncode == 2
+    assert "--engine local takes no option ['spark_master']" in done.stderr
+    monkeypatch.setenv("DATAFEED_SPARK_MASTER", "spark://nobody:1")
+    done = datafeed(*words)
+    assert done.returncode == 0, done.stderr

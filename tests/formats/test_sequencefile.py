@@ -30,7 +30,7 @@ _COMPRESSIONS = [
     *(
         f"{kind}-{codec}"
         for kind in ("record", "block")
-        for codec in ("default", "bzip2", "snappy")
+        for codec in ("default", "bzip2", "gzip", "snappy")
     ),
 ]
 
@@ -164,9 +164,10 @@ def _file(value_class: str, codec: str, values: list[bytes]) -> bytes:
     ("codec", "compress"),
     [("GzipCodec", gzip.compress), ("ZStandardCodec", zstandard.compress)],
 )
-def test_codecs_that_hadoop_has_only_in_native_code(
+def test_codecs_by_others_than_hadoop(
     tmp_path: Path, codec: str, compress: Callable[[bytes], bytes]
 ) -> None:
+    """Hadoop's own ZStandardCodec writes by libhadoop alone, which no jar brings."""
     data = _file("org.apache.hadoop.io.Text", codec, [compress(_text(t)) for t in ("a", "ü")])
     samples = read_bytes(SEQ, tmp_path, data)
     assert samples == [("k0", {"key": "k0", "value": "a"}), ("k1", {"key": "k1", "value": "ü"})]

@@ -191,3 +191,32 @@ def test_what_cannot_be_in_one_feed_is_told(tmp_path: Path) -> None:
 )
 def test_what_a_pattern_covers(pattern: str, url: str, is_covered: bool) -> None:
     assert covers(pattern, url) is is_covered
+
+
+def test_types_of_the_feed_stay(tmp_path: Path) -> None:
+    raw, feed = tmp_path / "raw", tmp_path / "feed"
+    write_days(raw, 0, 1)
+    df.stage(raw / "day0", feed, fields="label:int32")
+    with pytest.raises(ConfigError, match="--fields label:int16: the feed has int32; leave it out"):
+        df.stage(raw / "day1", feed, append=True, fields="label:int16")
+    df.stage(raw / "day1", feed, append=True, fields="label:int32")
+    assert labels(feed) == [i % 10 for i in range(40)]
+
+
+def test_dry_run_shows_the_grown_feed(tmp_path: Path) -> None:
+    raw, feed = tmp_path / "raw", tmp_path / "feed"
+    words = ["stage", raw / "*" / "*.tar", "--to", feed, "--dry-run", "--json"]
+    write_days(raw, 0)
+    df.stage(raw / "*" / "*.tar", feed)
+    before = times(feed)
+    write_days(raw, 1)
+    facts = json.loads(datafeed(*words, "--append").stdout)
+    wanted = {"parts": 4, "standing_parts": 2, "standing_samples": 20, "new_parts": 2}
+    assert wanted.items() <= facts.items()
+    assert facts["new_bytes"] == sum(path.stat().st_size for path in (raw / "day1").iterdir())
+    write_half(raw / "day0" / "0.tar", 0, 9)
+    refused = datafeed(*words, "--append")
+    assert (refused.returncode, "--refresh" in refused.stderr) == (1, True)
+    facts = json.loads(datafeed(*words, "--refresh").stdout)
+    assert {"parts": 4, "new_parts": 3, "replaced_parts": 1}.items() <= facts.items()
+    assert times(feed) == before

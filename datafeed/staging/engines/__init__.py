@@ -2,12 +2,13 @@
 
 from collections.abc import Mapping
 from importlib import import_module
+from inspect import signature
 from typing import Any
 
 from datafeed.errors import ConfigError
 from datafeed.staging.engines.base import Engine, Job
 
-__all__ = ["ENGINES", "Engine", "Job", "make_engine"]
+__all__ = ["ENGINES", "Engine", "Job", "make_engine", "option_names"]
 
 ENGINES = {
     "local": "LocalEngine",
@@ -25,10 +26,20 @@ def make_engine(name: str, options: Mapping[str, Any]) -> Engine:
     """
     if name not in ENGINES:
         raise ConfigError(f"--engine {name}: give one of {', '.join(ENGINES)}")
-    module = import_module(f"datafeed.staging.engines.{name}")
     given = {key: value for key, value in options.items() if value is not None}
     try:
-        engine: Engine = getattr(module, ENGINES[name])(**given)
+        engine: Engine = _engine_class(name)(**given)
     except TypeError as error:
         raise ConfigError(f"--engine {name} takes no option {sorted(given)}") from error
     return engine
+
+
+def option_names(name: str) -> frozenset[str]:
+    """Name the options that an engine takes; none of one that is not there."""
+    if name not in ENGINES:
+        return frozenset()
+    return frozenset(signature(_engine_class(name)).parameters)
+
+
+def _engine_class(name: str) -> Any:
+    return getattr(import_module(f"datafeed.staging.engines.{name}"), ENGINES[name])

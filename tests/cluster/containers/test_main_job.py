@@ -13,7 +13,10 @@ pytestmark = pytest.mark.timeout(900)
 
 IMAGES = Path("/usr/share/datasets/fashion-mnist")
 DEMO = "/build/src/examples/demo.py"
-SPARK = {"DATAFEED_SPARK_MASTER": "spark://spark-master:7077"}
+ENVIRONMENTS: dict[str, list[str]] = {
+    "hadoop": [],
+    "spark": ["DATAFEED_SPARK_MASTER=spark://spark-master:7077"],
+}
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +35,7 @@ def test_main_job(engine: str, n_epochs: int, accuracy: float) -> None:
     root = f"{NAMENODE}/main-{engine}"
     command = ["python3", DEMO, "--namenode", root, "--cache", SERVERS, "--hosts", hosts]
     command += ["--engine", engine, "--epochs", str(n_epochs)]
-    environment = ["env", *(f"{name}={value}" for name, value in SPARK.items())]
+    environment = ["env", *ENVIRONMENTS[engine]]
     result: dict[str, Any] = json.loads(
         compose.run("gateway", *environment, *command, limit_s=840).splitlines()[-1]
     )

@@ -84,7 +84,9 @@ def test_soak(warm: str, figures: list[dict[str, Any]]) -> None:
         trouble.stop()
     assert trouble.failure is None
     assert run.status == 0
-    assert len(trouble.faults) >= SOAK_S / EVERY_S / 2
+    assert (
+        len(trouble.faults) >= SOAK_S / EVERY_S / 4
+    )  # the cure of one takes longer on a slow machine
     n_epochs = assert_every_sample_once_an_epoch(run)
     growth = memory_growth(run)
     FIGURES.parent.mkdir(parents=True, exist_ok=True)

@@ -50,7 +50,7 @@ public class MakeSequenceFiles {
     conf.setInt("io.seqfile.compress.blocksize", 4000);
     Class<?>[] values = {Text.class, BytesWritable.class};
     Object[][] codecs = {{"default", new DefaultCodec()}, {"bzip2", new BZip2Codec()},
-        {"snappy", new SnappyCodec()}};
+        {"gzip", new GzipCodec()}, {"snappy", new SnappyCodec()}};
     for (Class<?> value : values) {
       String kind = value.getSimpleName();
       write("none-" + kind, Text.class, value, SequenceFile.CompressionType.NONE, null);
