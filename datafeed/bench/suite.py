@@ -16,6 +16,7 @@ __all__ = ["BENCHMARKS", "end_on_sigterm", "run", "save"]
 
 BENCHMARKS = (
     "cache", "overlap", "failures", "load", "loader", "order", "allreduce", "gpu", "stage", "scale",
+    "dlio",
 )  # fmt: skip
 """Each is the module of its name in this package: imported when run, as one needs torch."""
 
