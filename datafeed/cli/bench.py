@@ -92,6 +92,14 @@ def allreduce(quick: bool, root: Path | None, as_json: bool) -> None:
 @command.command(cls=Command)
 @_quick
 @_root
+def gpu(quick: bool, root: Path | None, as_json: bool) -> None:
+    """Train ResNet-50 on a GPU from a feed, beside images that are there already."""
+    _run("gpu", quick, root, as_json)
+
+
+@command.command(cls=Command)
+@_quick
+@_root
 def stage(quick: bool, root: Path | None, as_json: bool) -> None:
     """Stage tar shards from a loopback HDFS to this machine's disk."""
     _run("stage", quick, root, as_json)
@@ -104,7 +112,7 @@ def _run(name: str, quick: bool, root: Path | None, as_json: bool) -> None:
         save(root, name, rows, say)
     for row in rows if as_json else ():
         click.echo(json.dumps(row))
-    if not as_json:
+    if rows and not as_json:
         click.echo(tables(rows))
     emit(_summary(name, rows), as_json)
 
