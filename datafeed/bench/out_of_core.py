@@ -4,6 +4,7 @@ Another process measures; this one makes rows of its times. The trainers are not
 """
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -18,6 +19,9 @@ __all__ = ["run"]
 
 _MODULE = "trainers.bench.out_of_core"
 _LIMIT_S = 600
+_ENVIRONMENT = {"MALLOC_TRIM_THRESHOLD_": str(16 << 30), "MALLOC_MMAP_THRESHOLD_": str(32 << 20)}
+"""A device's allocator keeps its memory; without this each fetch pays for page faults."""
+
 _CASE = "a step of 12 transformer blocks at half of the needed memory; a core computes, one copies"
 _IN_CORE, _PLANNED, _ON_DEMAND = "in core", "planned", "everything offloaded, on demand"
 _PREFETCHED = "everything offloaded"
@@ -66,6 +70,7 @@ def _measured(options: Sequence[str]) -> str:
     try:
         done = subprocess.run(
             [sys.executable, "-m", _MODULE, *options],
+            env=os.environ | _ENVIRONMENT,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             text=True,

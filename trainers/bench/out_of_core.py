@@ -40,7 +40,7 @@ class Size:
     n_rounds: int
 
 
-FULL = Size(width=512, depth=12, n_tokens=32, n_rounds=25)
+FULL = Size(width=512, depth=12, n_tokens=96, n_rounds=15)
 QUICK = Size(width=64, depth=4, n_tokens=64, n_rounds=2)
 
 
