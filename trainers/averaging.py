@@ -24,12 +24,13 @@ import torch
 from torch import Tensor, nn
 
 from datafeed.errors import TrainerError
-from trainers.buckets import Bucket, Named, group
+from trainers.buckets import Bucket, group, lay_out
 from trainers.cuda_aware import is_cuda_aware
 from trainers.narrow import NARROW
+from trainers.overlap import Mode, OverlapChoice
 from trainers.replicas import broadcast_buffers, replicate
 from trainers.sender import Sender
-from trainers.wires import Kind, Wires, host_name, sizes_of
+from trainers.wires import Wires, host_name, sizes_of
 from trainers.world import as_world
 
 __all__ = ["GradientAverager"]
@@ -46,8 +47,9 @@ class GradientAverager:
     Args:
         model: Its trainable parameters must not move to another device afterwards.
         comm: An mpi4py communicator, a World, or None for one process.
-        overlap: ``thread`` sums while the backward pass goes on, ``after`` when it is over;
-            ``auto``: ``thread`` for parameters on a GPU.
+        overlap: ``thread`` sums while the backward pass goes on, ``after`` when it is over.
+            ``auto`` tries both over the first 12 steps announced by ``begin`` and keeps the faster
+            one; without ``begin``, ``thread`` for parameters on a GPU.
         buffers: ``broadcast`` gives all ranks the buffers of rank 0 in each ``finish``, so that
             batch norms have the same statistics; ``own`` leaves them.
         bucket_bytes: Most bytes of a bucket, unless one parameter has more. A thread sends a
@@ -69,7 +71,7 @@ class GradientAverager:
         model: nn.Module,
         comm: Any,
         *,
-        overlap: Literal["auto", "thread", "after"] = "auto",
+        overlap: Mode = "auto",
         buffers: Literal["broadcast", "own"] = "own",
         bucket_bytes: int = 2 << 20,
         first_bucket_bytes: int = 1 << 20,
@@ -81,20 +83,19 @@ class GradientAverager:
         _refuse_unsummable(named)
         self._model, self._broadcasts = model, buffers == "broadcast"
         aware = is_cuda_aware() if cuda_aware is None else cuda_aware
-        is_threaded = overlap == "thread" or (
-            overlap == "auto" and any(p.is_cuda for _, p in named)
-        )
         lengths = f"{bucket_bytes} {first_bucket_bytes} {piece_bytes}"
-        options = f"overlap {is_threaded}, buffers {buffers}, bytes {lengths}, CUDA-aware {aware}"
+        options = f"overlap {overlap}, buffers {buffers}, bytes {lengths}, CUDA-aware {aware}"
         world = as_world(comm)
         replicate(model, world, [options])
         self._world = world.duplicate()
         sizes = sizes_of([p for _, p in named])
         host = host_name() if host == "auto" else host
-        wires = Wires(world.duplicate(), sizes, piece_bytes, aware, host, is_threaded)
+        wires = Wires(world.duplicate(), sizes, piece_bytes, aware, host)
+        self._choice = OverlapChoice(self._world, overlap, any(p.is_cuda for _, p in named))
         self._arrays = wires.arrays
-        self._buckets = _buckets(group(named[::-1], first_bucket_bytes, bucket_bytes), self._arrays)
-        self._sender = Sender(wires, is_threaded)
+        groups = group(named[::-1], first_bucket_bytes, bucket_bytes)
+        self._buckets = lay_out(groups, self._arrays)
+        self._sender = Sender(wires)
         self._hooks = [
             p.register_post_accumulate_grad_hook(  # type: ignore[no-untyped-call]
                 partial(self._arrive, bucket, i)
@@ -106,8 +107,16 @@ class GradientAverager:
         """Whether any rank raised its flag in the last ``finish``."""
         self._is_accumulating = False
         self._weight = 1 / world.size
-        self._announced: tuple[int, int] | None = None
+        self._factor = 1.0
+        self._announced: tuple[int, int | None] | None = None
         self._n_sent = 0
+
+    @property
+    def overlap(self) -> Literal["auto", "thread", "after"]:
+        """How the next step is summed; ``auto`` while that is still being measured."""
+        if not self._choice.is_decided:
+            return "auto"
+        return "thread" if self._choice.is_threaded else "after"
 
     def zero_grad(self) -> None:
         """Drop all gradients, as ``optimizer.zero_grad()`` does."""
@@ -128,15 +137,20 @@ class GradientAverager:
             self._is_accumulating = before
 
     def begin(self, n_samples_local: int) -> None:
-        """Announce a share before the backward pass. Collective.
+        """Announce a share before the backward pass, on all ranks. Collective.
 
-        Needed only for unequal shares with ``overlap="thread"``, as the first gradients are sent
-        before ``finish``; then ``finish`` needs no number.
+        Needed for unequal shares with ``overlap="thread"``, as the first gradients are sent
+        before ``finish``, and for ``auto`` to measure; then ``finish`` needs no number.
         """
+        self._choice.begin()
+        if not self._choice.is_threaded:
+            self._announced = (n_samples_local, None)
+            return
         total = np.array([n_samples_local], np.int64)
         self._world.sum(total)
         self._announced = (n_samples_local, int(total[0]))
-        self._weight = n_samples_local / max(1, int(total[0]))
+        # The same two roundings as after the pass, so that a choice by time changes no result.
+        self._factor = n_samples_local * self._world.size / max(1, int(total[0]))
 
     def finish(self, n_samples_local: int | None = None, flag: bool = False) -> int:
         """Average the gradients over all ranks, after the backward pass. Collective.
@@ -158,7 +172,8 @@ class GradientAverager:
             TrainerError: gradients were not dropped after the step before, or were sent already
                 with another weight.
         """
-        if n_samples_local is not None and self._announced is None and self._sender.is_threaded:
+        is_threaded = self._choice.is_threaded
+        if n_samples_local is not None and self._announced is None and is_threaded:
             raise TrainerError(
                 "finish: the first gradients are sent during the backward pass; give the number "
                 "of samples to begin() before it, or make the averager with overlap='after'"
@@ -166,18 +181,19 @@ class GradientAverager:
         total, factor, used = self._agree(n_samples_local, flag)
         for bucket in self._buckets[self._n_sent :]:
             bucket.take_rest(self._weight if factor else 0)
-            if self._sender.is_threaded:
-                self._sender.send(bucket.flat, 1)
-        for array in () if self._sender.is_threaded else self._arrays.values():
+            if is_threaded:
+                self._sender.send(bucket.flat, factor or 1, in_thread=True)
+        for array in () if is_threaded else self._arrays.values():
             if not factor:
                 array.zero_()  # whatever was taken
-            self._sender.send(array, factor or 1)
+            self._sender.send(array, factor or 1, in_thread=False)
         self._sender.wait()
         for bucket, flags in zip(self._buckets, used, strict=True):
             bucket.give(flags)
         if self._broadcasts:
             broadcast_buffers(self._model, self._world)
-        self._n_sent, self._announced, self._weight = 0, None, 1 / self._world.size
+        self._n_sent, self._announced, self._factor = 0, None, 1.0
+        self._choice.end()
         return total
 
     def _agree(
@@ -189,8 +205,9 @@ class GradientAverager:
             Samples of all ranks, what the gradients still have to be multiplied by, and for each
             bucket which parameters any rank used.
         """
-        n_local, known = 1 if n_samples_local is None else n_samples_local, self._announced
-        counts = [n_local if known is None else known[0]]
+        n_local = 1 if n_samples_local is None else n_samples_local
+        n_local, known = (n_local, None) if self._announced is None else self._announced
+        counts = [n_local]
         for bucket in self._buckets:
             grads = (p.grad is not None for p in bucket.parameters)
             counts += [bool(counts[0]) and is_used for is_used in grads]
@@ -202,8 +219,9 @@ class GradientAverager:
         for bucket in self._buckets:
             used.append(flags[: len(bucket.parameters)])
             flags = flags[len(bucket.parameters) :]
-        factor = 1.0 if known is not None else n_local * self._world.size / max(1, total)
-        return total, factor, used
+        if known is None:
+            self._factor = n_local * self._world.size / max(1, total)
+        return total, self._factor, used
 
     def clip(self, max_norm: float) -> float:
         """Scale the averaged gradients down if their global norm is above a bound.
@@ -220,11 +238,19 @@ class GradientAverager:
         """Take a gradient when the backward pass has made it; send the buckets that are full."""
         if self._is_accumulating:
             return
-        bucket.take(i, self._weight)
-        while self._sender.is_threaded and self._n_sent < len(self._buckets):
+        if not self._choice.is_threaded:
+            bucket.take(i, self._weight)
+            return
+        grad, weight = bucket.accept(i), self._weight if self._factor else 0
+        if grad.is_cuda:  # queued on the stream that made it
+            bucket.fill(i, grad, weight)
+        else:
+            self._sender.put(partial(bucket.fill, i, grad, weight))
+        while self._n_sent < len(self._buckets):
             if not self._buckets[self._n_sent].is_full:  # the same order on all ranks
                 return
-            self._sender.send(self._buckets[self._n_sent].flat, 1)
+            flat = self._buckets[self._n_sent].flat
+            self._sender.send(flat, self._factor or 1, in_thread=True)
             self._n_sent += 1
 
     def close(self) -> None:
@@ -234,17 +260,6 @@ class GradientAverager:
         self._hooks = []
         self._sender.close()
         self._world.close()
-
-
-def _buckets(groups: list[list[Named]], arrays: dict[Kind, Tensor]) -> list[Bucket]:
-    """Give each group its piece of the array of its kind."""
-    buckets, starts = [], dict.fromkeys(arrays, 0)
-    for named in groups:
-        kind = (named[0][1].dtype, named[0][1].device)
-        start, n = starts[kind], sum(p.numel() for _, p in named)
-        buckets.append(Bucket(named, arrays[kind][start : start + n]))
-        starts[kind] += n
-    return buckets
 
 
 def _refuse_unsummable(named: list[tuple[str, nn.Parameter]]) -> None:

@@ -1,15 +1,16 @@
 """Flat arrays of gradients, as PyTorch DDP's buckets (Li et al., VLDB 2020)."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 
 from datafeed.errors import TrainerError
 
-__all__ = ["Bucket", "Named", "group"]
+__all__ = ["Bucket", "Kind", "Named", "group", "lay_out"]
 
 Named = tuple[str, nn.Parameter]
+Kind = tuple[torch.dtype, torch.device]
 
 
 class Bucket:
@@ -39,6 +40,14 @@ class Bucket:
         """Move a gradient here, weighed; a weight of 0 makes zeros of whatever it holds.
 
         Raises:
+            TrainerError: as ``accept`` does.
+        """
+        self.fill(i, self.accept(i), weight)
+
+    def accept(self, i: int) -> Tensor:
+        """Put a parameter's place here where its gradient was; give the gradient, to ``fill`` it.
+
+        Raises:
             TrainerError: the gradient is this bucket's own: it was not dropped after the last
                 step, or this is a second backward pass.
         """
@@ -51,12 +60,17 @@ class Bucket:
                 "call optimizer.zero_grad() after each step, and put all backward passes of a "
                 "step but the last into `with averager.accumulate():`"
             )
-        if weight:
-            torch.mul(grad, weight, out=view)
-        else:
-            view.zero_()  # zero times a NaN would be a NaN
         parameter.grad = view
         self.taken[i] = True
+        return grad
+
+    def fill(self, i: int, grad: Tensor, weight: float) -> None:
+        """Write a gradient to its place, weighed; in any thread."""
+        with torch.no_grad():
+            if weight:
+                torch.mul(grad, weight, out=self._views[i])
+            else:
+                self._views[i].zero_()  # zero times a NaN would be a NaN
 
     def take_rest(self, weight: float) -> None:
         """Move what nothing moved yet; a parameter without a gradient adds zeros."""
@@ -97,3 +111,14 @@ def group(named: Sequence[Named], first_bytes: int, later_bytes: int) -> list[li
         groups[-1].append((name, p))
         room -= n_bytes
     return groups
+
+
+def lay_out(groups: Sequence[Sequence[Named]], arrays: Mapping[Kind, Tensor]) -> list[Bucket]:
+    """Give each group its piece of the array of its kind."""
+    buckets, starts = [], dict.fromkeys(arrays, 0)
+    for named in groups:
+        kind = (named[0][1].dtype, named[0][1].device)
+        start, n = starts[kind], sum(p.numel() for _, p in named)
+        buckets.append(Bucket(named, arrays[kind][start : start + n]))
+        starts[kind] += n
+    return buckets

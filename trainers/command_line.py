@@ -35,6 +35,7 @@ _OPTIONS: dict[str, dict[str, Any]] = {
     "--sample-log": {"type": _FOLDER, "help": "Folder for lists of each rank's samples."},
     "--streams": {"type": int, "help": "Streams of the order, at least one for each rank."},
     "--memory-bytes": {"type": int, "help": "Memory of each rank's loader."},
+    "--window-bytes": {"type": int, "help": "Memory of each node to share the feed in."},
 }
 
 

@@ -202,11 +202,12 @@ class Trainer:
             group["lr"] = rate
         n, loss = len(batch["index"]), 0.0
         self._averager.zero_grad()
+        self._averager.begin(n)
         if n or self._is_synchronised:
             value = self._task.loss(batch)
             torch.autograd.backward(value)
             loss = value.item()
-        self._averager.finish(n, flag=self._stop.came)
+        self._averager.finish(flag=self._stop.came)
         if options.clip is not None:
             self._averager.clip(options.clip)
         self._optimizer.step()

@@ -6,6 +6,7 @@ Open MPI (mpi4py#784).
 
 import functools
 import time
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -84,15 +85,15 @@ class MpiWorld:
             self.comm.Allgatherv(np.frombuffer(data, np.uint8), (whole, counts))
         return [piece.tobytes() for piece in np.split(whole, np.cumsum(lengths)[:-1])]
 
-    def barrier(self, is_patient: bool = False) -> None:
+    def barrier(self, is_patient: Callable[[], bool] | None = None) -> None:
         """Wait until all ranks are here. Collective."""
         with self._watchdog.waiting("a barrier"):
-            if not is_patient:
+            if is_patient is None:
                 self.comm.Barrier()
                 return
             request = self.comm.Ibarrier()
             while not request.Test():
-                time.sleep(_PATIENCE_S)
+                time.sleep(_PATIENCE_S if is_patient() else 0)
 
     def split(self, color: int) -> "MpiWorld":
         """Make a world of the ranks with the same color. Collective."""

@@ -28,12 +28,14 @@ class NodeWire:
         node: Ranks of this node.
         across: The ranks of the other nodes with this one's place; one rank if there is one node.
         memory: Shared by the ranks of the node.
-        is_patient: Leave the core to the computation while waiting.
     """
 
-    def __init__(self, node: World, across: World, memory: NodeMemory, is_patient: bool) -> None:
+    def __init__(self, node: World, across: World, memory: NodeMemory) -> None:
         self._node, self._across, self._memory = node, across, memory
-        self._is_patient = is_patient
+        self.is_beside = False
+        """Whether sums go on beside a computation: the same on all ranks."""
+        self.is_patient = False
+        """Whether that computation may have the core while this waits: of each rank."""
 
     def sum(self, flat: Tensor, factor: float, mark: Any) -> None:
         """Replace a flat array by the sum over ranks of ``factor`` times theirs. Collective."""
@@ -42,13 +44,16 @@ class NodeWire:
         arrays = self._everybodys(flat)
         n, rank, size = flat.numel(), self._node.rank, self._node.size
         start, stop = n * rank // size, n * (rank + 1) // size
-        self._node.barrier(self._is_patient)  # all arrays are filled
+        self._meet()  # all arrays are filled
         step = _NARROW_BLOCK if flat.dtype in NARROW else _BLOCK
         if self._across.size > 1:
             step = stop - start
         for at in range(start, stop, max(1, step)):
             _add_up([array[at : min(at + step, stop)] for array in arrays], self._across)
-        self._node.barrier(self._is_patient)  # all sums are there
+        self._meet()  # all sums are there
+
+    def _meet(self) -> None:
+        self._node.barrier((lambda: self.is_patient) if self.is_beside else None)
 
     def _everybodys(self, flat: Tensor) -> list[Tensor]:
         """Give the arrays of all ranks of the node; all lie at the same place of their memory."""

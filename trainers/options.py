@@ -21,7 +21,7 @@ _EACH_RANKS_OWN = (
 
 _POSITIVE = (
     *("epochs", "global_batch", "lr", "lr_batch", "clip", "keep_checkpoints", "streams"),
-    "memory_bytes",
+    *("memory_bytes", "window_bytes"),
 )
 
 
@@ -73,6 +73,8 @@ class TrainOptions:
     """Streams of the order, at least one for each rank; None: as many as suit the feed."""
     memory_bytes: int = 512 << 20
     """Memory of each rank's loader."""
+    window_bytes: int | None = None
+    """Memory of each node in which its ranks share the training feed; needs MPI."""
 
     def __post_init__(self) -> None:
         for name in _POSITIVE:

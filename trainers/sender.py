@@ -2,7 +2,8 @@
 
 import queue
 import threading
-from typing import Any
+from collections.abc import Callable
+from functools import partial
 
 from torch import Tensor
 
@@ -14,36 +15,47 @@ __all__ = ["Sender"]
 class Sender:
     """Sums flat arrays over the ranks.
 
+    What a helper thread does is done only after ``wait``, and nobody may touch its arrays before.
+
     Args:
         wires: Give each array its way; closed by this sender. No other thread may use them.
-        is_threaded: Sum in a helper thread, while the caller goes on.
     """
 
-    def __init__(self, wires: Wires, is_threaded: bool) -> None:
-        self.is_threaded, self._wires = is_threaded, wires
-        self._jobs: queue.SimpleQueue[tuple[Any, ...] | None] = queue.SimpleQueue()
+    def __init__(self, wires: Wires) -> None:
+        self._wires = wires
+        self._jobs: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._done: queue.SimpleQueue[BaseException | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
         self._n_open = 0
 
-    def send(self, flat: Tensor, factor: float) -> None:
+    def send(self, flat: Tensor, factor: float, in_thread: bool) -> None:
         """Replace an array by the sum over ranks of ``factor`` times theirs. Collective.
 
-        In a thread it is done only after ``wait``, and nobody may touch the array until then.
+        Args:
+            flat: The array.
+            factor: This rank's.
+            in_thread: Sum in the helper thread, while the caller goes on.
         """
         wire, streams = self._wires.way(flat)
-        mark = streams.mark()
-        if not self.is_threaded:
-            wire.sum(flat, factor, mark)
-            return
+        self._wires.wait_beside(in_thread, is_patient=in_thread)
+        job = partial(wire.sum, flat, factor, streams.mark())
+        if in_thread:
+            self.put(job)
+        else:
+            job()
+
+    def put(self, job: Callable[[], None]) -> None:
+        """Let the helper thread do something, before what is sent after it."""
         if self._thread is None:
             self._thread = threading.Thread(target=self._run, name="gradient sender", daemon=True)
             self._thread.start()
         self._n_open += 1
-        self._jobs.put((wire, flat, factor, mark))
+        self._jobs.put(job)
 
     def wait(self) -> None:
         """Wait until all that was sent is summed; MPI's watchdog holds the deadline."""
+        if self._n_open:
+            self._wires.wait_beside(True, is_patient=False)  # nobody computes now
         while self._n_open:
             self._n_open -= 1
             error = self._done.get()
@@ -53,9 +65,8 @@ class Sender:
 
     def _run(self) -> None:
         while (job := self._jobs.get()) is not None:
-            wire, flat, factor, mark = job
             try:
-                wire.sum(flat, factor, mark)
+                job()
                 self._done.put(None)
             except BaseException as error:  # raised where the user waits
                 self._done.put(error)

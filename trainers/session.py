@@ -7,10 +7,12 @@ from typing import Any
 import torch
 
 import datafeed
+from datafeed.errors import ConfigError
 from trainers.agreement import require_same
 from trainers.loop import Task, Trainer
 from trainers.options import TrainOptions
 from trainers.report import Report
+from trainers.stop_signal import Stopped
 from trainers.world import World, local_rank, n_cores
 
 __all__ = ["autocast", "train"]
@@ -40,6 +42,8 @@ def train(
         feed = stack.enter_context(datafeed.open(options.feed, cache=options.cache))
         mine = [*options.shared(), *lines, f"feed {feed.manifest.feed_id}"]
         require_same(world, "options", mine, "start all ranks with the same options and feed")
+        if options.window_bytes is not None:
+            _share(feed, world, options.window_bytes)
         trainer = Trainer(
             task=make(feed, _device(world, options.device), world),
             loader=stack.enter_context(_loader(feed, world, options, is_test=False)),
@@ -50,9 +54,23 @@ def train(
             options=options,
             report=report,
         )
-        summary = trainer.run()
+        try:
+            summary = trainer.run()
+        except Stopped:  # on all ranks
+            raise
+        except BaseException:
+            if world.size > 1:  # to close a window is collective, and the others do not come
+                stack.pop_all()
+            raise
         trainer.close()
         return summary
+
+
+def _share(feed: datafeed.Feed, world: World, n_bytes: int) -> None:
+    """Load as much of the feed as fits into memory that the ranks of each node share."""
+    if world.comm is None:
+        raise ConfigError("--window-bytes: one process without MPI has nobody to share with")
+    feed.load_window(world.comm, n_bytes)
 
 
 def _test_loader(stack: contextlib.ExitStack, world: World, options: TrainOptions) -> Any | None:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from trainers.buckets import Kind
 from trainers.device_streams import Streams, streams_of
 from trainers.node_memory import NodeMemory
 from trainers.node_wire import NodeWire
@@ -14,7 +15,6 @@ from trainers.world import World
 
 __all__ = ["Kind", "Wires", "host_name", "sizes_of"]
 
-Kind = tuple[torch.dtype, torch.device]
 _ALIGNED = 64
 
 
@@ -27,7 +27,6 @@ class Wires:
         piece_bytes: Bytes of one Allreduce.
         is_cuda_aware: Whether MPI takes GPU memory.
         host: Ranks that give the same name share memory; None: do not share any.
-        is_patient: Leave the core to the computation while waiting for other ranks of the host.
     """
 
     def __init__(
@@ -37,9 +36,7 @@ class Wires:
         piece_bytes: int,
         is_cuda_aware: bool,
         host: str | None,
-        is_patient: bool = False,
     ) -> None:
-        self._is_patient = is_patient
         self._world, self._piece_bytes, self._is_cuda_aware = world, piece_bytes, is_cuda_aware
         self._worlds: list[World] = []
         self._node_wire: NodeWire | None = None
@@ -75,7 +72,7 @@ class Wires:
         if b"" in self._world.gather(b"shared" if memory else b""):
             return None
         assert memory is not None
-        self._node_wire = NodeWire(node, across, memory, self._is_patient)
+        self._node_wire = NodeWire(node, across, memory)
         return memory
 
     def way(self, flat: Tensor) -> tuple[Wire, Streams]:
@@ -92,6 +89,11 @@ class Wires:
         # Sums of 16 bits are computed by the CPU.
         is_direct = flat.device.type == "cpu" or (self._is_cuda_aware and flat.element_size() > 2)
         return (DirectWire if is_direct else StagedWire)(self._world, self._piece_bytes, streams)
+
+    def wait_beside(self, is_beside: bool, is_patient: bool) -> None:
+        """Tell whether sums go on beside a computation (all ranks alike), and yield it the core."""
+        if self._node_wire is not None:
+            self._node_wire.is_beside, self._node_wire.is_patient = is_beside, is_patient
 
     def rejoin(self) -> None:
         """Let the caller's streams wait for all sums."""

@@ -2,7 +2,7 @@
 
 import os
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -51,8 +51,13 @@ class World(Protocol):
     def gather(self, data: bytes) -> list[bytes]:
         """Give every rank the bytes of all ranks, in order of rank; meant for kilobytes."""
 
-    def barrier(self, is_patient: bool = False) -> None:
-        """Wait until all ranks are here; patient: leave the core to others meanwhile."""
+    def barrier(self, is_patient: Callable[[], bool] | None = None) -> None:
+        """Wait until all ranks are here.
+
+        Args:
+            is_patient: Asked again and again whether to leave the core to others meanwhile. All
+                ranks give it or none does: MPI lets the two kinds of barrier not meet.
+        """
 
     def split(self, color: int) -> "World":
         """Make a world of the ranks with the same color, in their order; the caller closes it."""
@@ -87,7 +92,7 @@ class SoloWorld:
         """Give the bytes of the only rank."""
         return [data]
 
-    def barrier(self, is_patient: bool = False) -> None:
+    def barrier(self, is_patient: Callable[[], bool] | None = None) -> None:
         """Wait for nobody."""
 
     def split(self, color: int) -> "SoloWorld":

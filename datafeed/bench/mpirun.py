@@ -9,7 +9,7 @@ from pathlib import Path
 
 from datafeed.errors import TrainerError
 
-__all__ = ["find_mpirun", "run_ranks"]
+__all__ = ["find_mpirun", "rank_environment", "run_ranks"]
 
 # More ranks than cores, and as root, as in containers.
 _ENVIRONMENT = {
@@ -22,6 +22,11 @@ _ENVIRONMENT = {
 def find_mpirun() -> str | None:
     """Find the mpirun of this environment, or else of this machine; None without any."""
     return shutil.which("mpirun", path=str(Path(sys.executable).parent)) or shutil.which("mpirun")
+
+
+def rank_environment() -> dict[str, str]:
+    """Give the variables with which ranks start on this machine alone, also as root."""
+    return dict(_ENVIRONMENT)
 
 
 def run_ranks(

@@ -136,13 +136,20 @@ def _beside_peers(say: Callable[[str], None], folder: Path, quick: bool) -> Iter
     n_bytes = (_QUICK_BYTES if quick else _SHARD_BYTES) // _SAMPLE_BYTES * _SAMPLE_BYTES
     program = [_PEERS_PYTHON, _PEERS_PROGRAM]
     versions = {
-        name: subprocess.check_output([*program, "version", name], text=True, timeout=60).strip()
+        name: subprocess.check_output(
+            [*program, "version", name],
+            text=True,
+            timeout=60,
+            env={**os.environ, "TMPDIR": str(folder)},
+        ).strip()
         for name in _PEERS
     }
     with ExitStack() as stack:
         crews = {STAGE: Crew([("stage", shard, folder / "from-local")])}
         for name in _PEERS:
-            crews[name] = Crew([(name, shard, folder / name)], program=program)
+            own = folder / f"tmp-{name}"  # torch leaves folders in it
+            own.mkdir()
+            crews[name] = Crew([(name, shard, folder / name)], {"TMPDIR": str(own)}, program)
         ways = []
         for name, crew in crews.items():
             stack.enter_context(crew)

@@ -21,6 +21,7 @@ from datafeed.formats.window import Window
 from datafeed.sources import open_source
 from datafeed.sources.namenode import find_namenodes
 from datafeed.sources.urls import split
+from datafeed.staging.allocator import keep_freed_memory
 from datafeed.staging.folder import Folder
 from datafeed.staging.planner import make_plan
 from datafeed.staging.task import run_split
@@ -106,7 +107,8 @@ def _pillow(shard: str) -> tuple[Job, Job]:
 
 
 def _decode(shard: str) -> tuple[Job, Job]:
-    """Datafeed's tar format on the same shard, from the page cache."""
+    """Datafeed's tar format on the same shard, from the page cache, in a process like a task's."""
+    keep_freed_memory()
     form, source = get("tar"), open_source(shard)
 
     def go() -> None:

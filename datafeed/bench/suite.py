@@ -15,7 +15,8 @@ from datafeed.bench.report import picture_name, write_report, write_results
 __all__ = ["BENCHMARKS", "end_on_sigterm", "run", "save"]
 
 BENCHMARKS = (
-    "cache", "overlap", "failures", "load", "loader", "order", "allreduce", "stage", "scale",
+    "cache", "overlap", "failures", "load", "loader", "order", "allreduce", "gpu", "out_of_core",
+    "stage", "scale", "dlio",
 )  # fmt: skip
 """Each is the module of its name in this package: imported when run, as one needs torch."""
 
@@ -58,6 +59,8 @@ def save(root: Path, name: str, rows: list[Row], say: Callable[[str], None]) -> 
         rows: Its results.
         say: Takes the names of the files.
     """
+    if not rows:  # what it needs is not here; it has said so
+        return
     say(f"wrote {write_results(root, name, rows)}")
     say(f"wrote {write_report(root, BENCHMARKS)}")
     if any("size_bytes" in row for row in rows):

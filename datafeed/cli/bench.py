@@ -89,6 +89,22 @@ def allreduce(quick: bool, root: Path | None, as_json: bool) -> None:
     _run("allreduce", quick, root, as_json)
 
 
+@command.command(cls=Command, name="out_of_core")
+@_quick
+@_root
+def out_of_core(quick: bool, root: Path | None, as_json: bool) -> None:
+    """Train a net at half of the memory that it needs."""
+    _run("out_of_core", quick, root, as_json)
+
+
+@command.command(cls=Command)
+@_quick
+@_root
+def gpu(quick: bool, root: Path | None, as_json: bool) -> None:
+    """Train ResNet-50 on a GPU from a feed, beside images that are there already."""
+    _run("gpu", quick, root, as_json)
+
+
 @command.command(cls=Command)
 @_quick
 @_root
@@ -104,7 +120,7 @@ def _run(name: str, quick: bool, root: Path | None, as_json: bool) -> None:
         save(root, name, rows, say)
     for row in rows if as_json else ():
         click.echo(json.dumps(row))
-    if not as_json:
+    if rows and not as_json:
         click.echo(tables(rows))
     emit(_summary(name, rows), as_json)
 

@@ -4,12 +4,15 @@ from typing import Any
 
 import numpy as np
 
-from datafeed.feed.chunk import Piece
+from datafeed.feed.checksum import Stretch
+from datafeed.feed.chunk import Piece, crc_of
 from datafeed.feed.schema import Array
 
 __all__ = ["Column", "bytes_of"]
 
 _VALUES_CHUNK_BYTES = 256 << 10
+_KNOWN_FROM_BYTES = 64 << 10
+"""Chunks of less are sooner read again than remembered."""
 
 
 class Column:
@@ -36,10 +39,19 @@ class Column:
         self._pending = memoryview(bytearray(self._per_chunk * self._row_bytes))
         self._n_pending = self._n_written = 0
         self._places: list[int] = []
+        self._crcs: list[int] = []
         self.n_rows = 0
 
-    def append(self, array: Array) -> tuple[int, int]:
-        """Add rows; returns the first and the end. Whole chunks are written from the array."""
+    def append(self, array: Array, crc: int | None = None) -> tuple[int, int]:
+        """Add rows. Whole chunks are written from the array.
+
+        Args:
+            array: The rows.
+            crc: Its CRC32C, if that is known: it is that of a chunk which the array fills.
+
+        Returns:
+            The first row and the end.
+        """
         start = self.n_rows
         self.n_rows += len(array)
         rest = bytes_of(array)
@@ -47,7 +59,7 @@ class Column:
         while len(rest):
             n_bytes = min(len(rest), chunk_bytes - self._n_pending)
             if n_bytes == chunk_bytes:
-                self._write(rest[:n_bytes])
+                self._write(rest[:n_bytes], crc if array.nbytes == chunk_bytes else None)
             else:
                 self._keep(rest[:n_bytes])
             rest = rest[n_bytes:]
@@ -62,7 +74,9 @@ class Column:
             self._write(self._pending)
             self._n_pending = 0
 
-    def _write(self, chunk: memoryview) -> None:
+    def _write(self, chunk: memoryview, crc: int | None = None) -> None:
+        if len(chunk) >= _KNOWN_FROM_BYTES:
+            self._crcs.append(crc_of([chunk]) if crc is None else crc)
         end = self._n_written + self._per_chunk
         self._dataset.id.set_extent((end, *self._shape))
         self._dataset.id.write_direct_chunk(self._corner(self._n_written), chunk)
@@ -96,6 +110,11 @@ class Column:
                 found.append((offset, n_bytes))
             start += n_bytes // self._row_bytes
         return found
+
+    def known(self) -> list[Stretch]:
+        """Where in the file the chunks lie, and their checksums; after ``finish``."""
+        n_bytes = len(self._pending)
+        return [(place, n_bytes, crc) for place, crc in zip(self._places, self._crcs, strict=False)]
 
     def _corner(self, row: int) -> tuple[int, ...]:
         return (row, *(0 for _ in self._shape))

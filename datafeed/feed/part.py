@@ -25,6 +25,7 @@ import numpy as np
 import numpy.typing as npt
 
 from datafeed.errors import FormatError
+from datafeed.feed.checksum import Stretch, joined_crc
 from datafeed.feed.chunk import crc_of, pieces_of
 from datafeed.feed.column import Column, bytes_of
 from datafeed.feed.held import HeldValues, hold
@@ -131,9 +132,15 @@ class PartWriter:
             arrays += held.arrays(n_values)
             held.clear()
         self._n_held = 0
-        self._crcs.append(crc_of([bytes_of(array) for array in arrays]))
+        crcs = [crc_of([bytes_of(array)]) for array in arrays]
+        self._crcs.append(0)
+        for array, crc in zip(arrays, crcs, strict=True):
+            self._crcs[-1] = joined_crc(self._crcs[-1], crc, array.nbytes)
         self._rows.append(
-            [column.append(array) for column, array in zip(self._columns, arrays, strict=True)]
+            [
+                column.append(array, crc)
+                for column, array, crc in zip(self._columns, arrays, crcs, strict=True)
+            ]
         )
         self._writeback.go_on()
 
@@ -163,6 +170,13 @@ class PartWriter:
         self._file.close()
         self._writeback.close()
         return entry
+
+    def known(self) -> list[Stretch]:
+        """Checksums of what was written, in the order of the file; after ``close``.
+
+        What is not among them (libhdf5's own structures, small chunks, holes) is little.
+        """
+        return sorted(stretch for column in self._columns for stretch in column.known())
 
     def _write_origin(self) -> OriginPlace:
         origin = self._file.create_group("_origin")

@@ -1,35 +1,24 @@
 """``datafeed.stage``: from raw shards to a feed."""
 
-import os
-import platform
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, field, replace
-from pathlib import Path
-from tempfile import gettempdir
 from typing import Any
 
-from datafeed import __version__
 from datafeed.cache.servers import parse_servers
-from datafeed.errors import ConfigError, DamagedError, StagingError
-from datafeed.feed.field import given_fields
+from datafeed.errors import ConfigError, StagingError
 from datafeed.feed.manifest import Manifest
-from datafeed.feed.part import hdf5_version, write_virtual
-from datafeed.sources import join, local_path, open_source
-from datafeed.staging.append import Growth, grown, standing_records
-from datafeed.staging.bad_samples import QUARANTINE_FILE, require_few
-from datafeed.staging.engines import Engine, Job, make_engine
-from datafeed.staging.engines.yarn import YarnClient
-from datafeed.staging.folder import TIMEOUT_S, VIRTUAL_FILE, Folder, Record
+from datafeed.sources import open_source
+from datafeed.staging.append import Growth, grown
+from datafeed.staging.asked import Location, growth_of, plan_of
+from datafeed.staging.bad_samples import QUARANTINE_FILE
+from datafeed.staging.engines import Engine, make_engine
+from datafeed.staging.folder import TIMEOUT_S, Folder
 from datafeed.staging.plan import Plan, differences
-from datafeed.staging.planner import make_plan
-from datafeed.staging.run_progress import RunProgress
-from datafeed.staging.scratch import clear_orphans, scratch_folder
+from datafeed.staging.run import make_feed
 
 __all__ = ["StageResult", "stage"]
-
-Location = str | os.PathLike[str]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -173,7 +162,7 @@ def _staged(
                 plan = plan.cut_like(content, is_chunk_given=is_chunk_given)
         if standing:
             _require_same(plan, standing, folder)
-        manifest = standing or _make(runner, plan, folder, workers, progress, base)
+        manifest = standing or make_feed(runner, plan, folder, workers, progress, base)
     return StageResult(
         feed_id=manifest.feed_id,
         feed=plan.to,
@@ -205,62 +194,6 @@ def _warm(
         return asdict(warm(feed, servers, allow_eviction=allow_eviction, progress=progress))
 
 
-def plan_of(
-    sources: Location | Sequence[Location],
-    to: Location,
-    format_name: str = "auto",
-    transform: str | None = None,
-    samples_per_chunk: int | None = None,
-    hdfs_client: str = "auto",
-    max_bad_samples: int = 0,
-    fields: str | Mapping[str, str] | None = None,
-    *,
-    part_bytes: int | None = None,
-    source_checksums: bool = False,
-) -> Plan:
-    """Make the plan of a run, with whole paths, without touching the feed's folder."""
-    return make_plan(
-        _patterns(sources),
-        _whole(to),
-        format_name=format_name,
-        transform=transform,
-        chunk=samples_per_chunk,
-        hdfs_client=hdfs_client,
-        max_bad_samples=max_bad_samples,
-        fields=fields,
-        part_bytes=part_bytes,
-        source_checksums=source_checksums,
-    )
-
-
-def growth_of(
-    sources: Location | Sequence[Location],
-    refresh: bool,
-    samples_per_chunk: int | None = None,
-    fields: str | Mapping[str, str] | None = None,
-) -> Growth:
-    """What ``append`` and ``refresh`` ask for beside the plan."""
-    return Growth(
-        patterns=_patterns(sources),
-        refresh=refresh,
-        samples_per_chunk=samples_per_chunk,
-        fields=given_fields(fields),
-    )
-
-
-def _patterns(sources: Location | Sequence[Location]) -> list[str]:
-    """The sources as patterns with whole paths."""
-    patterns = [sources] if isinstance(sources, (str, os.PathLike)) else list(sources)
-    if not patterns:
-        raise ConfigError("no SOURCE; name shards, folders or globs")
-    return [_whole(pattern) for pattern in patterns]
-
-
-def _whole(location: Location) -> str:
-    path = os.fspath(location)
-    return path.rstrip("/") if "://" in path else str(Path(path).absolute())
-
-
 def _contents(folder: Folder) -> list[dict[str, Any]]:
     """What the unfinished runs in this folder make.
 
@@ -288,139 +221,3 @@ def _require_same(plan: Plan, standing: Manifest, folder: Folder) -> None:
 
 def _n_bad(manifest: Manifest) -> int:
     return int(manifest.made.get("bad_samples", 0))
-
-
-def _make(
-    engine: Engine,
-    plan: Plan,
-    folder: Folder,
-    workers: int | None,
-    progress: bool,
-    base: Manifest | None,
-) -> Manifest:
-    """Run the tasks that are still to be done, and write the feed.
-
-    Args:
-        engine: Runs them.
-        plan: Of the whole feed.
-        folder: Of the feed.
-        workers: Tasks at a time.
-        progress: Show it.
-        base: The feed that stands there and grows; None: there is none.
-    """
-    standing = standing_records(plan, base, folder) if base else {}
-    todo = _prepare(plan, folder, standing)
-    facts: dict[str, Any] = {}
-    with RunProgress(plan, todo, f"stage ({engine.name})", progress) as told:
-        job = Job(plan=plan, folder=folder, splits=todo, workers=workers, progress=told)
-        try:
-            facts = engine.run(job) if todo else {}
-        finally:
-            clear_orphans(local_path(folder.tmp) or gettempdir())
-    return _finish(plan, folder, engine.name, facts, standing)
-
-
-def _prepare(plan: Plan, folder: Folder, standing: Mapping[str, Record]) -> list[int]:
-    """Make the folders, write the plan; tell which splits are still to be done."""
-    begun = folder.plans()
-    others = folder.holds_other_files()
-    if others and not begun and not standing:
-        raise StagingError(
-            f"{folder.url}: holds other files ({others[0]}); give a new or empty folder"
-        )
-    folder.claim()  # before anything of a run that may still be at it is touched
-    _end_earlier(folder)
-    done = folder.done()
-    kept = set(_sound_parts(plan, folder, {**done, **standing}))
-    lost = set(standing) - kept
-    if lost:
-        raise DamagedError(f"{folder.url}: {min(lost)} is missing or cut; stage the feed again")
-    if done and begun and not _shares_parts(plan, done):
-        found = differences(plan.content(), begun[0].content())
-        raise StagingError(
-            f"{folder.url}: holds {len(done)} parts of another unfinished run "
-            f"({'; '.join(found)}); give another --to, or delete it first"
-        )
-    for name in set(done) - kept - set(standing):
-        folder.forget(name)
-    folder.make()
-    folder.write_plan(plan)
-    return [i for i in range(len(plan.splits)) if plan.part_name(i) not in kept]
-
-
-def _shares_parts(plan: Plan, done: Mapping[str, Record]) -> bool:
-    ours = {plan.split_digest(i) for i in range(len(plan.splits))}
-    return any(record.digest in ours for record in done.values())
-
-
-def _end_earlier(folder: Folder) -> None:
-    """Kill the YARN application of a run that was killed, before it can write any more."""
-    noted = folder.noted_application()
-    if noted is not None:
-        with scratch_folder() as scratch:
-            client = YarnClient(scratch)
-            is_id = noted.startswith("application_")
-            for application in [noted] if is_id else client.tagged(noted):
-                client.kill(application)
-        folder.forget_application()
-
-
-def _sound_parts(plan: Plan, folder: Folder, done: Mapping[str, Record]) -> dict[str, Record]:
-    """Parts that are committed, made as this plan makes them, and there in full."""
-    if not done:
-        return {}
-    sizes = folder.part_sizes()
-    wanted = {plan.part_name(i): plan.split_digest(i) for i in range(len(plan.splits))}
-    return {
-        name: done[name]
-        for name, digest in wanted.items()
-        if name in done
-        and done[name].digest == digest
-        and sizes.get(name) == done[name].entry.bytes
-    }
-
-
-def _finish(
-    plan: Plan, folder: Folder, engine: str, facts: dict[str, Any], standing: Mapping[str, Record]
-) -> Manifest:
-    """Write ``feed.json``, last, and clean up."""
-    parts = _sound_parts(plan, folder, {**folder.done(), **standing})
-    names = [plan.part_name(i) for i in range(len(plan.splits))]
-    missing = [name for name in names if name not in parts]
-    if missing:
-        raise DamagedError(
-            f"{folder.url}: {len(missing)} parts are not committed, {missing[0]} first; run "
-            "the same command again"
-        )
-    bad = [sample for name in names for sample in parts[name].bad]
-    require_few(bad, plan.max_bad_samples)
-    made = {
-        "plan": plan.content(),
-        "bad_samples": len(bad),
-        "engine": engine,
-        "facts": facts,
-        "versions": {
-            "datafeed": __version__,
-            "hdf5": hdf5_version(),
-            "python": platform.python_version(),
-        },
-    }
-    manifest = Manifest(
-        feed_id=plan.feed_id,
-        schema=plan.schema,
-        samples_per_chunk=plan.samples_per_chunk,
-        parts=[parts[name].entry for name in names],
-        made=made,
-    )
-    _write_virtual(manifest, folder)
-    folder.keep_word_of(bad)
-    folder.source.write(folder.feed, manifest.to_bytes())
-    folder.clean(names)
-    return manifest
-
-
-def _write_virtual(manifest: Manifest, folder: Folder) -> None:
-    with scratch_folder() as scratch:
-        path = scratch / VIRTUAL_FILE
-        write_virtual(path, manifest)
-        folder.source.put(path, join(folder.url, VIRTUAL_FILE))

@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from datafeed.errors import ConfigError, FormatError, SourceError, StagingError
-from datafeed.feed.checksum import file_crc
+from datafeed.feed.checksum import Stretch, file_crc
 from datafeed.feed.index import PartEntry
 from datafeed.feed.part import PartWriter
 from datafeed.feed.schema import Array, Sample, conform
@@ -59,7 +59,8 @@ def run_split(
     with scratch_folder(local_path(folder.tmp)) as scratch:
         path = scratch / f"{plan.part_name(split)}.{attempt}"
         bad = BadSamples(plan.max_bad_samples)
-        entry = _seal(_write(plan, split, path, report, bad), plan.part_name(split), path)
+        written, known = _write(plan, split, path, report, bad)
+        entry = _seal(written, known, plan.part_name(split), path)
         folder.require_plan(plan.feed_id)  # a task may outlive its run by hours
         if local_path(folder.url):
             folder.source.rename(str(path), join(folder.url, entry.file))
@@ -72,7 +73,8 @@ def run_split(
 
 def _write(
     plan: Plan, split: int, path: Path, report: Callable[[int], None], bad: BadSamples
-) -> PartEntry:
+) -> tuple[PartEntry, list[Stretch]]:
+    """Write the part; give its entry, and the checksums of what was written."""
     shards = plan.splits[split].shards
     urls = [shard.url for shard in shards]
     opened = OpenedSources(partial(open_source, client=plan.hdfs_client, timeout_s=TIMEOUT_S))
@@ -83,7 +85,8 @@ def _write(
                 samples.write(shard, i, opened.of(shard.url)) for i, shard in enumerate(shards)
             ]
             samples.finish(urls)
-            return replace(writer.close(), checksums=checksums if any(checksums) else [])
+            entry = replace(writer.close(), checksums=checksums if any(checksums) else [])
+            return entry, writer.known()
     except OSError as error:
         raise StagingError(_no_room(urls[0], path, error)) from error
 
@@ -166,9 +169,12 @@ def _check_unchanged(source: Source, shard: Shard) -> str | None:
     return checksum
 
 
-def _seal(entry: PartEntry, name: str, path: Path) -> PartEntry:
-    """Make the file durable; add its name, size and checksum to the entry."""
+def _seal(entry: PartEntry, known: list[Stretch], name: str, path: Path) -> PartEntry:
+    """Make the file durable; add its name, size and checksum to the entry.
+
+    The checksum is that of the bytes that were written: reading them all again took 0.2 s a GiB.
+    """
     with path.open("rb", buffering=0) as file:
         os.fsync(file.fileno())
-        crc, size = file_crc(file)
+        crc, size = file_crc(file, known)
     return replace(entry, file=name, bytes=size, crc32c=crc)

@@ -51,7 +51,11 @@ def three(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LoopbackCluster]
 
 @pytest.fixture
 def names_of_datanodes(monkeypatch: pytest.MonkeyPatch) -> None:
-    """WebHDFS names DataNodes by their names, which only this machine's resolver lacks."""
+    """WebHDFS names DataNodes by their names, which only this machine's resolver lacks.
+
+    Hosts of one address are more than its DataNodes expect: one that is asked reads from another
+    one, as if that were itself, and waits for it where that one hangs.
+    """
     resolve = socket.getaddrinfo
 
     def known(host: Any, *arguments: Any, **keywords: Any) -> Any:
@@ -82,7 +86,7 @@ def test_a_hung_datanode_is_left_for_another(three: LoopbackCluster, client: str
         writer.write(url, data)
     isolated = client == "pydoop"  # a JVM reads its configuration once
     assert len(datanodes(three)) == 3
-    for pid in datanodes(three):
+    for pid in datanodes(three)[: 1 if client == "webhdfs" else 3]:  # slow: see below
         with closing(open_source(url, client, isolated=isolated, timeout_s=_TIMEOUT_S)) as source:
             source.stat(url)
             with stopped(pid):
@@ -99,10 +103,7 @@ def files(three: LoopbackCluster) -> list[str]:
     return urls
 
 
-@pytest.mark.parametrize("isolated", [False, True], ids=["direct", "isolated"])
-def test_a_hung_datanode_is_remembered(
-    three: LoopbackCluster, files: list[str], isolated: bool
-) -> None:
+def test_a_hung_datanode_is_remembered(three: LoopbackCluster, files: list[str]) -> None:
     """hdfs-native alone waits for it again at a third of the reads: 30 s and more an epoch."""
     data, buffer = numbered_bytes(_FILE_BYTES), bytearray(1 << 20)
 
@@ -116,7 +117,7 @@ def test_a_hung_datanode_is_remembered(
                 assert buffer == data[offset : offset + len(buffer)]
         return seconds
 
-    with closing(open_source(files[0], "native", isolated=isolated)) as source:
+    with closing(open_source(files[0], "native", isolated=True)) as source:
         epoch(source)
         with stopped(datanodes(three)[1]):
             first, second = epoch(source), epoch(source)

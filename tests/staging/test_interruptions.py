@@ -11,8 +11,8 @@ import pytest
 import datafeed as df
 from datafeed.errors import ConfigError, FormatError, StagingError
 from datafeed.sources import open_source
+from datafeed.staging.asked import plan_of
 from datafeed.staging.folder import Folder
-from datafeed.staging.stage import plan_of
 from datafeed.staging.task import run_split
 from tests.staging.made import DATAFEED, datafeed, write_big_shards, write_shards, write_tar
 from tests.staging.test_stage_local import HOLDING, parts_of, wait_for
@@ -116,11 +116,11 @@ def test_a_transform_edited_in_mid_run_is_refused(tmp_path: Path) -> None:
     assert run.returncode == 0, run.stderr
     script = (
         "import pathlib, datafeed.staging.stage as s\n"
-        "make = s._make\n"
+        "make = s.make_feed\n"
         "def edited(*args):\n"
         "    pathlib.Path('mine.py').write_text('def f(sample): return {\"y\": 2}')\n"
         "    return make(*args)\n"
-        "s._make = edited\n"
+        "s.make_feed = edited\n"
         "s.stage('raw', 'feed', transform='mine:f')\n"
     )
     command = [str(Path(DATAFEED).with_name("python")), "-c", script]

@@ -25,6 +25,7 @@ from tests.staging.made import (
     write_shards,
     write_tar,
 )
+from tests.staging.test_stage_local import wait_for
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.timeout(400)]
 
@@ -136,7 +137,10 @@ def test_an_interpreter_without_datafeed_is_told_with_the_tasks_stderr(
 def test_killed_half_way_on_yarn_and_run_again(
     cluster: LoopbackCluster, hdfs: Source, home: str, tmp_path: Path
 ) -> None:
-    """kill -9 of the command once a part is committed; the same command makes equal bytes."""
+    """kill -9 of the command once a part is committed; another engine goes on, to equal bytes.
+
+    The same command again is what tests/faults/test_random_kills.py tests.
+    """
     put(hdfs, write_big_shards(tmp_path / "raw", 3), join(home, "raw"))
     calm = df.stage(join(home, "raw"), str(tmp_path / "calm"))
     arguments = ["stage", join(home, "raw"), "--to", join(home, "feed"), "--engine", "hadoop"]
@@ -149,8 +153,12 @@ def test_killed_half_way_on_yarn_and_run_again(
         time.sleep(0.05)
     run.send_signal(signal.SIGKILL)
     run.wait(10)
-    again = datafeed(*arguments)
-    assert again.returncode == 0, again.stderr
+    before = {info.url: info.mtime_ms for info in hdfs.glob(join(home, "feed", "part-*"))}
+    assert df.stage(join(home, "raw"), join(home, "feed"), "local").samples == calm.samples
+    after = {info.url: info.mtime_ms for info in hdfs.glob(join(home, "feed", "part-*"))}
+    assert before
+    assert before.items() <= after.items()
+    wait_for(lambda: "RUNNING" not in applications(cluster).values())
     names = [f"part-{i:05d}.h5" for i in range(calm.parts)]
     ours = digests(lambda name: (tmp_path / "calm" / name).read_bytes(), names)
     assert digests(lambda name: hdfs.read(join(home, "feed", name)), names) == ours
@@ -166,6 +174,7 @@ def test_a_configuration_without_yarn_is_refused(
     monkeypatch.setenv("HADOOP_CONF_DIR", str(tmp_path / "conf"))
     with pytest.raises(ConfigError, match=r"names no YARN.*HADOOP_CONF_DIR"):
         df.stage(join(home, "raw"), join(home, "feed"), "hadoop", python=sys.executable)
+    assert not hdfs.exists(join(home, "feed", "_staging", "manifest.txt"))  # no job was begun
 
 
 def test_an_application_that_yarn_forgot_stands_in_nobodys_way(

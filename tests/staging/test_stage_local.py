@@ -174,8 +174,8 @@ def test_a_folder_with_other_files_is_refused(tmp_path: Path) -> None:
 
 def test_a_shard_changed_since_the_plan_is_refused(tmp_path: Path) -> None:
     from datafeed.sources import open_source
+    from datafeed.staging.asked import plan_of
     from datafeed.staging.folder import Folder
-    from datafeed.staging.stage import plan_of
     from datafeed.staging.task import run_split
 
     (shard,) = write_shards(tmp_path / "raw", 1, 5)
@@ -311,7 +311,7 @@ def test_wrong_usage_is_status_2(tmp_path: Path) -> None:
 
 
 def test_plan_survives_its_file(tmp_path: Path) -> None:
-    from datafeed.staging.stage import plan_of
+    from datafeed.staging.asked import plan_of
 
     write_shards(tmp_path / "raw", 2, 5)
     plan = plan_of(str(tmp_path / "raw"), str(tmp_path / "feed"))

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import datafeed as df
-from tests.staging.made import DATAFEED, write_big_shards
+from tests.staging.made import DATAFEED, members_of, write_big_shards, write_tar
 from tests.staging.test_stage_local import HOLDING, left_over, parts_of, wait_for, workers_of
 
 MPIRUN = [str(Path(sys.executable).parent / "mpirun"), "--allow-run-as-root", "--oversubscribe"]
@@ -190,3 +190,21 @@ def test_a_dead_rank_ends_the_job_and_the_command_goes_on(
     assert parts_of(home / "feed") == calm
     assert left_over(home / "feed") == []
     assert {path: path.stat().st_mtime_ns for path in kept} == kept
+
+
+def test_bad_samples_are_named_as_by_the_local_engine(tmp_path: Path) -> None:
+    """Two shards of a split each, whose ranks find a bad sample each."""
+    (tmp_path / "raw").mkdir()
+    for s, name in enumerate(("a", "b")):
+        bad = [(f"bad{s}.png", b"no image"), (f"bad{s}.cls", b"1"), ("fill.", bytes(5 << 20))]
+        write_tar(tmp_path / "raw" / f"{name}.tar", [*members_of(10 * s, 10 * s + 10), *bad])
+    words = ["stage", str(tmp_path / "raw"), "--max-bad-samples", "2", "--engine", "mpi"]
+    run = start(tmp_path, 2, DATAFEED, *words, "--to", str(tmp_path / "feed"))
+    assert run.wait(100) == 0, run.communicate()[1]
+    run.communicate()
+    df.stage(tmp_path / "raw", tmp_path / "calm", max_bad_samples=2, progress=False)
+    assert len(parts_of(tmp_path / "calm")) == 2
+    assert parts_of(tmp_path / "feed") == parts_of(tmp_path / "calm")
+    named = (tmp_path / "calm" / "quarantine.jsonl").read_bytes()
+    assert named.count(b"no image") + named.count(b"does not decode") >= 2
+    assert (tmp_path / "feed" / "quarantine.jsonl").read_bytes() == named

@@ -107,6 +107,19 @@ def test_cache_hits_are_counted(
     assert summary["test_accuracy"] is None
 
 
+@pytest.mark.mpi
+def test_ranks_share_a_window(feed: str) -> None:
+    arguments = (*mpirun(2, "--feed", feed, *FAST[:1], "--epochs=1", "--lr=0.05", "--json"),)
+    alike = [
+        subprocess.run([*arguments, *more], capture_output=True, text=True, timeout=200)
+        for more in ([], ["--window-bytes=100000000"])
+    ]
+    losses = [json.loads(done.stdout.splitlines()[1])["loss"] for done in alike]
+    assert losses[0] == losses[1]
+    assert "window" not in alike[0].stderr
+    assert "window" in alike[1].stderr
+
+
 def test_lines_for_people(feed: str, tmp_path: Path) -> None:
     result = run("--feed", feed, "--epochs=1", f"--checkpoint={tmp_path}")
     assert "epoch 0: loss" in result.stderr
@@ -119,6 +132,7 @@ def test_lines_for_people(feed: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "status", "message"),
     [
+        (("--window-bytes=0",), 2, "--window-bytes 0: give a number above 0"),
         (("--resume",), 2, "--resume and --checkpoint-every need --checkpoint DIR"),
         (("--epochs=0",), 2, "--epochs 0: give a number above 0"),
         (("--classes=2",), 1, "but there are 2 classes from 0; give the feed's number with"),

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,12 @@ OPTIONS = ("--global-batch=8", "--epochs=2", "--seed=3", "--lr=0.02")
 N_STEPS = -(-sum(PART_SAMPLES) // 8)
 EVERY = 20
 KILL_AT = (1, 45)
+N_HELD_OUT = 200
+
+
+@pytest.fixture(scope="module")
+def held_out(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return write_images(tmp_path_factory.mktemp("held-out") / "feed", (N_HELD_OUT,), feed_id=2)
 
 
 @pytest.fixture(scope="module")
@@ -90,13 +97,22 @@ def wait_for_end(pid: int) -> None:
     raise AssertionError(f"process {pid} is still there")
 
 
+@dataclass(frozen=True)
+class Undisturbed:
+    """A run of 2 ranks from start to end."""
+
+    folder: Path
+    """Its ``log`` and ``checkpoint``."""
+    accuracy: float
+    """On the held-out feed."""
+
+
 @pytest.fixture(scope="module")
-def undisturbed(feed: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run of 2 ranks from start to end: its ``log`` and ``checkpoint``."""
+def undisturbed(feed: str, held_out: str, tmp_path_factory: pytest.TempPathFactory) -> Undisturbed:
     folder = tmp_path_factory.mktemp("undisturbed")
     places = (f"--sample-log={folder / 'log'}", f"--checkpoint={folder / 'checkpoint'}")
-    train(2, "--feed", feed, *OPTIONS, *places)
-    return folder
+    events = train(2, "--feed", feed, "--test-feed", held_out, *OPTIONS, *places)
+    return Undisturbed(folder, events[-1]["test_accuracy"])
 
 
 @pytest.fixture(scope="module")
@@ -126,8 +142,8 @@ def killed(feed: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path
         pipe.close()
 
 
-def test_an_undisturbed_run_takes_every_sample_once_an_epoch(undisturbed: Path) -> None:
-    batches = global_batches(undisturbed / "log")
+def test_an_undisturbed_run_takes_every_sample_once_an_epoch(undisturbed: Undisturbed) -> None:
+    batches = global_batches(undisturbed.folder / "log")
     assert sorted(batches) == [(epoch, step) for epoch in (0, 1) for step in range(N_STEPS)]
     for epoch in (0, 1):
         taken = [i for step in range(N_STEPS) for i in batches[epoch, step]]
@@ -137,23 +153,27 @@ def test_an_undisturbed_run_takes_every_sample_once_an_epoch(undisturbed: Path) 
 
 @pytest.mark.parametrize("n_ranks", [3, 1])
 def test_a_killed_run_goes_on_with_the_same_samples_on_other_ranks(
-    n_ranks: int, feed: str, undisturbed: Path, killed: Path, tmp_path: Path
+    n_ranks: int, feed: str, held_out: str, undisturbed: Undisturbed, killed: Path, tmp_path: Path
 ) -> None:
     shutil.copytree(killed, tmp_path / "checkpoint")
     events = train(
-        *(n_ranks, "--resume", "--feed", feed, *OPTIONS, f"--sample-log={tmp_path / 'log'}"),
-        f"--checkpoint={tmp_path / 'checkpoint'}",
+        *(n_ranks, "--resume", "--feed", feed, "--test-feed", held_out, *OPTIONS),
+        *(f"--sample-log={tmp_path / 'log'}", f"--checkpoint={tmp_path / 'checkpoint'}"),
     )
     start = events[0]
     first = (start["epoch"], start["step"])
     assert first > (1, 0)
     assert first[1] % EVERY == 0
-    wanted = global_batches(undisturbed / "log")
+    wanted = global_batches(undisturbed.folder / "log")
     wanted = {place: positions for place, positions in wanted.items() if place >= first}
     assert global_batches(tmp_path / "log") == wanted
-    assert summary_of(events)["trained_samples"] == sum(map(len, wanted.values()))
+    summary = summary_of(events)
+    assert summary["trained_samples"] == sum(map(len, wanted.values()))
+    assert undisturbed.accuracy >= 0.9  # chance is 0.25
+    # Sums of other ranks round otherwise, which may tip a sample on the edge.
+    assert summary["test_accuracy"] == pytest.approx(undisturbed.accuracy, abs=1.5 / N_HELD_OUT)
     for name, weights in final_model(tmp_path / "checkpoint").items():
-        expected = final_model(undisturbed / "checkpoint")[name]
+        expected = final_model(undisturbed.folder / "checkpoint")[name]
         torch.testing.assert_close(weights, expected, rtol=1e-3, atol=1e-4)
 
 

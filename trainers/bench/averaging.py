@@ -2,7 +2,7 @@
 
 ::
 
-    mpirun -n 2 python -m trainers.bench.averaging [--quick]
+    mpirun -n 2 python -m trainers.bench.averaging [--quick] [--case TEXT]
 """
 
 import argparse
@@ -24,6 +24,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from datafeed.bench.measure import Timing, Variant, interleave
 from trainers import GradientAverager
+from trainers.bench.checkpointing import checkpoint_steps
 from trainers.resnet import resnet18
 from trainers.world import MpiWorld, World, connect, n_cores
 
@@ -36,12 +37,15 @@ def main() -> None:
     """Measure all cases."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true")
-    is_quick = parser.parse_args().quick
+    parser.add_argument("--case", default="", help="only cases with this in their name")
+    arguments = parser.parse_args()
+    is_quick = arguments.quick
     world = connect(120)
     torch.set_num_threads(n_cores(world))
     warnings.simplefilter("ignore")  # DDP's, about what it will do some day
     _start_gloo(world)
-    for case, make in CASES.items():
+    for case in (name for name in CASES if arguments.case in name):
+        make = CASES[case]
         closing: list[Callable[[], None]] = []
         ways = [
             Variant(name, run, _together(world, before))
@@ -230,8 +234,9 @@ CASES: dict[str, Callable[[World, bool, Closing], Iterator[Way]]] = {
     "averaging 6,553,600 elements": _narrow,
     "a step of ResNet-18, 4 images of 32 x 32 a rank": _steps,
     "averaging 25 MiB behind 37 ms of idle CPU": _hidden,
+    "a checkpoint of ResNet-18, 16 images of 64 x 64 a rank": checkpoint_steps,
 }
-ROUNDS = dict(zip(CASES, (25, 15, 25, 15, 15), strict=True))
+ROUNDS = dict(zip(CASES, (25, 15, 25, 15, 15, 15), strict=True))
 
 if __name__ == "__main__":
     os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")

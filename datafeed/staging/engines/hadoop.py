@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from datafeed.errors import ConfigError, SourceError, StagingError
+from datafeed.errors import SourceError, StagingError
 from datafeed.sources import join, local_path, open_source
 from datafeed.staging.engines.base import Engine, Job, failure
 from datafeed.staging.engines.task_logs import telling_line
-from datafeed.staging.engines.yarn import YarnClient
+from datafeed.staging.engines.yarn import YarnClient, no_yarn, require_yarn
 from datafeed.staging.environment import (
     ARCHIVE_FOLDER,
     MODULES_FOLDER,
@@ -50,6 +50,7 @@ class HadoopEngine(Engine):
 
     def run(self, job: Job) -> dict[str, Any]:
         """Run all tasks in one YARN application; it is killed if this process is interrupted."""
+        require_yarn()
         with scratch_folder() as scratch:
             client = YarnClient(scratch)
             job.folder.note_application(_tag(job))  # found by it if we are killed before its id
@@ -67,10 +68,7 @@ class HadoopEngine(Engine):
         while True:
             is_over = client.wait(_POLL_S)
             if client.is_local:
-                raise ConfigError(
-                    "--engine hadoop: Hadoop's configuration here names no YARN, so that the job "
-                    "would run in this machine's own JVM; set HADOOP_CONF_DIR to the cluster's"
-                )
+                raise no_yarn()
             if client.application_id and not is_noted:
                 job.folder.note_application(client.application_id)
                 is_noted = True

@@ -8,11 +8,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from shutil import which
 
-from datafeed.cluster.hadoop_home import classpath, java
-from datafeed.errors import StagingError
+from datafeed.cluster.hadoop_home import classpath, conf_dirs, java
+from datafeed.errors import ConfigError, StagingError
 from datafeed.staging.engines.task_logs import last_words
 
-__all__ = ["YarnClient"]
+__all__ = ["YarnClient", "no_yarn", "require_yarn"]
 
 _STREAMING = "org.apache.hadoop.streaming.HadoopStreaming"
 _CLI = "org.apache.hadoop.yarn.client.cli.ApplicationCLI"
@@ -180,6 +180,26 @@ class YarnClient:
         except subprocess.SubprocessError as error:
             text = " ".join(words)
             raise StagingError(f"YARN does not answer; run: yarn application {text}") from error
+
+
+def no_yarn() -> ConfigError:
+    """The error of a configuration by which Hadoop would run the tasks in the client's own JVM."""
+    return ConfigError(
+        "--engine hadoop: Hadoop's configuration here names no YARN, so that the job would run in "
+        "this machine's own JVM; set HADOOP_CONF_DIR to the cluster's"
+    )
+
+
+def require_yarn() -> None:
+    """Raise ConfigError where no file of the configuration says what runs jobs.
+
+    A job that ran here meanwhile would leave its tasks behind. What a file includes from elsewhere
+    is not looked at: it may say so.
+    """
+    files = [file for folder in conf_dirs() for file in folder.glob("*.xml")]
+    texts = (file.read_text(errors="replace") for file in files)
+    if not any("mapreduce.framework.name" in text or "include" in text for text in texts):
+        raise no_yarn()
 
 
 def _dying_with_us() -> list[str]:
