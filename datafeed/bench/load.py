@@ -20,15 +20,19 @@ from datafeed.bench.plain_socket import PlainSocket, Transport
 from datafeed.bench.servers import memcached_servers
 from datafeed.cache.warm import warm
 from datafeed.errors import CacheError
+from datafeed.loading.rows import Rows
 
 __all__ = ["run"]
 
 PARTS, TCP, UNIX = "datafeed, local parts", "datafeed, memcached tcp", "datafeed, memcached unix"
 TORCH = {n: f"torch, {n} workers" for n in (0, 2)}
 PLAIN, COPY = "plain socket, unix", "memcpy"
+CHECKED = "plain socket, unix, checked and gathered"
 _TRANSPORTS: dict[str, Transport] = {TCP: "tcp", UNIX: "unix"}
 _ROUNDS, _QUICK_ROUNDS = 7, 2
 _QUICK_BYTES = 2 << 20
+# As the loader does: so much in a call, and an arena of 48 MiB.
+_CALL_BYTES, _N_CALLS = 8 << 20, 6
 
 
 @dataclass(frozen=True)
@@ -156,7 +160,30 @@ def _ceilings(
             np.copyto(batch[: len(piece)], piece)
 
     yield Variant(PLAIN, lambda: plain.receive(views))
+    yield Variant(CHECKED, _checked(plain, samples, batch))
     yield Variant(COPY, copy)
+
+
+def _checked(
+    plain: PlainSocket, samples: npt.NDArray[np.uint8], batch: npt.NDArray[np.uint8]
+) -> Callable[[], None]:
+    """The least that shuffled batches of bytes from a socket take, in one thread: receive chunks,
+    see that they are right, and copy rows of them in another order."""
+    row_bytes = samples.shape[1]
+    n_rows = max(1, min(len(samples), _CALL_BYTES // row_bytes))
+    arena = np.zeros(_N_CALLS * n_rows * row_bytes, np.uint8)
+    rows = Rows(arena, row_bytes)
+    shuffled = np.random.default_rng(0).permutation(n_rows) * row_bytes
+
+    def run() -> None:
+        for number, first in enumerate(range(0, len(samples), n_rows)):
+            n, start = min(n_rows, len(samples) - first), number % _N_CALLS * n_rows * row_bytes
+            plain.receive_checked(arena.data[start : start + n * row_bytes])
+            for i in range(0, n, len(batch)):
+                places = shuffled[i : min(i + len(batch), n)]
+                rows.take(start + places, batch[: len(places)])
+
+    return run
 
 
 def _rows(
@@ -186,5 +213,6 @@ def _rows(
     # Chunks that lay in the arena already did not travel, so they do not count here.
     travelled = np.minimum(1, np.array(feeds[UNIX].fetched) / 100).tolist()
     yield found.speedup_row(UNIX, PLAIN, Goal(0.85), travelled)
+    yield found.speedup_row(UNIX, CHECKED, None, travelled)
     us = (1e6 / n_samples * np.array(timings[PARTS].seconds)).tolist()
     yield make_row("load", case.name, f"time of a sample, {PARTS}", us, "us", case.time)

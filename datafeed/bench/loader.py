@@ -45,6 +45,8 @@ def run(say: Callable[[str], None], quick: bool = False) -> Iterator[Row]:
         yield from _first_batches(made, feed, rounds)
         say("loader: beside a busy program")
         yield from _busy(feed, rounds, 10 if quick else _N_STEPS)
+        say("loader: with a trace")
+        yield from _traced(feed, folder / "trace.json", rounds)
         say("loader: cold files")
         yield from _cold(MadeFeed.write(folder / "cold", n_bytes, _SAMPLE_BYTES), rounds)
         say("loader: 100 times as many samples")
@@ -126,6 +128,25 @@ def _calibrate() -> int:
 def _endless(loader: DataLoader) -> Generator[object, None, None]:
     while True:
         yield from loader
+
+
+def _traced(feed: Feed, path: Path, rounds: int) -> Iterator[Row]:
+    """Whole epochs, with what each thread does written down or not."""
+    with _loader(feed) as loader:
+
+        def plain() -> None:
+            for _ in loader:
+                pass
+
+        def traced() -> None:
+            with loader.trace(path):
+                plain()
+
+        plain()
+        found = interleave([Variant("plain", plain), Variant("traced", traced)], rounds)
+    ratios = np.array(found["traced"].seconds) / np.array(found["plain"].seconds)
+    case = f"{_SAMPLE_BYTES:,} B samples, batch {_BATCH}"
+    yield make_row("loader", case, "time of an epoch, traced / not", ratios.tolist(), "x")
 
 
 def _cold(made: MadeFeed, rounds: int) -> Iterator[Row]:

@@ -27,7 +27,6 @@ STAGE, READ, WRITE, GET = (
     "plain writes, fsync",
     "hdfs dfs -get",
 )
-READ_TUNED = "HDFS client reads by one thread"
 DECODE, PILLOW = "datafeed decodes", "Pillow decodes"
 _ROUNDS, _QUICK_ROUNDS = 7, 2
 _SHARD_BYTES, _QUICK_BYTES = 256 << 20, 8 << 20
@@ -83,17 +82,14 @@ def _staging(
 ) -> dict[str, Timing]:
     """Time one job a process, in as many processes as there are shards."""
     with ExitStack() as stack:
-        reads = [("read", shard) for shard in shards]
         crews: dict[str, Sequence[Sequence[object]]] = {
             STAGE: [("stage", shard, folder / f"feed{i}") for i, shard in enumerate(shards)],
-            READ: reads,
-            READ_TUNED: reads,
+            READ: [("read", shard) for shard in shards],
             WRITE: [("write", folder / f"plain{i}", n_bytes) for i, _ in enumerate(shards)],
         }
         ways = []
         for name, commands in crews.items():
-            env = {**cluster.env(), **(_as_it_comes() if name == READ else {})}
-            crew = stack.enter_context(Crew(commands, env))
+            crew = stack.enter_context(Crew(commands, cluster.env()))
             crew.go()  # warm: what is measured is the steady state
             crew.clean()
             ways.append(Variant(name, crew.go, after=crew.clean, pid=crew.pid))
@@ -102,11 +98,6 @@ def _staging(
             get = partial(_get, cluster, shards[0], target)
             ways.append(Variant(GET, get, after=partial(target.unlink, missing_ok=True)))
         return interleave(ways, _QUICK_ROUNDS if quick else _ROUNDS)
-
-
-def _as_it_comes() -> dict[str, str]:
-    """What hdfs-native does where nobody tells it otherwise, as datafeed does: a thread a core."""
-    return {"TOKIO_WORKER_THREADS": str(len(os.sched_getaffinity(0)))}
 
 
 def _get(cluster: LoopbackCluster, shard: str, target: Path) -> None:
@@ -123,9 +114,6 @@ def _staging_rows(case: str, timings: dict[str, Timing], n_bytes: int) -> Iterat
     ratios = (found.rates(STAGE) / slower).tolist()
     name = f"{STAGE} / the slower of reading and writing"
     yield make_row("stage", case, name, ratios, "x", Goal(0.8))
-    tuned = np.minimum(found.rates(READ_TUNED), found.rates(WRITE))
-    name = f"{STAGE} / the slower of reading by one thread and writing"
-    yield make_row("stage", case, name, (found.rates(STAGE) / tuned).tolist(), "x")
     both = 1 / (1 / found.rates(READ) + 1 / found.rates(WRITE))
     name = f"{STAGE} / reading and writing one after the other"
     yield make_row("stage", case, name, (found.rates(STAGE) / both).tolist(), "x")

@@ -15,7 +15,8 @@ from datafeed.bench.report import picture_name, write_report, write_results
 __all__ = ["BENCHMARKS", "end_on_sigterm", "run", "save"]
 
 BENCHMARKS = (
-    "cache", "overlap", "failures", "load", "loader", "order", "allreduce", "gpu", "stage", "scale",
+    "cache", "overlap", "failures", "load", "loader", "order", "allreduce", "gpu", "out_of_core",
+    "stage", "scale", "dlio",
 )  # fmt: skip
 """Each is the module of its name in this package: imported when run, as one needs torch."""
 

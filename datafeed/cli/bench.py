@@ -89,6 +89,14 @@ def allreduce(quick: bool, root: Path | None, as_json: bool) -> None:
     _run("allreduce", quick, root, as_json)
 
 
+@command.command(cls=Command, name="out_of_core")
+@_quick
+@_root
+def out_of_core(quick: bool, root: Path | None, as_json: bool) -> None:
+    """Train a net at half of the memory that it needs."""
+    _run("out_of_core", quick, root, as_json)
+
+
 @command.command(cls=Command)
 @_quick
 @_root

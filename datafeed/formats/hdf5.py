@@ -3,7 +3,7 @@
 import io
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -11,9 +11,9 @@ from datafeed.errors import ConfigError, FormatError
 from datafeed.formats.base import Format, Found, Span, even_cuts
 from datafeed.formats.compression import reading
 from datafeed.formats.names import field_names
-from datafeed.formats.pread_file import PreadFile
 from datafeed.formats.rows import block_rows, common_length, row_range, rows_of, values_of
 from datafeed.sources.base import Source
+from datafeed.sources.reading import by_ranges
 
 __all__ = ["Hdf5Format"]
 
@@ -79,7 +79,7 @@ def _opened(source: Source, url: str) -> Iterator[Any]:
 
     # Never by its path: a file may point at others, which would be read as well. Small chunks
     # lie one behind the other: a read each would be a call to HDFS each.
-    with io.BufferedReader(PreadFile(source, url), _BUFFER_BYTES) as raw:
+    with io.BufferedReader(cast(io.RawIOBase, by_ranges(source, url)), _BUFFER_BYTES) as raw:
         with reading(url, _ERRORS):
             file = h5py.File(raw)
         with file:

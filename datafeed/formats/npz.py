@@ -16,9 +16,9 @@ from datafeed.formats.base import Format, Found, Span, even_cuts
 from datafeed.formats.compression import reading
 from datafeed.formats.names import field_names
 from datafeed.formats.npy import NPY_MAGIC, Layout, layout_of
-from datafeed.formats.pread_file import PreadFile
 from datafeed.formats.rows import block_rows, common_length, row_range, rows_of, values_of
 from datafeed.sources.base import Source
+from datafeed.sources.reading import by_ranges
 
 __all__ = ["NpzFormat"]
 
@@ -133,7 +133,7 @@ def _opened(
     source: Source, url: str, names: Sequence[str] | None, *, by_offset: bool = False
 ) -> Iterator[list[_Array]]:
     with ExitStack() as stack:
-        raw = cast(BinaryIO, stack.enter_context(PreadFile(source, url)))
+        raw = stack.enter_context(by_ranges(source, url))
         with reading(url, _ERRORS):
             head = raw.read(len(NPY_MAGIC))
             raw.seek(0)
@@ -172,7 +172,7 @@ def _open_member(
     if not (by_offset and is_stored):
         member = cast(BinaryIO, stack.enter_context(archive.open(info)))
         return _Array.open(name, member, url, is_stored=is_stored)
-    raw = cast(BinaryIO, stack.enter_context(PreadFile(source, url)))
+    raw = stack.enter_context(by_ranges(source, url))
     raw.seek(info.header_offset)
     n_name, n_extra = _LOCAL_HEADER.unpack(raw.read(_LOCAL_HEADER.size))
     base = raw.seek(n_name + n_extra, io.SEEK_CUR)

@@ -2,13 +2,13 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, BinaryIO, cast
+from typing import Any
 
 from datafeed.errors import ConfigError, FormatError
 from datafeed.formats.base import Format, Found, Span, cuts_at
 from datafeed.formats.compression import reading
-from datafeed.formats.pread_file import PreadFile
 from datafeed.sources.base import Source
+from datafeed.sources.reading import by_ranges
 
 __all__ = ["ParquetFormat"]
 
@@ -69,9 +69,9 @@ class ParquetFormat(Format):
 def _opened(source: Source, url: str) -> Iterator[Any]:
     from datafeed.formats.arrow import ArrowError, open_parquet
 
-    with PreadFile(source, url) as raw:
+    with by_ranges(source, url) as raw:
         with reading(url, (ArrowError,)):
-            file = open_parquet(cast(BinaryIO, raw))
+            file = open_parquet(raw)
         yield file
 
 

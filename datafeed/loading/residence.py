@@ -117,15 +117,44 @@ def choose_residence(wanted: Wanted, counts: LoaderCounts) -> Residence:
     return _Fetched(wanted, counts)
 
 
-class _Mapped:
+class _Resident:
+    """What all ways have in common; by itself one in which nothing is brought ahead."""
+
+    n_threads = 0
+    load_group = 1
+    max_samples = _MAX_STRETCH
+    source: Source
+
+    def __init__(self, wanted: Wanted, counts: LoaderCounts) -> None:
+        self._wanted, self._counts = wanted, counts
+
+    def _share(self, epoch: int, step: int) -> tuple[Steps, int, int, int, int, int]:
+        """What to plan: the first arguments of all planners."""
+        wanted, n = self._wanted, min(self.max_samples, _MAX_STRETCH)
+        return wanted.order, wanted.rank, wanted.world_size, epoch, step, n
+
+    def bring(self, handover: Handover) -> None:
+        """Do loads until there are no more."""
+
+    def renew(self) -> None:
+        """Take other memory, where any is written to."""
+
+    def stats(self) -> dict[str, Any]:
+        return {"slots": 0, "resident": 0, "tiers": {}}
+
+    def close(self) -> None:
+        self.source.close()
+
+
+class _Mapped(_Resident):
     """Chunks are gathered where they lie; what is brought is checked, or read ahead from disks."""
 
     n_threads = _N_THREADS
 
     def __init__(self, wanted: Wanted, parts: MappedChunks, counts: LoaderCounts) -> None:
-        self._wanted, manifest = wanted, wanted.feed.manifest
-        self._tier = parts.name
-        self._counters, coldness = Counters(), Coldness()
+        super().__init__(wanted, counts)
+        manifest, coldness = wanted.feed.manifest, Coldness()
+        self._tier, self._counters = parts.name, Counters()
         self._bringer = Bringer(parts, self._counters, counts, coldness)
         sample_bytes = sum(manifest.max_piece_bytes) // manifest.samples_per_chunk or 1
         # Two epochs ahead at most: a small feed's chunks would be counted hundreds of times over.
@@ -137,34 +166,18 @@ class _Mapped:
         self.load_group = max(1, self._n_ahead // 2)
         by_name = {column.field.name: column for column in _mapped_columns(parts, wanted.feed)}
         columns = [by_name[name] for name in wanted.names]
-        self.source: Source = Gatherer(
-            columns, wanted.depth, wanted.is_pinned, counts.activity, coldness
-        )
+        self.source = Gatherer(columns, wanted.depth, wanted.is_pinned, counts.activity, coldness)
 
     def plans(self, epoch: int, step: int) -> Iterator[Plan]:
-        wanted = self._wanted
         return planned_mapped(
-            wanted.order,
-            wanted.rank,
-            wanted.world_size,
-            epoch,
-            step,
-            min(self.max_samples, _MAX_STRETCH),
-            manifest=wanted.feed.manifest,
-            n_ahead=self._n_ahead,
+            *self._share(epoch, step), manifest=self._wanted.feed.manifest, n_ahead=self._n_ahead
         )
 
     def bring(self, handover: Handover) -> None:
         self._bringer.run(handover)
 
-    def renew(self) -> None:
-        """Nothing is written here."""
-
     def stats(self) -> dict[str, Any]:
-        return {"slots": 0, "resident": 0, "tiers": {self._tier: self._counters.as_dict()}}
-
-    def close(self) -> None:
-        self.source.close()
+        return {**super().stats(), "tiers": {self._tier: self._counters.as_dict()}}
 
 
 def _mapped_columns(parts: MappedChunks, feed: Readable) -> Iterator[FixedSamples | RaggedSamples]:
@@ -176,14 +189,13 @@ def _mapped_columns(parts: MappedChunks, feed: Readable) -> Iterator[FixedSample
             yield MappedRagged(parts, schema[piece.field], i)
 
 
-class _Fetched:
+class _Fetched(_Resident):
     """Chunks are received into an arena."""
 
     n_threads = _N_THREADS
-    load_group = 1
 
     def __init__(self, wanted: Wanted, counts: LoaderCounts) -> None:
-        self._wanted, self._counts = wanted, counts
+        super().__init__(wanted, counts)
         self.renew()
         check_room(wanted.order, wanted.world_size, self._arena.n_slots, self._arena.slot_bytes)
         self.max_samples = max(1, min(_MAX_PLANNED, self._arena.n_slots * self._arena.n_rows))
@@ -195,20 +207,12 @@ class _Fetched:
         self._arena = Arena(wanted.feed.manifest, wanted.memory_bytes)
         by_name = {column.field.name: column for column in self._arena.columns}
         columns = [by_name[name] for name in wanted.names if name in by_name]
-        self.source: Source = Gatherer(
-            columns, wanted.depth, wanted.is_pinned, self._counts.activity
-        )
+        self.source = Gatherer(columns, wanted.depth, wanted.is_pinned, self._counts.activity)
 
     def plans(self, epoch: int, step: int) -> Iterator[Plan]:
-        wanted = self._wanted
         return planned(
-            wanted.order,
-            wanted.rank,
-            wanted.world_size,
-            epoch,
-            step,
-            min(self.max_samples, _MAX_STRETCH),
-            manifest=wanted.feed.manifest,
+            *self._share(epoch, step),
+            manifest=self._wanted.feed.manifest,
             slots=Slots(self._arena.resident),
             n_rows=self._arena.n_rows,
         )
@@ -225,37 +229,19 @@ class _Fetched:
         }
 
     def close(self) -> None:
-        self.source.close()
+        super().close()
         self._stack.close()
 
 
-class _OneByOne:
+class _OneByOne(_Resident):
     """Samples are read one by one."""
 
-    n_threads = 0
-    load_group = 1
-    max_samples = _MAX_STRETCH
-
     def __init__(self, wanted: Wanted, counts: LoaderCounts) -> None:
-        self._wanted = wanted
+        super().__init__(wanted, counts)
         schema, n_kept = wanted.feed.manifest.schema, wanted.depth.batches + 2
-        self.source: Source = SampleSource(
+        self.source = SampleSource(
             wanted.feed, schema, wanted.names, n_kept, wanted.is_pinned, counts.activity
         )
 
     def plans(self, epoch: int, step: int) -> Iterator[Plan]:
-        wanted = self._wanted
-        share = (wanted.order, wanted.rank, wanted.world_size)
-        return unplanned(*share, epoch, step, self.max_samples)
-
-    def bring(self, handover: Handover) -> None:
-        """Nothing is brought ahead."""
-
-    def renew(self) -> None:
-        """Nothing is written here."""
-
-    def stats(self) -> dict[str, Any]:
-        return {"slots": 0, "resident": 0, "tiers": {}}
-
-    def close(self) -> None:
-        self.source.close()
+        return unplanned(*self._share(epoch, step))

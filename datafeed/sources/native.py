@@ -5,11 +5,9 @@ It asks the replicas of a block in the NameNode's order and remembers no DataNod
 kept away by knowing the file's length.
 """
 
-import os
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import NamedTuple
 
 import hdfs_native
@@ -21,7 +19,6 @@ from datafeed.sources.patience import Patience
 __all__ = ["NativeDriver"]
 
 _REPLICAS_TO_TRY = 3
-_THREADS = "TOKIO_WORKER_THREADS"
 _MIB = 1 << 20
 _SURE_BLOCK_BYTES = 64 * _MIB
 """Hadoop's default block has been this large or larger (128 MiB now)."""
@@ -94,8 +91,7 @@ class _Clients:
         with self._making:
             if limit_s not in self._made:
                 settings = {"dfs.client.socket-timeout": str(max(1, int(limit_s * 1000)))}
-                with _one_thread():
-                    self._made[limit_s] = hdfs_native.Client(f"hdfs://{self.authority}", settings)
+                self._made[limit_s] = hdfs_native.Client(f"hdfs://{self.authority}", settings)
             return self._made[limit_s]
 
     def forget(self) -> None:
@@ -211,23 +207,6 @@ class _NativeWriter:
     def close(self) -> None:
         self._writer.hsync()  # on the disks of its DataNodes, not only in their memory
         self._writer.close()
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Have clients made now receive by one thread, unless the user's environment says how many.
-
-    With one a core, Tokio's default, packets wander from thread to thread: reading a GiB took
-    1.4 s of CPU time instead of 0.9 on 2 cores. One thread receives more than 1 GB/s.
-    """
-    is_ours = os.environ.setdefault(_THREADS, "") == ""
-    if is_ours:
-        os.environ[_THREADS] = "1"
-    try:
-        yield
-    finally:
-        if is_ours:
-            del os.environ[_THREADS]
 
 
 def _block_bytes(size: int) -> int | None:

@@ -3,14 +3,16 @@
 import io
 import os
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, BinaryIO
+from functools import partial
+from typing import TYPE_CHECKING, BinaryIO, cast
 
+from datafeed.sources.base import Source
 from datafeed.sources.readahead import ReadAhead
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
-__all__ = ["BUFFER_BYTES", "READ_BYTES", "buffered"]
+__all__ = ["BUFFER_BYTES", "READ_BYTES", "buffered", "by_ranges"]
 
 READ_BYTES = 4 << 20
 """Of one request for a range, at most."""
@@ -42,13 +44,26 @@ def buffered(
     return io.BufferedReader(_RangeFile(size, read_into, close, ahead), BUFFER_BYTES)
 
 
+def by_ranges(source: Source, url: str) -> BinaryIO:
+    """Open for libraries that read here and there, as Parquet's and HDF5's.
+
+    Exactly the ranges are read that it is asked for, nothing ahead; there is no buffer.
+
+    Args:
+        source: Where the file lies.
+        url: The file.
+    """
+    file = _RangeFile(source.stat(url).size, partial(source.pread_into, url))
+    return cast(BinaryIO, file)
+
+
 class _RangeFile(io.RawIOBase):
     def __init__(
         self,
         size: int,
         read_into: ReadInto,
-        close: Callable[[], None] | None,
-        ahead: OpenAhead | None,
+        close: Callable[[], None] | None = None,
+        ahead: OpenAhead | None = None,
     ) -> None:
         self._size, self._read_into, self._on_close = size, read_into, close
         self._position = self._in_order_from = 0
@@ -69,7 +84,7 @@ class _RangeFile(io.RawIOBase):
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
         base = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self._size}[whence]
         if base + offset < 0:
-            raise ValueError(f"seek before the start of the file: {base + offset}")
+            raise OSError(f"seek before the start of the file: {base + offset}")
         if base + offset != self._position:
             self._stop_ahead()
             self._position = self._in_order_from = base + offset

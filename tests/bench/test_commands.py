@@ -138,6 +138,15 @@ def test_bench_allreduce(tmp_path: Path) -> None:
     assert_nothing_left(tmp_path)
 
 
+def test_bench_out_of_core(tmp_path: Path) -> None:
+    done = run(tmp_path, DATAFEED, "bench", "out_of_core", "--quick", "--json")
+    *rows, summary = map(json.loads, done.stdout.splitlines())
+    check_rows(rows, "out_of_core")
+    assert summary["goals"] == sum("goal" in row for row in rows) == 3
+    assert next(row for row in rows if "peak" in row["variant"])["met"]
+    assert_nothing_left(tmp_path)
+
+
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 def test_bench_gpu_says_that_there_is_none(tmp_path: Path) -> None:
     done = run(tmp_path, DATAFEED, "bench", "gpu", "--quick", "--root", tmp_path)
@@ -187,7 +196,7 @@ def check_stage(rows: list[dict[str, object]]) -> None:
 def test_make_bench_writes_results_and_page(tmp_path: Path) -> None:
     run(tmp_path, sys.executable, "-m", "datafeed.bench", "--quick", "--root", tmp_path)
     results = tmp_path / "benchmarks" / "results"
-    for name in ("cache", "load", "order", "allreduce"):
+    for name in ("cache", "load", "order", "allreduce", "out_of_core"):
         check_rows(
             [json.loads(x) for x in (results / f"{name}.jsonl").read_text().splitlines()], name
         )

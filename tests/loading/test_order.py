@@ -107,6 +107,23 @@ def test_many_steps_at_once_are_the_single_steps(
 
 
 @quick
+@given(cases, st.integers(0, 3), st.integers(1, 4), st.data())
+def test_whole_rounds_are_the_samples_one_by_one(
+    case: Case, epoch: int, world_size: int, data: st.DataObject
+) -> None:
+    """Steps are computed by windows and chunks; ``positions`` looks for each sample by itself."""
+    order = case.order(streams=8, shuffle=True)
+    first = data.draw(st.integers(0, order.steps))
+    stop = data.draw(st.integers(first, order.steps))
+    start, end = (min(at * case.global_batch, order.n_samples) for at in (first, stop))
+    expected = order.positions(epoch, start, end)
+    owners = np.arange(start, end) % 8 % world_size
+    for rank in range(world_size):
+        found = order.rank_steps(epoch, first, stop, rank, world_size).positions
+        assert np.array_equal(found, expected[owners == rank])
+
+
+@quick
 @given(cases, st.data())
 def test_a_batch_does_not_depend_on_what_was_asked_before(case: Case, data: st.DataObject) -> None:
     order, fresh = case.order(), case.order()

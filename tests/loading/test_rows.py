@@ -1,0 +1,53 @@
+"""Rows taken from any place, by torch's call and without it."""
+
+import threading
+
+import numpy as np
+import pytest
+import torch
+
+from datafeed.loading import rows
+from datafeed.loading.rows import Rows
+
+
+@pytest.mark.parametrize("row_bytes", [1, 7, 16, 784, 1024, 1027, 4096])
+@pytest.mark.parametrize("step", [1, 8])
+@pytest.mark.parametrize("has_openmp", [True, False])
+def test_rows_begin_at_any_place(
+    monkeypatch: pytest.MonkeyPatch, row_bytes: int, step: int, has_openmp: bool
+) -> None:
+    if not has_openmp:
+        monkeypatch.setattr(rows, "_set_threads", None)
+    memory = np.random.default_rng(0).integers(0, 256, 20_001).astype(np.uint8)
+    memory.flags.writeable = False
+    last = len(memory) - row_bytes
+    places = np.array([0, last // step * step, *range(0, last, 97 * step)])
+    out = np.zeros((len(places), row_bytes), np.uint8)
+    Rows(memory, row_bytes).take(places, out)
+    for place, row in zip(places.tolist(), out, strict=True):
+        assert np.array_equal(row, memory[place : place + row_bytes])
+
+
+def test_nothing_is_taken_of_nothing() -> None:
+    none = np.zeros(0, np.int64)
+    Rows(np.zeros(3, np.uint8), 4).take(none, np.zeros((0, 4), np.uint8))
+    Rows(np.zeros(3, np.uint8), 0).take(np.zeros(2, np.int64), np.zeros((2, 0), np.float32))
+
+
+def test_the_numbers_of_threads_stay_as_they_are() -> None:
+    """The user's threads keep theirs, and so does the thread that takes rows."""
+    memory = np.zeros(1 << 20, np.uint8)
+    out = np.empty((1000, 1024), np.uint8)
+    seen: list[int] = []
+
+    def take() -> None:
+        seen.append(torch.get_num_threads())
+        Rows(memory, 1024).take(np.arange(1000) * 1024, out)
+        seen.append(torch.get_num_threads())
+
+    before = torch.get_num_threads()
+    thread = threading.Thread(target=take)
+    thread.start()
+    thread.join(60)
+    assert seen == [before, before]
+    assert torch.get_num_threads() == before

@@ -1,0 +1,73 @@
+"""What the client of WebHDFS does about DataNodes that give nothing; a NameNode is played."""
+
+import threading
+from collections.abc import Iterator
+from contextlib import closing
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+
+from datafeed.cluster.ports import free_ports
+from datafeed.sources.webhdfs_client import WebHdfs
+from tests.sources.spaces import numbered_bytes
+
+_DATA = numbered_bytes(2500)
+_BLOCK = 1000
+_DEAD = "127.0.0.2"
+
+
+class Servers(ThreadingHTTPServer):
+    """A NameNode that sends to a dead DataNode first, and the other DataNode."""
+
+    daemon_threads = True
+    asked: list[tuple[str, str, str]]
+    """Offset, length and DataNodes to leave out, of each question."""
+    dead_port = 0
+
+
+class Handler(BaseHTTPRequestHandler):
+    server: Servers
+
+    def do_GET(self) -> None:
+        query = {key: values[0] for key, values in parse_qs(urlsplit(self.path).query).items()}
+        offset, n_bytes = int(query["offset"]), int(query["length"])
+        if "served" not in query:
+            left_out = query.get("excludedatanodes", "")
+            self.server.asked.append((query["offset"], query["length"], left_out))
+            host, port = "127.0.0.1", self.server.server_address[1]
+            if _DEAD not in left_out:
+                host, port = _DEAD, self.server.dead_port
+            self.send_response(307)
+            self.send_header("Location", f"http://{host}:{port}{self.path}&served=1")
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+            return
+        self.send_response(200)
+        self.send_header("Content-Length", str(n_bytes))
+        self.end_headers()
+        self.wfile.write(_DATA[offset : offset + n_bytes])
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture
+def servers() -> Iterator[Servers]:
+    with Servers(("127.0.0.1", 0), Handler) as servers:
+        servers.asked, (servers.dead_port,) = [], free_ports(1)
+        thread = threading.Thread(target=servers.serve_forever, name="servers")
+        thread.start()
+        yield servers
+        servers.shutdown()
+        thread.join()
+
+
+def test_a_dead_datanode_is_left_out_from_then_on(servers: Servers) -> None:
+    url = f"http://127.0.0.1:{servers.server_address[1]}"
+    with closing(WebHdfs([url], 10)) as web:
+        for _ in range(2):
+            assert b"".join(web.contents("/a", 100, 2300, _BLOCK)) == _DATA[100:2400]
+    blocks = [("100", "900"), ("1000", "1000"), ("2000", "400")]
+    assert servers.asked[0] == (*blocks[0], "")
+    assert servers.asked[1:] == [(*block, _DEAD) for block in blocks * 2]
