@@ -86,7 +86,7 @@ DRILLS := --ignore=tests/cluster/containers/test_scale.py tests/cluster/containe
 cluster-scale: DRILLS := tests/cluster/containers/test_scale.py
 cluster-scale: export PROFILES := scale
 cluster-test cluster-scale: setup
-	status=0; { docker/cluster up && docker/cluster run $(PY) -m pytest --durations=20 $(DRILLS); } || status=$$?; \
+	status=0; { docker/cluster up && docker/cluster run $(PY) -m pytest -v --durations=20 $(DRILLS); } || status=$$?; \
 	    docker/cluster down; exit $$status
 
 bench-peers: setup

@@ -2,11 +2,9 @@
 
 import operator
 import os
-from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -17,21 +15,19 @@ from datafeed.cache.memcached import MemcachedTier
 from datafeed.cache.parts import PartTier
 from datafeed.cache.servers import parse_servers
 from datafeed.cache.stack import TierStack
-from datafeed.cache.tier import ChunkRequest
 from datafeed.cache.windows import Windows
 from datafeed.errors import ConfigError
 from datafeed.feed.choosing import Choice, Test, choose, split
-from datafeed.feed.chunk import pieces_of, unpack
+from datafeed.feed.chunk import pieces_of
 from datafeed.feed.index import PartIndex
 from datafeed.feed.manifest import FEED_FILE, Manifest
-from datafeed.feed.schema import Array, Field
+from datafeed.feed.samples import Samples
+from datafeed.feed.schema import Field
 from datafeed.feed.selection import Selection
 from datafeed.sources import Source, join, open_source, scheme
 from datafeed.sources.base import OwnedByProcess
 
 __all__ = ["Feed", "open"]
-
-_RECENT_CHUNKS = 8
 
 
 def open(
@@ -71,6 +67,8 @@ class Feed(OwnedByProcess):
     handles; in a forked child it raises ConfigError.
     """
 
+    manifest: Manifest
+
     def __init__(
         self,
         url: str,
@@ -88,9 +86,7 @@ class Feed(OwnedByProcess):
         self.tuple_fields = tuple_fields
         self._arguments = (hdfs_client, timeout_s, allow_eviction, cache_access)
         self._indexes: dict[int, PartIndex] = {}
-        self._recent: OrderedDict[int, list[list[Array]]] = OrderedDict()
-        self._lock = Lock()
-        self._stack: TierStack | None = None
+        self._samples = Samples(self)
         self._mapping: MappedParts | None = None
         self._is_mapping_known = False
         self._windows = Windows()
@@ -128,7 +124,7 @@ class Feed(OwnedByProcess):
         chunks, rows = self.manifest.locate(wanted)
         samples: list[Any] = [None] * len(wanted)
         for i in np.argsort(chunks, kind="stable"):
-            samples[i] = self._sample(int(chunks[i]), int(rows[i]))
+            samples[i] = self._samples.sample(int(chunks[i]), int(rows[i]))
         return samples
 
     def _position(self, position: int) -> int:
@@ -141,40 +137,6 @@ class Feed(OwnedByProcess):
 
     def __iter__(self) -> Iterator[Any]:
         return (self[i] for i in range(len(self)))
-
-    def _sample(self, chunk: int, row: int) -> Any:
-        arrays = self._chunk(chunk)
-        sample = {
-            field.name: _value(field, columns, row)
-            for field, columns in zip(self.manifest.schema, arrays, strict=True)
-        }
-        if self.tuple_fields is None:
-            return sample
-        return tuple(sample[name] for name in self.tuple_fields)
-
-    def _chunk(self, chunk: int) -> list[list[Array]]:
-        """The arrays of a chunk, fetched through the tiers; the last few are kept."""
-        with self._lock:
-            arrays = self._recent.get(chunk)
-        if arrays is None:
-            arrays = self._fetch(chunk)
-        with self._lock:
-            self._recent[chunk] = arrays
-            self._recent.move_to_end(chunk)
-            while len(self._recent) > _RECENT_CHUNKS:
-                self._recent.popitem(last=False)
-        return arrays
-
-    def _fetch(self, chunk: int) -> list[list[Array]]:
-        lengths = self.piece_lengths(chunk)
-        payload = memoryview(bytearray(sum(lengths)))
-        ends = np.cumsum(lengths).tolist()
-        views = [payload[end - n : end] for n, end in zip(lengths, ends, strict=True)]
-        with self._lock:
-            if self._stack is None:
-                self._stack = self.open_stack()
-        self._stack.fetch([ChunkRequest(chunk, views)], self.timeout_s)
-        return unpack(self.manifest.schema, payload, lengths)
 
     def index(self, part: int) -> PartIndex:
         """Load the chunk index of a part, once.
@@ -269,9 +231,7 @@ class Feed(OwnedByProcess):
         """
         self._check_owner()
         n_held = self._windows.load(self, comm, memory_bytes, across_nodes, timeout_s, progress)
-        stack, self._stack = self._stack, None  # opened again with the window
-        if stack is not None:
-            stack.close()
+        self._samples.renew()  # with the window
         return n_held
 
     def as_tuple(self, *names: str) -> "Feed":
@@ -326,8 +286,7 @@ class Feed(OwnedByProcess):
 
     def close(self) -> None:
         """Let go of tiers and source; twice is fine. Collective where it has a window."""
-        if self._stack is not None:
-            self._stack.close()
+        self._samples.close()
         if not self._is_view:
             self._windows.close()
         self.source.close()
@@ -340,14 +299,3 @@ class Feed(OwnedByProcess):
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Feed, (self.url, self.servers, *self._arguments, self.tuple_fields)
-
-
-def _value(field: Field, columns: Sequence[Array], row: int) -> Any:
-    """One field of one sample, as its own memory."""
-    if not field.is_ragged:
-        return columns[0][row].copy()
-    offsets, values = columns
-    array = values[offsets[row] : offsets[row + 1]]
-    if field.kind == "ragged":
-        return array.copy()
-    return array.tobytes().decode() if field.kind == "str" else array.tobytes()

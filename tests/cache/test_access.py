@@ -101,8 +101,8 @@ def test_the_feed_takes_its_access(guarded: tuple[str, CacheAccess], feed: Feed)
     with datafeed.open(feed.url, cache=address, cache_access=access) as opened:
         for position in range(len(opened)):
             assert opened[position]["label"] == feed[position]["label"]
-        assert opened._stack is not None
-        assert opened._stack.stats()["memcached"]["hits"] > 0
+        assert opened._samples._stack is not None
+        assert opened._samples._stack.stats()["memcached"]["hits"] > 0
     stranger = datafeed.open(feed.url, cache=address)
     with stranger, pytest.raises(CacheError, match="wants a password"):
         stranger[0]
@@ -176,8 +176,8 @@ def test_a_feed_travels_by_tls(
     assert result.exit_code == 0, result.output
     with datafeed.open(url, cache=tls_server.address) as opened:
         assert opened[599]["image"].tobytes() in payload_by_definition(opened, 1)
-        assert opened._stack is not None
-        assert opened._stack.stats()["memcached"]["hits"] == 1
+        assert opened._samples._stack is not None
+        assert opened._samples._stack.stats()["memcached"]["hits"] == 1
 
 
 def test_a_strangers_certificate_is_refused(
