@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -68,14 +69,15 @@ def _peak_row(found: dict[str, Any]) -> Row:
 def _measured(options: Sequence[str]) -> str:
     """Run the process; give what it printed."""
     try:
-        done = subprocess.run(
-            [sys.executable, "-m", _MODULE, *options],
-            env=os.environ | _ENVIRONMENT,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            text=True,
-            timeout=_LIMIT_S,
-        )
+        with TemporaryDirectory(prefix="datafeed-bench-") as folder:
+            done = subprocess.run(
+                [sys.executable, "-m", _MODULE, *options],
+                env=os.environ | _ENVIRONMENT | {"TORCHINDUCTOR_CACHE_DIR": folder},
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                text=True,
+                timeout=_LIMIT_S,
+            )
     except subprocess.TimeoutExpired as error:
         raise TrainerError(f"{_MODULE} did not end in {_LIMIT_S} s") from error
     if done.returncode:
