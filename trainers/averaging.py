@@ -86,11 +86,15 @@ class GradientAverager:
         lengths = f"{bucket_bytes} {first_bucket_bytes} {piece_bytes}"
         options = f"overlap {overlap}, buffers {buffers}, bytes {lengths}, CUDA-aware {aware}"
         world = as_world(comm)
-        replicate(model, world, [options])
-        self._world = world.duplicate()
+        try:
+            replicate(model, world, [options])
+            self._world, of_wires = world.duplicate(), world.duplicate()
+        finally:
+            if world is not comm:
+                world.close()
         sizes = sizes_of([p for _, p in named])
         host = host_name() if host == "auto" else host
-        wires = Wires(world.duplicate(), sizes, piece_bytes, aware, host)
+        wires = Wires(of_wires, sizes, piece_bytes, aware, host)
         self._choice = OverlapChoice(self._world, overlap, any(p.is_cuda for _, p in named))
         self._arrays = wires.arrays
         groups = group(named[::-1], first_bucket_bytes, bucket_bytes)

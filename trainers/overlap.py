@@ -65,6 +65,7 @@ class OverlapChoice:
         """Take the way whose median step, summed over all ranks, is clearly shorter."""
         medians = np.array([np.median(self._seconds[way]) for way in (False, True)])
         self._world.sum(medians)
+        self._world.broadcast(medians)  # a sum may differ in its last bits from rank to rank
         usual, other = medians[int(self._usual)], medians[int(not self._usual)]
         if other < _CLEAR * usual:
             self._usual = not self._usual

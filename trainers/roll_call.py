@@ -15,6 +15,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
+from trainers.addresses import Addresses
+
 __all__ = ["Presence", "RollCall"]
 
 _PATIENCE_S, _AGAIN_S = 2.0, 0.5
@@ -104,13 +106,13 @@ class RollCall:
         rank: int,
         state: Callable[[], Presence],
     ) -> None:
-        host, port = socket.gethostname(), _DESK.open()
-        entry = {"host": host, "port": port, "pid": os.getpid(), "rank": rank}
+        port = _DESK.open()
+        entry = {"host": socket.gethostname(), "port": port, "pid": os.getpid(), "rank": rank}
         key = secrets.token_bytes(_KEY_BYTES)
         gathered = gather(key + json.dumps(entry).encode())
         self._key, self._index, self._state = gathered[0][:_KEY_BYTES], index, state
         self._members = [json.loads(data[_KEY_BYTES:]) for data in gathered]
-        self._host = host
+        self._addresses = Addresses(member["host"] for member in self._members)
         _DESK.add(self._key, state)
 
     def missing(self) -> str:
@@ -124,14 +126,23 @@ class RollCall:
             for i, found in sorted(answers.items())
             if found.n_waits < n_waits
         ]
+        heard = {self._members[i]["host"] for i in (*answers, self._index)}
         hung = [
-            f"{_name(member)} does not answer: it is stopped, hung or dead" for member in silent
+            f"{_name(member)} does not answer: it is stopped, hung or dead"
+            + ("" if member["host"] in heard else self._no_way(member["host"]))
+            for member in silent
         ]
         named = [*hung, *late]
         if not named:
             return "all ranks answer and have come, so MPI itself does not get on"
         more = [f"{len(named) - _MOST_NAMED} more"] if len(named) > _MOST_NAMED else []
         return "; ".join([*named[:_MOST_NAMED], *more])
+
+    def _no_way(self, host: str) -> str:
+        """Say why no rank of a host may have been heard."""
+        if self._addresses.of(host) is None:
+            return ", or the name of its host has no address here"
+        return ", or UDP to its host is blocked"
 
     def _ask(self) -> dict[int, Presence]:
         """Ask all others, again where no answer comes; give what they say by their index."""
@@ -141,7 +152,7 @@ class RollCall:
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asking:
             while time.monotonic() < deadline and len(answers) < len(others):
                 for i in others:
-                    if i not in answers:
+                    if i not in answers and time.monotonic() < deadline:
                         self._send(asking, i)
                 until = min(deadline, time.monotonic() + _AGAIN_S)
                 while len(answers) < len(others) and (left := until - time.monotonic()) > 0:
@@ -151,10 +162,10 @@ class RollCall:
 
     def _send(self, asking: socket.socket, i: int) -> None:
         member = self._members[i]
-        # A host's own name may stand for an address that its sockets cannot be reached by.
-        host = "127.0.0.1" if member["host"] == self._host else member["host"]
-        with suppress(OSError):  # an unknown host, or no way there: no answer
-            asking.sendto(self._key + i.to_bytes(4, "big"), (host, member["port"]))
+        address = self._addresses.of(member["host"])
+        if address is not None:
+            with suppress(OSError):  # no way there: no answer
+                asking.sendto(self._key + i.to_bytes(4, "big"), (address, member["port"]))
 
     def _receive(self, asking: socket.socket, answers: dict[int, Presence]) -> None:
         start = _KEY_BYTES + 4
@@ -167,6 +178,7 @@ class RollCall:
     def close(self) -> None:
         """Answer no more; twice is fine."""
         _DESK.remove(self._key)
+        self._addresses.close()
 
 
 def _name(member: dict[str, Any]) -> str:

@@ -44,17 +44,17 @@ def train(
         require_same(world, "options", mine, "start all ranks with the same options and feed")
         if options.window_bytes is not None:
             _share(feed, world, options.window_bytes)
-        trainer = Trainer(
-            task=make(feed, _device(world, options.device), world),
-            loader=stack.enter_context(_loader(feed, world, options, is_test=False)),
-            test_loader=_test_loader(stack, world, options),
-            feed_id=feed.manifest.feed_id,
-            n_samples=len(feed),
-            world=world,
-            options=options,
-            report=report,
-        )
         try:
+            trainer = Trainer(
+                task=make(feed, _device(world, options.device), world),
+                loader=stack.enter_context(_loader(feed, world, options, is_test=False)),
+                test_loader=_test_loader(stack, world, options),
+                feed_id=feed.manifest.feed_id,
+                n_samples=len(feed),
+                world=world,
+                options=options,
+                report=report,
+            )
             summary = trainer.run()
         except Stopped:  # on all ranks
             raise

@@ -57,10 +57,17 @@ class Watchdog:
         while not self._closed.wait(self._timeout_s / 4):
             found = self.presence()
             if found.is_waiting and found.age_s > self._timeout_s:
-                missing = self.ask()
+                missing = self._missing()
                 if self.presence().n_waits == found.n_waits and self._is_waiting:
                     self._expire(found.what, missing)
                     return
+
+    def _missing(self) -> str:
+        """Ask; whatever fails in that, as for want of descriptors, the run must still end."""
+        try:
+            return self.ask()
+        except Exception as error:
+            return f"{_unknown()} (which one is unknown: {type(error).__name__}: {error})"
 
     def _expire(self, what: str, missing: str) -> None:
         print(

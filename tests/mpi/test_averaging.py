@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from datafeed.errors import CollectiveMismatch, TrainerError
-from trainers import GradientAverager
+from trainers import GradientAverager, roll_call
 from trainers.world import connect
 
 pytestmark = pytest.mark.mpi
@@ -309,3 +309,9 @@ def test_close_twice() -> None:
     averager.close()
     model.zero_grad()
     backward(model, 1)  # no hook is left
+
+
+def test_nothing_stays_of_an_averager_on_a_communicator() -> None:
+    before = set(roll_call._DESK._states)
+    GradientAverager(network(), WORLD.comm).close()
+    assert set(roll_call._DESK._states) == before

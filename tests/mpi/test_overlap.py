@@ -2,8 +2,10 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
 from trainers import GradientAverager
@@ -71,6 +73,25 @@ def test_all_ranks_decide_alike_whatever_each_measured(clock: Clock) -> None:
     choice = OverlapChoice(WORLD, "auto", on_gpu=False)
     thread_s = 1.0 + 3 * SIZE if RANK == 0 else 0.5
     measure(choice, clock, thread_s, after_s=1.0)
+    assert not choice.is_threaded
+
+
+class UnevenWorld(SoloWorld):
+    """Stands for an MPI whose sums differ from rank to rank; here by more than their last bits."""
+
+    rank, size = RANK, SIZE
+
+    def sum(self, array: NDArray[np.float64]) -> None:
+        array[:] = (1.0, 3.0) if RANK == 0 else (3.0, 1.0)
+
+    def broadcast(self, array: NDArray[np.float64]) -> None:
+        WORLD.broadcast(array)
+
+
+@needs_two
+def test_sums_that_are_not_bit_equal_decide_nothing_by_themselves(clock: Clock) -> None:
+    choice = OverlapChoice(UnevenWorld(), "auto", on_gpu=False)
+    measure(choice, clock, thread_s=1.0, after_s=1.0)
     assert not choice.is_threaded
 
 

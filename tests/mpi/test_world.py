@@ -90,7 +90,9 @@ def test_a_duplicate_is_closed_twice(world: World) -> None:
 def test_as_world() -> None:
     assert as_world(None).size == 1
     assert as_world(WORLD) is WORLD
-    assert as_world(WORLD.comm).size == WORLD.size
+    made = as_world(WORLD.comm)
+    assert made.size == WORLD.size
+    made.close()
 
 
 def test_agreement(world: World) -> None:

@@ -13,7 +13,7 @@ from torch import Tensor, nn, optim
 import trainers
 from datafeed.errors import TrainerError
 from trainers.out_of_core import OutOfCore
-from trainers.out_of_core.host import HostPool, MappedFile
+from trainers.out_of_core.host import HostPool, MappedFile, PlainMemory
 from trainers.out_of_core.memory import CountedMemory
 
 PLENTY = 1 << 40
@@ -220,6 +220,63 @@ def test_a_full_disk_is_one_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
         wrap(net(), spill=tmp_path)
     with pytest.raises(TrainerError, match="cannot be written there"):
         MappedFile(tmp_path / "missing")
+
+
+def test_a_host_that_fills_up_half_way_costs_no_weights(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[int] = []
+
+    def make(memory: PlainMemory, n_bytes: int) -> Tensor:
+        made.append(n_bytes)
+        if len(made) > 2:
+            raise TrainerError("the host is full")
+        return torch.empty(n_bytes, dtype=torch.uint8)
+
+    model, reference = net(), net()
+    with monkeypatch.context() as patch:
+        patch.setattr(PlainMemory, "make", make)
+        with pytest.raises(TrainerError, match="the host is full"):
+            wrap(model)
+    assert len(made) == 3
+    for found, expected in zip(model.parameters(), reference.parameters(), strict=True):
+        assert torch.equal(found, expected)
+    with wrap(model) as trained:
+        step(trained)
+
+
+def test_the_state_is_not_to_be_had_from_the_model_meanwhile() -> None:
+    model = net()
+    saved = model.state_dict()
+    with wrap(model) as trained:
+        step(trained)
+        for owner in (model, model[1], trained._optimizer):
+            with pytest.raises(TrainerError, match=r"take the state by trained\.state_dict\(\)"):
+                owner.state_dict()
+        with pytest.raises(TrainerError, match=r"load one before out_of_core or after close\(\)"):
+            model.load_state_dict(saved)
+        with pytest.raises(TrainerError, match="load one before"):
+            trained._optimizer.load_state_dict({})
+        step(trained)
+        assert trained.state_dict()["model"].keys() == saved.keys()
+    assert trained._optimizer.state_dict()["state"]
+    model.load_state_dict(model.state_dict())
+
+
+def test_a_model_is_trained_by_one_at_a_time() -> None:
+    model = net()
+    with wrap(model) as trained:
+        for other in (model, nn.Sequential(model)):
+            with pytest.raises(TrainerError, match=r"out of core already; close\(\) that first"):
+                wrap(other)
+        step(trained)
+    wrap(model).close()
+
+
+def test_a_forward_of_the_users_own_is_put_back() -> None:
+    model = net()
+    own = model[1].forward = lambda x: x * 0 + 7
+    wrap(model).close()
+    assert model[1].forward is own
+    assert ["forward" in vars(part) for part in model] == [False, True, False, False]
 
 
 def test_a_mapped_file_gives_separate_memory_again_and_again(tmp_path: Path) -> None:

@@ -27,10 +27,15 @@ def peer() -> Iterator[socket.socket]:
         yield peer
 
 
-def roll_call(peer: socket.socket) -> RollCall:
-    """Make rank 0 of two."""
-    entry = {"host": socket.gethostname(), "port": peer.getsockname()[1], "pid": 77, "rank": 1}
-    return RollCall(lambda mine: [mine, mine[:8] + json.dumps(entry).encode()], 0, 0, here)
+def roll_call(peer: socket.socket, *hosts: str) -> RollCall:
+    """Make rank 0, with another on each host; on this one, if none is named."""
+    entry = {"port": peer.getsockname()[1], "pid": 77, "rank": 1}
+    entries = [{**entry, "host": host} for host in hosts or (socket.gethostname(),)]
+
+    def gather(mine: bytes) -> list[bytes]:
+        return [mine, *(mine[:8] + json.dumps(entry).encode() for entry in entries)]
+
+    return RollCall(gather, 0, 0, here)
 
 
 def test_a_rank_without_an_answer_is_named(peer: socket.socket) -> None:
@@ -39,6 +44,34 @@ def test_a_rank_without_an_answer_is_named(peer: socket.socket) -> None:
     assert call.missing().startswith(wanted)
     call.close()
     call.close()
+
+
+def test_names_that_are_slow_to_find_hold_up_nobody(
+    peer: socket.socket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first lookup does not end while the ranks are asked; those of the other host are."""
+    asked: list[str] = []
+    slow, ended = threading.Event(), threading.Event()
+
+    def look_up(host: str) -> str:
+        asked.append(host)
+        if host == "slow-to-find":
+            slow.set()
+            assert ended.wait(60)
+            raise OSError("no such host")
+        return "127.0.0.1"
+
+    monkeypatch.setattr(socket, "gethostbyname", look_up)
+    call = roll_call(peer, "found-at-once", "no..name", "slow-to-find", "slow-to-find")
+    assert slow.wait(30)
+    said = call.missing()
+    assert len(peer.recvfrom(64)[0]) == 12
+    assert "dead, or UDP to its host is blocked; rank 1 (host no..name" in said
+    assert said.count("or the name of its host has no address here") == 2
+    ended.set()
+    call.close()
+    assert asked == ["found-at-once", "no..name", "slow-to-find"]
+    assert "host addresses" not in [thread.name for thread in threading.enumerate()]
 
 
 @pytest.mark.parametrize(

@@ -23,6 +23,21 @@ def test_a_wait_that_takes_too_long_is_named(capsys: pytest.CaptureFixture[str])
     assert error.count("\n") == 1
 
 
+def test_a_failure_to_ask_still_ends_the_run(capsys: pytest.CaptureFixture[str]) -> None:
+    expired = threading.Event()
+    watchdog = Watchdog("rank 4", 0.05, expired.set)
+
+    def ask() -> str:
+        raise OSError(24, "Too many open files")
+
+    watchdog.ask = ask
+    with watchdog.waiting("a sum"):
+        assert expired.wait(30)
+    watchdog.close()
+    said = capsys.readouterr().err
+    assert "another rank died or hangs (which one is unknown: OSError: [Errno 24] Too" in said
+
+
 def test_short_waits_are_let_be_and_close_ends_the_thread() -> None:
     expired = threading.Event()
     watchdog = Watchdog("rank 5", 30.0, expired.set)

@@ -65,7 +65,8 @@ def out_of_core(
             without prefetch.
 
     Raises:
-        TrainerError: the segments cannot be found, or the folder cannot be written to.
+        TrainerError: the segments cannot be found, the model is trained out of core already, or
+            the host or the folder has no room; then the model is as it was.
     """
     found, is_chain = find_segments(model, segments)
     first = next(iter(model.parameters()))

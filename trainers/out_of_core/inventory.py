@@ -1,7 +1,7 @@
 """All that can be moved: weights, optimizer states and activations of each segment."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
@@ -53,11 +53,15 @@ class Inventory:
         self._foreign: set[int] = set()
         self.input_bytes = [0] * len(segments)
         """Of each segment, what it would hold to be computed again, and does not hold anyway."""
-        for i, segment in enumerate(segments):
-            self._take_over("weights", i, segment.parameters)
-            self._take_over("state", i, list(states_of(optimizer, segment.parameters)))
-        staying = [*apart, *constants_of(model), *states_of(optimizer, apart)]
-        move_in(staying, device)
+        try:
+            for i, segment in enumerate(segments):
+                self._take_over("weights", i, segment.parameters)
+                self._take_over("state", i, list(states_of(optimizer, segment.parameters)))
+            staying = [*apart, *constants_of(model), *states_of(optimizer, apart)]
+            move_in(staying, device)
+        except BaseException:  # as a full host: what was taken would be lost
+            self._give_back()
+            raise
         for tensor in [*staying, *model.parameters()]:
             memory.note(tensor.untyped_storage())
         self._fixed = {key_of(x) for x in [*model.parameters(), *constants_of(model)]}
@@ -166,13 +170,22 @@ class Inventory:
         """Bring weights and states back; end copies and memory of the host."""
         try:
             self.drop_activations()
-            for group in self.groups.values():
-                group.settle()
-                group.begin_fetch()
-                group.release()
+            self._give_back()
         finally:
             self._copies.close()
             self._pool.close()
+
+    def _give_back(self) -> None:
+        """Bring every group back, also if another one cannot be."""
+        with ExitStack() as stack:
+            for group in self.groups.values():
+                stack.callback(_bring_back, group)
+
+
+def _bring_back(group: Group) -> None:
+    group.settle()
+    group.begin_fetch()
+    group.release()
 
 
 def _on_host(tensor: Tensor) -> Tensor:

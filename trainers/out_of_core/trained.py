@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from datafeed.errors import TrainerError
 from trainers.out_of_core.calls import Call
 from trainers.out_of_core.copies import Copies
+from trainers.out_of_core.hold import Hold
 from trainers.out_of_core.host import HostPool
 from trainers.out_of_core.inventory import Inventory
 from trainers.out_of_core.memory import DeviceMemory
@@ -59,10 +60,15 @@ class OutOfCore:
         self._on_gradients = on_gradients
         self._ticks = Ticks(len(self._segments))
         self._apart = parameters_apart(model, optimizer, self._segments)
-        self._inventory = Inventory(
-            model, optimizer, segments, is_chain, self._apart, device, memory, copies, pool
-        )
         self._anchor = torch.zeros((), device=device, requires_grad=True)
+        self._hold = Hold(model, optimizer)
+        try:
+            self._inventory = Inventory(
+                model, optimizer, segments, is_chain, self._apart, device, memory, copies, pool
+            )
+        except BaseException:
+            self._hold.close()
+            raise
         self._n_steps = self._n_passes = 0
         self._is_closed = False
         self.profile: Profile | None = None
@@ -72,8 +78,7 @@ class OutOfCore:
         self._recorder: Recorder | None = Recorder(self._ticks, memory, copies)
         self._follow(on_demand(self._ticks))
         for i, segment in enumerate(self._segments):
-            compute = partial(self._run, i, segment.module.forward)
-            segment.module.forward = compute
+            self._hold.replace(segment.module, partial(self._run, i, segment.module.forward))
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Compute the model, as ``model(...)`` does."""
@@ -229,7 +234,8 @@ class OutOfCore:
         Load it into both before ``out_of_core``: ``model.load_state_dict(state["model"])``,
         ``optimizer.load_state_dict(state["optimizer"])``.
         """
-        tree = {"model": self._model.state_dict(), "optimizer": self._optimizer.state_dict()}
+        with self._hold.copying():
+            tree = {"model": self._model.state_dict(), "optimizer": self._optimizer.state_dict()}
         return self._inventory.copied(tree)
 
     def close(self) -> None:
@@ -237,10 +243,9 @@ class OutOfCore:
         if self._is_closed:
             return
         self._is_closed = True
-        for segment in self._segments:
-            del segment.module.forward
         self._memory.budget_bytes = None
         self._inventory.close()
+        self._hold.close()
 
     def __enter__(self) -> "OutOfCore":
         return self
