@@ -39,10 +39,27 @@ class ProcessId:
         return ProcessId.of(self.pid) == self
 
     def send(self, signal_number: int) -> None:
-        """Signal the process, if it still is this one."""
+        """Signal the process, if it still is this one; SIGSTOP: return when it has stopped."""
         if self.alive():
             with suppress(ProcessLookupError):
                 os.kill(self.pid, signal_number)
+                if signal_number == signal.SIGSTOP:
+                    self._await_stop()
+
+    def _await_stop(self, timeout_s: float = 5.0) -> None:
+        """Wait until no thread runs any more: one on another core may go on for a while."""
+        end = time.monotonic() + timeout_s
+        while self.alive() and not _all_stopped(self.pid) and time.monotonic() < end:
+            time.sleep(0.001)
+
+
+def _all_stopped(pid: int) -> bool:
+    """Whether each thread of a process is stopped, or gone."""
+    states = []
+    for file in Path(f"/proc/{pid}/task").glob("*/stat"):
+        with suppress(OSError):
+            states.append(file.read_text().rpartition(")")[2].split()[0])
+    return all(state in "TtZX" for state in states)
 
 
 @dataclass

@@ -8,6 +8,8 @@ import numpy as np
 __all__ = ["Window"]
 
 _PIECE_BYTES = 1 << 20
+# So few are read instead of passed over: a seek ends the read-ahead of a source.
+_SMALL_GAP = 64 << 10
 
 
 class Window:
@@ -63,7 +65,7 @@ class Window:
         """
         n_bytes = position - self.position
         n_held = len(self._piece) - self._at
-        if n_bytes <= n_held:
+        if n_bytes - n_held <= _SMALL_GAP:
             self.take(n_bytes)
         else:  # its last byte is read, so that a file that ends before shows now
             self._file.seek(n_bytes - n_held - 1, 1)

@@ -20,6 +20,8 @@ __all__ = ["Rows"]
 
 # Rows from here on are copied as numbers of 8 bytes, where all begin at a multiple of 8.
 _WIDE_ROW, _WIDE = 1 << 10, 8
+# torch counts the elements of a view, here all rows at all places, in 63 bits.
+_MOST_ELEMENTS = 1 << 62
 
 
 def _find_thread_setter() -> Callable[[int], None] | None:
@@ -67,12 +69,12 @@ class Rows:
         if not self._row_bytes or not len(places):
             return
         room = out.reshape(-1).view(np.uint8)
-        if self._bytes is None:
-            self._copy(places.tolist(), room.data)
-        elif self._wide is not None and not int(np.bitwise_or.reduce(places)) % _WIDE:
+        if self._wide is not None and not int(np.bitwise_or.reduce(places)) % _WIDE:
             _select(self._wide, places // _WIDE, room.view(np.int64))
-        else:
+        elif self._bytes is not None:
             _select(self._bytes, places, room)
+        else:
+            self._copy(places.tolist(), room.data)
 
     def _copy(self, places: list[int], room: memoryview) -> None:
         """Do it row by row, 0.4 us each."""
@@ -87,9 +89,14 @@ def _tensor(memory: Array) -> torch.Tensor:
     return torch.from_numpy(np.frombuffer(bare, np.uint8))
 
 
-def _at_every_place(flat: torch.Tensor, n: int) -> torch.Tensor:
-    """View the rows of n elements that begin at each element; they overlap."""
-    return flat.as_strided((len(flat) - n + 1, n), (1, 1))
+def _at_every_place(flat: torch.Tensor, n: int) -> torch.Tensor | None:
+    """View the rows of n elements that begin at each element; they overlap.
+
+    Returns:
+        None where torch cannot: 16 MiB rows in memory of 256 GiB and more.
+    """
+    n_rows = len(flat) - n + 1
+    return flat.as_strided((n_rows, n), (1, 1)) if n_rows * n < _MOST_ELEMENTS else None
 
 
 def _select(rows: torch.Tensor, numbers: I64Array, room: Array) -> None:

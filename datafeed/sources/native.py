@@ -8,6 +8,7 @@ kept away by knowing the file's length.
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import NamedTuple
 
 import hdfs_native
@@ -18,7 +19,6 @@ from datafeed.sources.patience import Patience
 
 __all__ = ["NativeDriver"]
 
-_REPLICAS_TO_TRY = 3
 _MIB = 1 << 20
 _SURE_BLOCK_BYTES = 64 * _MIB
 """Hadoop's default block has been this large or larger (128 MiB now)."""
@@ -40,9 +40,9 @@ class NativeDriver:
     def connect(self, namenodes: NameNodes, timeout_s: float) -> None:
         """Make a client; it connects when it is asked something."""
         if self._clients is None or self._clients.authority != namenodes.authority:
-            self._clients = _Clients(namenodes.authority, timeout_s / _REPLICAS_TO_TRY)
+            self._clients = _Clients(namenodes.authority, timeout_s)
         self._clients.forget()
-        self._client = self._clients.of(timeout_s / _REPLICAS_TO_TRY)
+        self._client = self._clients.longest()
 
     def info(self, path: str) -> FileInfo:
         """Describe a file or folder."""
@@ -81,18 +81,23 @@ class NativeDriver:
 class _Clients:
     """Clients of one HDFS that differ in how long a DataNode may say nothing."""
 
-    def __init__(self, authority: str, most_s: float) -> None:
-        self.authority, self.patience = authority, Patience(most_s)
+    def __init__(self, authority: str, deadline_s: float) -> None:
+        self.authority, self.patience = authority, Patience(deadline_s)
         self._made: dict[float, hdfs_native.Client] = {}
         self._making = threading.Lock()
 
     def of(self, limit_s: float) -> hdfs_native.Client:
         """The client with a limit; it also counts for making a connection."""
         with self._making:
-            if limit_s not in self._made:
+            made = self._made  # another thread may forget it meanwhile
+            if limit_s not in made:
                 settings = {"dfs.client.socket-timeout": str(max(1, int(limit_s * 1000)))}
-                self._made[limit_s] = hdfs_native.Client(f"hdfs://{self.authority}", settings)
-            return self._made[limit_s]
+                made[limit_s] = hdfs_native.Client(f"hdfs://{self.authority}", settings)
+            return made[limit_s]
+
+    def longest(self) -> hdfs_native.Client:
+        """The client for all but reading."""
+        return self.of(self.patience.limits_s()[-1])
 
     def forget(self) -> None:
         """Make new clients from now on, without the old connections to the NameNode."""
@@ -104,37 +109,49 @@ class _Opened(NamedTuple):
     limit_s: float
 
 
+class _ReplacedError(OSError):
+    """Another file stands there than the one that was opened."""
+
+
 class _NativeHandle:
     """An open file, whose replicas are asked in the order of the NameNode's answer.
 
     That order is another one at each opening, so a block whose first replica hangs is read by a
     reader that was opened anew: a DataNode that hangs costs its limit once a block, not once a
     read.
+
+    The limit is compared with the wait for one piece (a packet), as a whole read takes longer
+    wherever the network is slow.
     """
 
     def __init__(self, clients: _Clients, path: str) -> None:
         self._clients, self._path = clients, path
-        self.size, self._block_bytes = -1, 0
-        self._whole = self._open(clients.patience.limits_s()[0])
-        self._of_block: dict[int, _Opened] = {}
+        status = clients.longest().get_file_info(path)
+        self._mtime_ms = status.modification_time
+        limits_s = clients.patience.limits_s()
+        try:
+            self._whole = self._open(limits_s[0])
+        except Exception:
+            self._whole = self._open(limits_s[-1])
         self.size = len(self._whole.reader)
+        self._block_bytes = max(1, status.blocksize or self.size)
+        self._of_block: dict[int, _Opened] = {}
+        self._n_slow: dict[int, int] = {}
 
     def read_at(self, offset: int, n_bytes: int) -> bytes:
         limits_s = self._clients.patience.limits_s()
         for limit_s in limits_s:
-            opened = self._opened_at(offset, limit_s)
-            began_s = time.monotonic()
             try:
-                data = bytes(opened.reader.read_range(offset, n_bytes))
-            except Exception:
-                if limit_s == limits_s[-1]:
+                found = list(self._pieces(offset, n_bytes, limit_s))
+            except Exception as error:
+                if limit_s == limits_s[-1] or isinstance(error, _ReplacedError):
                     raise
                 continue
             if limit_s != limits_s[0]:
                 self._clients.patience.needed(limit_s)
-            elif time.monotonic() - began_s >= limit_s:
+            elif max((waited_s for _, waited_s in found), default=0.0) >= limit_s:
                 self._leave(offset, limit_s)
-            return data
+            return b"".join(piece for piece, _ in found)
         raise AssertionError("no limit")
 
     def stream(self, offset: int) -> Iterator[bytes]:
@@ -143,53 +160,67 @@ class _NativeHandle:
             limits_s = self._clients.patience.limits_s()
             limit_s = limits_s[min(n_failed, len(limits_s) - 1)]
             try:
-                for piece, waited_s in self._pieces(offset, limit_s):
+                for piece, waited_s in self._pieces(offset, self.size - offset, limit_s):
                     yield piece
                     offset += len(piece)
                     if n_failed:
                         self._clients.patience.needed(limit_s)
                         n_failed = 0
-                    elif waited_s >= limit_s:
-                        self._leave(offset, limit_s)
+                    elif waited_s >= limit_s and self._leave(offset, limit_s):
                         break
                 else:
                     return
-            except Exception:
-                if limit_s == limits_s[-1]:
+            except Exception as error:
+                if limit_s == limits_s[-1] or isinstance(error, _ReplacedError):
                     raise
                 n_failed += 1
 
-    def _pieces(self, offset: int, limit_s: float) -> Iterator[tuple[bytes, float]]:
-        """Give the pieces from an offset to the end, and the seconds that each was waited for."""
+    def _pieces(self, offset: int, n_bytes: int, limit_s: float) -> Iterator[tuple[bytes, float]]:
+        """Give the pieces of a range, and the seconds that each was waited for."""
         reader = self._opened_at(offset, limit_s).reader
         began_s = time.monotonic()
-        for piece in reader.read_range_stream(offset, self.size - offset):
+        for piece in reader.read_range_stream(offset, n_bytes):
             yield piece, time.monotonic() - began_s
             began_s = time.monotonic()
 
     def _opened_at(self, offset: int, limit_s: float) -> _Opened:
-        block = offset // self._block_bytes if self._block_bytes else 0
-        opened = self._of_block.get(block, self._whole)
+        opened = self._of_block.get(offset // self._block_bytes, self._whole)
         if opened.limit_s != limit_s:
             self._of_block.clear()
-            self._whole = opened = self._open(limit_s)
+            self._whole = opened = self._open_again(limit_s)
         return opened
 
-    def _leave(self, offset: int, limit_s: float) -> None:
-        """Have another replica of a block asked first from now on, as far as chance goes."""
+    def _leave(self, offset: int, limit_s: float) -> bool:
+        """Have another replica of a block asked first from now on, as far as chance goes.
+
+        Only at the first, second, fourth, eighth ... slow piece of a block: it does not help where
+        all replicas are slow. Tells whether the next read of the block has another reader.
+        """
+        block = offset // self._block_bytes
+        n_slow = self._n_slow[block] = self._n_slow.get(block, 0) + 1
+        if n_slow & (n_slow - 1):
+            return False
         self._clients.patience.met_silence()
         if self._clients.patience.limits_s()[0] != limit_s:
-            return  # the next read opens the file anew
-        if not self._block_bytes:
-            status = self._clients.of(limit_s).get_file_info(self._path)
-            self._block_bytes = status.blocksize or self.size
-        self._of_block[offset // self._block_bytes] = self._open(limit_s)
+            return True  # it opens the file anew
+        with suppress(Exception):  # the reader that stands is slow, but reads
+            self._of_block[block] = self._open_again(limit_s)
+            return True
+        return False
+
+    def _open_again(self, limit_s: float) -> _Opened:
+        opened = self._open(limit_s)
+        size = len(opened.reader)
+        mtime_ms = self._clients.longest().get_file_info(self._path).modification_time
+        if (size, mtime_ms) != (self.size, self._mtime_ms):
+            raise _ReplacedError(
+                f"the file was replaced while it was read: it had {self.size} bytes and was "
+                f"modified at {self._mtime_ms} ms, now {size} bytes and {mtime_ms} ms; read it anew"
+            )
+        return opened
 
     def _open(self, limit_s: float) -> _Opened:
-        reader = self._clients.of(limit_s).read(self._path)
-        if self.size not in (-1, len(reader)):
-            raise OSError(f"the file had {self.size} bytes when it was opened, now {len(reader)}")
-        return _Opened(reader, limit_s)
+        return _Opened(self._clients.of(limit_s).read(self._path), limit_s)
 
     def close(self) -> None:
         self._whole.reader.close()

@@ -10,8 +10,10 @@ from collections.abc import Callable, Sequence
 
 __all__ = ["Patience"]
 
+_N_REPLICAS = 3
 _CALM_S = 1.0
 _ALERT_S = 0.3
+_OPENING_S = 0.1
 _ALERT_FOR_S = 600.0
 """Until about then the NameNode names a dead DataNode (10.5 minutes, by Hadoop's defaults)."""
 _SLOW_FOR_S = 60.0
@@ -21,12 +23,18 @@ class Patience:
     """What one process knows of the DataNodes of one HDFS. Threads may share it.
 
     Args:
-        most_s: The longest that one may say nothing, in seconds.
+        deadline_s: Of one answer, in seconds: the tries with all limits together take no longer,
+            each limit by three replicas. Where it is too short for that (below 7 s), there is one
+            limit, a third of it.
         clock: Gives seconds.
     """
 
-    def __init__(self, most_s: float, clock: Callable[[], float] = time.monotonic) -> None:
-        self._most_s, self._clock = most_s, clock
+    def __init__(self, deadline_s: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._shorter_s: Sequence[float] = (_ALERT_S, _CALM_S)
+        self._most_s = (deadline_s - _OPENING_S) / _N_REPLICAS - sum(self._shorter_s)
+        if self._most_s < _CALM_S:
+            self._shorter_s, self._most_s = (), deadline_s / _N_REPLICAS
         self._alert_until_s = self._slow_until_s = clock()
         self._slow_s = 0.0
 
@@ -36,7 +44,7 @@ class Patience:
         least_s = _ALERT_S if now_s < self._alert_until_s else _CALM_S
         if now_s < self._slow_until_s:
             least_s = max(least_s, self._slow_s)
-        shorter = [limit_s for limit_s in (_ALERT_S, _CALM_S) if least_s <= limit_s < self._most_s]
+        shorter = [limit_s for limit_s in self._shorter_s if least_s <= limit_s < self._most_s]
         return [*shorter, self._most_s]
 
     def met_silence(self) -> None:

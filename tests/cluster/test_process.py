@@ -40,6 +40,19 @@ def test_kill_ends_even_a_stopped_process(tmp_path: Path) -> None:
     assert ProcessId.of(daemon.pid) is None
 
 
+def test_a_stopped_process_does_nothing_more(tmp_path: Path) -> None:
+    """Where a thread ran on for a while, a server answered after it was stopped."""
+    loop = "t.Thread(target=lambda: [0 for _ in iter(int, 1)]).start()"
+    count = f"import threading as t\nfor _ in range(8): {loop}"
+    daemon = start(tmp_path, [sys.executable, "-c", count])
+    tasks = Path(f"/proc/{daemon.pid}/task")
+    assert wait_until(lambda: len(list(tasks.iterdir())) == 9, 10)
+    daemon.send(signal.SIGSTOP)
+    states = [file.read_text().rpartition(")")[2].split()[0] for file in tasks.glob("*/stat")]
+    kill([daemon])
+    assert states == ["T"] * 9
+
+
 def test_a_process_that_waits_to_be_reaped_is_not_alive() -> None:
     child = subprocess.Popen([sys.executable, "-c", ""])
     identity = ProcessId.of(child.pid)

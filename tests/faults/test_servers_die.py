@@ -14,6 +14,7 @@ from datafeed.cache.warm import warm
 from datafeed.cluster import MemcachedServer
 from tests.faults.spoil import flip_all
 from tests.feed.made import assert_is_sample, make_feed
+from tests.stopping import stop
 
 EPOCHS = 2
 BATCH = 16
@@ -72,7 +73,7 @@ def assert_samples(batch: dict[str, Any]) -> None:
 # What happens to one of three servers in mid-epoch, and what the stats call it.
 FAULTS: dict[str, Callable[[MemcachedServer], None]] = {
     "down": lambda server: os.kill(server.pid, signal.SIGKILL),
-    "timeouts": lambda server: os.kill(server.pid, signal.SIGSTOP),
+    "timeouts": lambda server: stop(server.pid),
 }
 
 

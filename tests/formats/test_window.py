@@ -42,6 +42,19 @@ def test_begins_where_the_file_stands() -> None:
     assert window.position == 2_000_004
 
 
+def test_a_small_gap_is_read() -> None:
+    """A seek would end the read-ahead of the source below."""
+
+    class Forwards(io.BytesIO):
+        def seek(self, offset: int, whence: int = 0) -> int:
+            raise AssertionError(f"seek by {offset}")
+
+    window = Window(Forwards(DATA))
+    window.take(2_000_000)  # a piece of its own, which holds nothing more
+    window.skip_to(2_000_384)
+    assert bytes(window.take(4)) == DATA[2_000_384:2_000_388]
+
+
 def test_the_end() -> None:
     window = Window(io.BytesIO(DATA))
     with pytest.raises(EOFError):

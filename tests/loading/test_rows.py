@@ -1,6 +1,9 @@
 """Rows taken from any place, by torch's call and without it."""
 
+import mmap
+import os
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -26,6 +29,19 @@ def test_rows_begin_at_any_place(
     Rows(memory, row_bytes).take(places, out)
     for place, row in zip(places.tolist(), out, strict=True):
         assert np.array_equal(row, memory[place : place + row_bytes])
+
+
+@pytest.mark.parametrize("row_bytes", [16 << 20, 32 << 20])
+def test_large_rows_of_large_memory(row_bytes: int, tmp_path: Path) -> None:
+    """torch cannot view more than 2^63 elements; here all rows at all places are more."""
+    place, size = (256 << 30) + 8, 512 << 30
+    with open(tmp_path / "holes", "w+b") as file:
+        os.truncate(file.fileno(), size)
+        os.pwrite(file.fileno(), bytes([1, 2]), place)
+        memory = np.frombuffer(mmap.mmap(file.fileno(), size, access=mmap.ACCESS_READ), np.uint8)
+    out = np.zeros((1, row_bytes), np.uint8)
+    Rows(memory, row_bytes).take(np.array([place]), out)
+    assert out[0, :3].tolist() == [1, 2, 0]
 
 
 def test_nothing_is_taken_of_nothing() -> None:

@@ -14,6 +14,7 @@ from datafeed.cluster import LoopbackCluster
 from datafeed.errors import ConfigError, SourceError, StallError
 from datafeed.sources import Source, SourceTimeoutError, join, open_source
 from tests.sources.spaces import CLIENTS, HANG_GUARD_S, Space, numbered_bytes
+from tests.stopping import stop
 
 pytestmark = pytest.mark.timeout(2 * HANG_GUARD_S)
 _ISOLATED = pytest.mark.parametrize("isolated", [False, True], ids=["direct", "isolated"])
@@ -65,7 +66,7 @@ def test_unknown_host_is_said_to_be_unknown() -> None:
 @contextmanager
 def _stopped(pids: list[int]) -> Iterator[None]:
     for pid in pids:
-        os.kill(pid, signal.SIGSTOP)
+        stop(pid)
     try:
         yield
     finally:

@@ -16,6 +16,7 @@ from datafeed.errors import SourceError
 from datafeed.sources import SourceTimeoutError, join
 from datafeed.sources.isolated import IsolatedSource
 from tests.sources.spaces import HANG_GUARD_S
+from tests.stopping import stop
 
 pytestmark = pytest.mark.timeout(2 * HANG_GUARD_S)
 
@@ -67,7 +68,7 @@ def test_killed_helper_is_replaced(source: IsolatedSource, tmp_path: Path) -> No
 def test_stopped_helper_ends_by_the_deadline(source: IsolatedSource, tmp_path: Path) -> None:
     source._timeout_s = 0.2
     pid = _pid(source)
-    os.kill(pid, signal.SIGSTOP)
+    stop(pid)
     with pytest.raises(SourceTimeoutError, match=r"file: no answer within 0\.2 s; .* is ended"):
         source.read(join(str(tmp_path), "file"))
     assert not _is_alive(pid)

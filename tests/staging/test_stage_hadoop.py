@@ -17,6 +17,7 @@ import datafeed as df
 from datafeed.cluster import LoopbackCluster
 from datafeed.errors import ConfigError, FormatError, StagingError
 from datafeed.sources import Source, join, open_source
+from datafeed.staging.engines.yarn import require_yarn
 from tests.staging.made import (
     DATAFEED,
     datafeed,
@@ -175,6 +176,14 @@ def test_a_configuration_without_yarn_is_refused(
     with pytest.raises(ConfigError, match=r"names no YARN.*HADOOP_CONF_DIR"):
         df.stage(join(home, "raw"), join(home, "feed"), "hadoop", python=sys.executable)
     assert not hdfs.exists(join(home, "feed", "_staging", "manifest.txt"))  # no job was begun
+
+
+def test_a_configuration_that_cannot_be_read_may_name_yarn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "ssl-server.xml").symlink_to(tmp_path / "gone")
+    monkeypatch.setenv("HADOOP_CONF_DIR", str(tmp_path))
+    require_yarn()
 
 
 def test_an_application_that_yarn_forgot_stands_in_nobodys_way(

@@ -4,6 +4,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 
 import datafeed
 from trainers import session
@@ -38,7 +39,7 @@ def test_a_rank_that_fails_at_the_start_waits_for_nobody(monkeypatch: pytest.Mon
         raise ArithmeticError
 
     monkeypatch.setattr(datafeed, "open", lambda name, cache: feed)
-    monkeypatch.setattr(session.torch, "set_num_threads", lambda n: None)
+    monkeypatch.setattr(torch, "set_num_threads", lambda n: None)
     with pytest.raises(ArithmeticError):
         session.train(TwoRanks(), TrainOptions(feed="x"), Report(False, True), [], make)
     assert not feed.is_closed

@@ -66,7 +66,7 @@ def out_of_core(
 
     Raises:
         TrainerError: the segments cannot be found, the model is trained out of core already, or
-            the host or the folder has no room; then the model is as it was.
+            the host or the folder has no room; then the weights are whole.
     """
     found, is_chain = find_segments(model, segments)
     first = next(iter(model.parameters()))

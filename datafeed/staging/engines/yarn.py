@@ -193,13 +193,19 @@ def no_yarn() -> ConfigError:
 def require_yarn() -> None:
     """Raise ConfigError where no file of the configuration says what runs jobs.
 
-    A job that ran here meanwhile would leave its tasks behind. What a file includes from elsewhere
-    is not looked at: it may say so.
+    A job that ran here meanwhile would leave its tasks behind.
     """
-    files = [file for folder in conf_dirs() for file in folder.glob("*.xml")]
-    texts = (file.read_text(errors="replace") for file in files)
-    if not any("mapreduce.framework.name" in text or "include" in text for text in texts):
+    if not any(_may_name_yarn(file) for folder in conf_dirs() for file in folder.glob("*.xml")):
         raise no_yarn()
+
+
+def _may_name_yarn(file: Path) -> bool:
+    """Whether a file says what runs jobs, or may: it includes others, or is not for us to read."""
+    try:
+        text = file.read_text(errors="replace")
+    except OSError:
+        return True
+    return "mapreduce.framework.name" in text or "include" in text
 
 
 def _dying_with_us() -> list[str]:
