@@ -43,7 +43,7 @@ def test_main_job(engine: str, n_epochs: int, accuracy: float) -> None:
     assert (result["ranks"], result["hosts"]) == (2, 2)
     assert result["stage_engine"] == engine
     assert result["cache_hit_percent"] > 99
-    assert result["damaged"] == 0
+    assert result["damaged"] == []
     assert result["test_accuracy"] >= accuracy
     if engine == "hadoop":
         assert result["yarn_application_id"].startswith("application_")
