@@ -177,11 +177,13 @@ def test_a_dead_rank_ends_the_job_and_the_command_goes_on(
 ) -> None:
     run = start(home, 2)
     rank = parent_of(holder(home))
+    wait_for(lambda: len(workers_of(home / "feed")) == 2)
+    ranks = {parent_of(worker) for worker in workers_of(home / "feed")}
     os.kill(rank if victim == "rank" else run.pid, signal.SIGKILL)
     run.communicate(timeout=60)
     assert run.returncode != 0
     wait_for(lambda: not workers_of(home / "feed"))
-    wait_for(lambda: not Path(f"/proc/{rank}").exists())
+    wait_for(lambda: not any(Path(f"/proc/{rank}").exists() for rank in ranks))
     held.unlink()
     kept = {path: path.stat().st_mtime_ns for path in (home / "feed").glob("*.h5")}
     again = start(home, 2)
