@@ -4,14 +4,13 @@ A process measures; this one makes rows of its times. The trainers are not impor
 """
 
 import json
-import subprocess
 import sys
 from collections.abc import Callable, Iterator
 
 import numpy as np
 
 from datafeed.bench.measure import Goal, Row, make_row
-from datafeed.errors import TrainerError
+from datafeed.bench.process import output_of
 
 __all__ = ["run"]
 
@@ -53,9 +52,4 @@ def run(say: Callable[[str], None], quick: bool = False) -> Iterator[Row]:
 
 def _measured(quick: bool) -> str:
     command = [sys.executable, "-m", "trainers.bench.gpu_step", *["--quick"] * quick]
-    done = subprocess.run(
-        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, timeout=_LIMIT_S
-    )
-    if done.returncode:
-        raise TrainerError(f"{' '.join(command[1:3])} ended with status {done.returncode}")
-    return done.stdout
+    return output_of(command, command[2], _LIMIT_S)

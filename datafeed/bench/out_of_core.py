@@ -5,7 +5,6 @@ Another process measures; this one makes rows of its times. The trainers are not
 
 import json
 import os
-import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from tempfile import TemporaryDirectory
@@ -14,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from datafeed.bench.measure import Goal, Row, make_row
-from datafeed.errors import TrainerError
+from datafeed.bench.process import output_of
 
 __all__ = ["run"]
 
@@ -68,18 +67,7 @@ def _peak_row(found: dict[str, Any]) -> Row:
 
 def _measured(options: Sequence[str]) -> str:
     """Run the process; give what it printed."""
-    try:
-        with TemporaryDirectory(prefix="datafeed-bench-") as folder:
-            done = subprocess.run(
-                [sys.executable, "-m", _MODULE, *options],
-                env=os.environ | _ENVIRONMENT | {"TORCHINDUCTOR_CACHE_DIR": folder},
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                text=True,
-                timeout=_LIMIT_S,
-            )
-    except subprocess.TimeoutExpired as error:
-        raise TrainerError(f"{_MODULE} did not end in {_LIMIT_S} s") from error
-    if done.returncode:
-        raise TrainerError(f"{_MODULE} ended with status {done.returncode}; see what it said")
-    return done.stdout
+    command = [sys.executable, "-m", _MODULE, *options]
+    with TemporaryDirectory(prefix="datafeed-bench-") as folder:
+        env = os.environ | _ENVIRONMENT | {"TORCHINDUCTOR_CACHE_DIR": folder}
+        return output_of(command, _MODULE, _LIMIT_S, env)

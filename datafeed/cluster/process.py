@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 TAIL_LINES = 15
+_STOP_S = 5.0
 
 
 @dataclass(frozen=True)
@@ -43,14 +44,8 @@ class ProcessId:
         if self.alive():
             with suppress(ProcessLookupError):
                 os.kill(self.pid, signal_number)
-                if signal_number == signal.SIGSTOP:
-                    self._await_stop()
-
-    def _await_stop(self, timeout_s: float = 5.0) -> None:
-        """Wait until no thread runs any more: one on another core may go on for a while."""
-        end = time.monotonic() + timeout_s
-        while self.alive() and not _all_stopped(self.pid) and time.monotonic() < end:
-            time.sleep(0.001)
+                if signal_number == signal.SIGSTOP:  # a thread on another core goes on for a while
+                    wait_until(lambda: _all_stopped(self.pid), _STOP_S, poll_s=0.001)
 
 
 def _all_stopped(pid: int) -> bool:

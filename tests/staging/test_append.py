@@ -11,7 +11,7 @@ import datafeed as df
 from datafeed.errors import ConfigError, FormatError, StagingError
 from datafeed.sources.globbing import covers
 from tests.staging.made import DATAFEED, datafeed, members_of, png_of, write_tar
-from tests.staging.test_stage_local import HOLDING, left_over, parts_of, wait_for, workers_of
+from tests.staging.runs import HOLDING, left_over, parts_of, wait_for, workers_of
 
 ON_A_WORKER = "== 5 and '--plan' in sys.argv"
 

@@ -8,7 +8,7 @@ import pytest
 import datafeed as df
 from datafeed.errors import FormatError, StagingError
 from tests.staging.made import datafeed, members_of, png_of, write_tar
-from tests.staging.test_stage_local import left_over, parts_of
+from tests.staging.runs import left_over, parts_of
 
 
 def write_raw(folder: Path) -> None:

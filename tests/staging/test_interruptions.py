@@ -15,7 +15,7 @@ from datafeed.staging.asked import plan_of
 from datafeed.staging.folder import Folder
 from datafeed.staging.task import run_split
 from tests.staging.made import DATAFEED, datafeed, write_big_shards, write_shards, write_tar
-from tests.staging.test_stage_local import HOLDING, parts_of, wait_for
+from tests.staging.runs import HOLDING, parts_of, wait_for
 
 
 def test_a_command_that_was_stopped_for_a_while_goes_on(tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ from tests.staging.made import (
     write_shards,
     write_tar,
 )
-from tests.staging.test_stage_local import wait_for
+from tests.staging.runs import wait_for
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.timeout(400)]
 

@@ -1,10 +1,9 @@
-"""Staging with the local engine: what comes out, and what bad input does."""
+"""Staging with the local engine: what comes out, also after kills."""
 
 import gzip
 import json
 import signal
 import subprocess
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,29 +12,17 @@ import pytest
 
 import datafeed as df
 from datafeed.cluster import MemcachedServer
-from datafeed.errors import FormatError, SourceError, StagingError
+from datafeed.errors import FormatError, StagingError
 from datafeed.staging.plan import Plan
 from tests.staging.made import (
     DATAFEED,
     datafeed,
     image_of,
-    members_of,
-    png_of,
     write_big_shards,
     write_shards,
     write_tar,
 )
-
-
-def parts_of(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in sorted(folder.glob("part-*.h5"))}
-
-
-def left_over(folder: Path) -> list[str]:
-    names = {path.name for path in folder.iterdir()}
-    return sorted(
-        n for n in names if not n.startswith("part-") and n not in ("feed.json", "feed.h5")
-    )
+from tests.staging.runs import HOLDING, left_over, parts_of, wait_for, workers_of
 
 
 def test_every_sample_comes_through_with_its_origin(tmp_path: Path) -> None:
@@ -98,132 +85,6 @@ def test_a_transform_maps_drops_and_fans_out(tmp_path: Path) -> None:
         assert [int(feed[i]["y"]) for i in range(4)] == [0, 0, 1, -1]
 
 
-def test_missing_shard(tmp_path: Path) -> None:
-    with pytest.raises(SourceError, match="no-such"):
-        df.stage(str(tmp_path / "no-such-*.tar"), str(tmp_path / "feed"))
-    assert not (tmp_path / "feed").exists()
-
-
-def test_truncated_tar_is_named_and_nothing_half_written_stays(tmp_path: Path) -> None:
-    shards = write_shards(tmp_path / "raw", 2, 50)
-    shards[1].write_bytes(shards[1].read_bytes()[:30_000])
-    done = datafeed("stage", tmp_path / "raw", "--to", tmp_path / "feed")
-    assert done.returncode == 1
-    (line,) = [line for line in done.stderr.splitlines() if "error" in line]
-    assert str(shards[1]) in line
-    assert "truncated" in line or "cut" in line
-    assert not (tmp_path / "feed" / "feed.json").exists()
-    assert not list((tmp_path / "feed").rglob("*.h5.*"))
-    write_tar(shards[1], members_of(50, 100))  # the shard is mended: the same command goes on
-    assert df.stage(str(tmp_path / "raw"), str(tmp_path / "feed")).samples == 100
-
-
-@pytest.mark.parametrize(
-    ("members", "cause"),
-    [
-        (
-            [("0.png", png_of(0)), ("0.cls", b"1"), ("bad.png", png_of(1)[:40]), ("bad.cls", b"1")],
-            r"x\.tar: sample 'bad'",
-        ),
-        (
-            [("0.png", png_of(0)), ("0.cls", b"1"), ("bad.png", png_of(1))],
-            r"x\.tar: sample 'bad' lacks its field 'label'",
-        ),
-    ],
-)
-def test_bad_samples_are_named(
-    tmp_path: Path, members: list[tuple[str, bytes]], cause: str
-) -> None:
-    write_tar(tmp_path / "x.tar", members)
-    with pytest.raises(FormatError, match=cause):
-        df.stage(str(tmp_path / "x.tar"), str(tmp_path / "feed"))
-
-
-def test_shards_of_two_shapes(tmp_path: Path) -> None:
-    write_shards(tmp_path / "raw", 1, 80)
-    other = tmp_path / "raw" / "z.tar"
-    write_tar(other, [("a.png", png_of(0, size=9)), ("a.cls", b"1")])
-    done = datafeed("stage", tmp_path / "raw", "--to", tmp_path / "feed")
-    assert done.returncode == 1
-    (line,) = done.stderr.splitlines()[-1:]
-    assert f"{other}: sample 'a': field 'image' is uint8[9, 9], the feed holds uint8[8, 8]" in line
-
-
-def test_a_folder_with_another_feed_is_refused_with_what_differs(tmp_path: Path) -> None:
-    write_shards(tmp_path / "raw", 1, 20)
-    df.stage(str(tmp_path / "raw"), str(tmp_path / "feed"), samples_per_chunk=5)
-    before = parts_of(tmp_path / "feed")
-    with pytest.raises(
-        StagingError, match=r"holds another feed \(samples_per_chunk 5 there, 6 now"
-    ):
-        df.stage(str(tmp_path / "raw"), str(tmp_path / "feed"), samples_per_chunk=6)
-    write_shards(tmp_path / "more", 2, 20)
-    with pytest.raises(StagingError, match="holds another feed"):
-        df.stage(str(tmp_path / "more"), str(tmp_path / "feed"), samples_per_chunk=5)
-    assert parts_of(tmp_path / "feed") == before
-
-
-def test_a_folder_with_other_files_is_refused(tmp_path: Path) -> None:
-    write_shards(tmp_path / "raw", 1, 5)
-    (tmp_path / "feed").mkdir()
-    (tmp_path / "feed" / "thesis.tex").write_text("mine")
-    with pytest.raises(StagingError, match=r"holds other files \(thesis.tex\)"):
-        df.stage(str(tmp_path / "raw"), str(tmp_path / "feed"))
-    assert (tmp_path / "feed" / "thesis.tex").read_text() == "mine"
-
-
-def test_a_shard_changed_since_the_plan_is_refused(tmp_path: Path) -> None:
-    from datafeed.sources import open_source
-    from datafeed.staging.asked import plan_of
-    from datafeed.staging.folder import Folder
-    from datafeed.staging.task import run_split
-
-    (shard,) = write_shards(tmp_path / "raw", 1, 5)
-    plan = plan_of(str(shard), str(tmp_path / "feed"))
-    folder = Folder(plan.to, open_source(plan.to))
-    folder.make()
-    folder.write_plan(plan)
-    write_tar(shard, members_of(0, 6))
-    with pytest.raises(SourceError, match="changed since the plan was made"):
-        run_split(plan, 0, folder, "a", lambda n: None)
-
-
-def test_a_full_disk_names_the_shard_and_goes_on_when_there_is_room(tmp_path: Path) -> None:
-    """In a mount namespace of its own, on a file system of 1 MiB."""
-    (shard,) = write_shards(tmp_path / "raw", 1, 50)
-    (tmp_path / "mine.py").write_text(
-        "import numpy as np\ndef f(sample): return {'x': np.zeros(100_000, np.uint8)}\n"
-    )
-    (tmp_path / "small").mkdir()
-    script = (
-        f"mount -t tmpfs -o size=1m tmpfs {tmp_path}/small && cd {tmp_path} && "
-        f"{DATAFEED} stage raw --to small/feed --transform mine:f; echo status $?; "
-        f"find small -name '*.h5*' | wc -l; mount -o remount,size=100m {tmp_path}/small; "
-        f"{DATAFEED} stage raw --to small/feed --transform mine:f; echo status $?; ls -a small/feed"
-    )
-    done = subprocess.run(
-        ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", script],
-        capture_output=True,
-        text=True,
-        timeout=100,
-    )
-    assert f"{shard}: its part cannot be written" in done.stderr, done.stderr + done.stdout
-    assert "no room left" in done.stderr
-    lines = done.stdout.split()
-    assert lines[:3] == ["status", "1", "0"], "nothing half-written is left"
-    end = lines.index("status", 1)
-    assert lines[end:] == ["status", "0", ".", "..", "feed.h5", "feed.json", "part-00000.h5"]
-
-
-HOLDING = """
-import os, time
-def f(sample):
-    while sample["label"] == 11 and os.path.exists("hold"):
-        time.sleep(0.01)
-    return sample
-"""
-
-
 def test_killed_half_way_and_run_again(tmp_path: Path) -> None:
     """One split is done, another is held half-way when the run is killed with -9."""
     write_big_shards(tmp_path / "raw", 4)
@@ -264,27 +125,6 @@ def test_ctrl_c_and_sigterm_end_the_workers(tmp_path: Path, number: signal.Signa
     assert run.wait(20) == 130
     assert not workers_of(tmp_path / "feed")
     assert not list((tmp_path / "feed").rglob("*.h5.*"))
-
-
-def workers_of(feed: Path) -> list[int]:
-    """Pids of staging workers for a feed."""
-    found = []
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            words = path.read_bytes().split(b"\0")
-        except OSError:
-            continue
-        if b"datafeed.staging.worker" in words and str(feed).encode() in words:
-            found.append(int(path.parent.name))
-    return found
-
-
-def wait_for(condition: Callable[[], bool]) -> None:
-    """Poll until something holds; fails after a minute."""
-    deadline = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < deadline, "nothing came of it in a minute"
-        time.sleep(0.01)
 
 
 def test_dry_run_writes_nothing(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import pytest
 
 import datafeed as df
 from tests.staging.made import DATAFEED, members_of, write_big_shards, write_tar
-from tests.staging.test_stage_local import HOLDING, left_over, parts_of, wait_for, workers_of
+from tests.staging.runs import HOLDING, left_over, parts_of, wait_for, workers_of
 
 MPIRUN = [str(Path(sys.executable).parent / "mpirun"), "--allow-run-as-root", "--oversubscribe"]
 ARGUMENTS = ["stage", "raw", "--engine", "mpi", "--transform", "mine:f", "--json", "--to", "feed"]

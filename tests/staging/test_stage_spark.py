@@ -13,8 +13,8 @@ import datafeed as df
 from datafeed.cluster.process import wait_until
 from datafeed.errors import ConfigError, FormatError
 from tests.staging.made import DATAFEED, datafeed, write_big_shards
+from tests.staging.runs import left_over, parts_of, wait_for
 from tests.staging.spark_cluster import DEFAULTS, SparkCluster, own_home
-from tests.staging.test_stage_local import left_over, parts_of, wait_for
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 

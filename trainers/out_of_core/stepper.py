@@ -49,20 +49,19 @@ class Stepper:
 
     def _do(self, tick: int) -> None:
         """Free memory before more is taken, as the plan counts on."""
-        stores = [(t, g) for t, g in self._moved() if not t.is_fetch]
-        fetches = [(t, g) for t, g in self._moved() if t.is_fetch]
-        for transfer, group in stores:
-            if transfer.issue == tick:
-                group.begin_store()
-        for transfer, group in stores:
-            if transfer.due == tick:
-                group.end_store()
-        for transfer, group in fetches:
-            if transfer.issue == tick:
-                group.begin_fetch()
-        for transfer, group in fetches:
-            if transfer.due == tick:
-                group.settle()
+        moved = list(self._moved())
+        for is_fetch in (False, True):
+            begin, end = (
+                (Group.begin_fetch, Group.settle)
+                if is_fetch
+                else (Group.begin_store, Group.end_store)
+            )
+            for transfer, group in moved:
+                if transfer.is_fetch == is_fetch and transfer.issue == tick:
+                    begin(group)
+            for transfer, group in moved:
+                if transfer.is_fetch == is_fetch and transfer.due == tick:
+                    end(group)
 
     def _moved(self) -> Iterator[tuple[Transfer, Group]]:
         """Give the transfers with their groups; a part that was not computed has none."""
