@@ -1,5 +1,7 @@
 """The option SERVERS."""
 
+from typing import Any
+
 import pytest
 
 from datafeed.cache.servers import parse_servers
@@ -14,8 +16,11 @@ def test_names_are_kept_as_written() -> None:
 
 @pytest.mark.parametrize(
     "servers",
-    ["", [], "a", "a:", ":1", "a:0", "a:65536", "a:1,", "a:1,a:1", "a b:1", "unix:m", "a:x", "::1"],
+    [
+        "", [], "a", "a:", ":1", "a:0", "a:65536", "a:1,", "a:1,a:1", "a b:1", "unix:m", "a:x",
+        "::1", 3, None, [1, 2], b"a:1",
+    ],  # fmt: skip
 )
-def test_malformed_ones_are_refused(servers: str) -> None:
+def test_malformed_ones_are_refused(servers: Any) -> None:
     with pytest.raises(ConfigError, match="cache server"):
         parse_servers(servers)
