@@ -19,6 +19,7 @@ from datafeed.loading.ranks import ALONE, find_rank, warn_if_alone
 from datafeed.loading.reader import Reader
 from datafeed.loading.sampler import sampler_of
 from datafeed.loading.state import make_state, read_state
+from datafeed.loading.steps import checked_epoch
 from datafeed.loading.trace import TraceFile
 
 __all__ = ["FeedLoader"]
@@ -155,9 +156,10 @@ class FeedLoader(DataLoader):
 
     def set_epoch(self, epoch: int) -> None:
         """Let the next iteration run this epoch; a step loaded for the same epoch stays."""
-        if epoch != self._epoch or self._is_spent():
+        number = checked_epoch(epoch)
+        if number != self._epoch or self._is_spent():
             self._n_moves += 1
-            self._set_place(epoch, 0)
+            self._set_place(number, 0)
 
     def _follow(self) -> None:
         """Take over the epoch of a sampler that the user gave and goes on to set."""

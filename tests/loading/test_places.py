@@ -1,7 +1,9 @@
 """Epochs, states and resuming: a loader goes where it is told, on any number of ranks."""
 
 import json
+from typing import Any, cast
 
+import numpy as np
 import pytest
 
 from datafeed import Feed
@@ -99,6 +101,20 @@ def test_a_state_of_another_order_is_refused(feed: Feed) -> None:
             loader.load_state_dict({**state, "step": 99})
         with pytest.raises(ConfigError, match="epoch"):
             loader.load_state_dict({"model": 1})
+        for value in ("x", None, 1.5):
+            with pytest.raises(ConfigError, match=f"step={value!r}"):
+                loader.load_state_dict({**state, "step": value})
+        with pytest.raises(ConfigError, match="state None"):
+            loader.load_state_dict(cast(Any, None))
+
+
+def test_an_epoch_is_checked_when_it_is_set_and_kept_as_a_plain_number(feed: Feed) -> None:
+    with loader_of(feed) as loader:
+        for epoch in (-1, "3", 1.5, None):
+            with pytest.raises(ConfigError, match=f"epoch={epoch!r}"):
+                loader.set_epoch(cast(Any, epoch))
+        loader.set_epoch(cast(int, np.int64(3)))
+        assert json.loads(json.dumps(loader.state_dict()))["epoch"] == 3
 
 
 def test_a_loader_has_one_iteration_at_a_time(feed: Feed) -> None:
