@@ -128,7 +128,7 @@ class FeedLoader(DataLoader):
             n_moves, pipeline = self._n_moves, self._enter()
         if pipeline is None:
             return
-        reader, is_whole = self._reader, False
+        reader = self._reader
         try:
             with _accelerated(self) as placed:
                 for _ in range(self._start, self._order.steps):
@@ -136,10 +136,11 @@ class FeedLoader(DataLoader):
                     batch = reader.read(pipeline)
                     self._step += 1
                     yield placed(batch)
-            is_whole = True
         finally:
+            # Whoever leaves with the last batch in hand, as those do who count steps, goes on.
+            is_over = self._step >= self._order.steps
             is_mine = (iteration, n_moves) == (self._iteration, self._n_moves)
-            if not is_whole and is_mine and os.getpid() == self._pid:
+            if not is_over and is_mine and os.getpid() == self._pid:
                 reader.stop()
         if (iteration, n_moves) == (self._iteration, self._n_moves):
             self._set_place(self._epoch + 1, 0)

@@ -10,6 +10,7 @@ from datafeed import Feed
 from datafeed.errors import ConfigError
 from tests.loading.loader_feeds import (
     check_batch,
+    loader_threads,
 )
 from tests.loading.small_feed import (
     loader_of,
@@ -38,6 +39,22 @@ def test_an_epoch_of_exactly_its_steps_is_whole(feed: Feed) -> None:
                 check_batch(next(batches), order.batch(epoch, step))
         loader.set_epoch(2)
         check_batch(next(iter(loader)), order.batch(2, 0))
+
+
+def test_leaving_with_the_last_batch_in_hand_goes_on(feed: Feed) -> None:
+    """Loops that count steps and break: the next epoch is loaded already, nothing starts over."""
+    order = order_of()
+    with loader_of(feed) as loader:
+        threads = set()
+        for epoch in range(3):
+            for step, batch in enumerate(loader):
+                check_batch(batch, order.batch(epoch, step))
+                if step + 1 == len(loader):
+                    break
+            threads.add(frozenset(loader_threads()))
+        assert len(threads) == 1
+        assert frozenset() not in threads
+        assert loader.state_dict()["step"] == order.steps
 
 
 @pytest.mark.parametrize("saved_by", [1, 3])
