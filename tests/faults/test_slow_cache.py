@@ -1,10 +1,11 @@
 """A cache that is slower than the parts is left for them, as measured, and only then."""
 
+import pickle
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +13,15 @@ import pytest
 
 from datafeed import DataLoader
 from datafeed.cache.memcached import MemcachedTier
+from datafeed.cache.pace import Pace
 from datafeed.cache.parts import PartTier
 from datafeed.cache.stack import TierStack
 from datafeed.cache.tier import ChunkRequest
 from datafeed.cache.warm import warm
 from datafeed.cluster.memcached import MemcachedServer
 from datafeed.feed.feed import Feed
-from tests.cache.made_feeds import LABELLED, made_feed
+from datafeed.feed.feed import open as open_feed
+from tests.cache.made_feeds import LABELLED, made_feed, request_of
 from tests.faults.chaos import Throttle, chaos_before
 
 Start = Callable[..., MemcachedServer]
@@ -150,3 +153,17 @@ def test_a_cache_is_not_left_for_parts_that_are_slower(
     ):
         found = sum((epochs.read() for _ in range(4)), Counter[str]())
     assert 0 < found["slow"] < 0.1 * found["memcached"]  # measured, but not taken
+
+
+def test_whoever_spares_the_parts_waits(
+    feed: Feed, memcached_server: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Pace, "may_leave", lambda self, is_late: True)
+    monkeypatch.setattr(Pace, "left", lambda self, asked, is_late: [0])
+    servers = [memcached_server().address]
+    for leaves, n_left in ((True, 1), (False, 0)):
+        with open_feed(feed.url, cache=servers, leave_slow_cache=leaves) as opened:
+            for view in (opened, opened.as_tuple("label"), pickle.loads(pickle.dumps(opened))):
+                with closing(view.open_stack()) as stack:
+                    stack.fetch([request_of(view, 0)], 10, is_late=True)
+                    assert stack.stats()["memcached"]["slow"] == n_left
