@@ -1,6 +1,6 @@
 """A cache that is slower than the parts is left for them, as measured, and only then."""
 
-import pickle
+import copy
 import threading
 import time
 from collections import Counter
@@ -163,7 +163,7 @@ def test_whoever_spares_the_parts_waits(
     servers = [memcached_server().address]
     for leaves, n_left in ((True, 1), (False, 0)):
         with open_feed(feed.url, cache=servers, leave_slow_cache=leaves) as opened:
-            for view in (opened, opened.as_tuple("label"), pickle.loads(pickle.dumps(opened))):
+            for view in (opened, opened.as_tuple("label"), copy.copy(opened)):
                 with closing(view.open_stack()) as stack:
                     stack.fetch([request_of(view, 0)], 10, is_late=True)
                     assert stack.stats()["memcached"]["slow"] == n_left
