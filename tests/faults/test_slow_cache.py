@@ -16,7 +16,7 @@ from datafeed.cache.memcached import MemcachedTier
 from datafeed.cache.pace import Pace
 from datafeed.cache.parts import PartTier
 from datafeed.cache.stack import TierStack
-from datafeed.cache.tier import ChunkRequest
+from datafeed.cache.tier import ChunkRequest, Tier
 from datafeed.cache.warm import warm
 from datafeed.cluster.memcached import MemcachedServer
 from datafeed.feed.feed import Feed
@@ -96,7 +96,10 @@ def epochs_of(
     options: dict[str, Any] = {"batch_size": 64, "streams": 2, "window": 4}
     options["memory_bytes"] = 40 * CHUNK_BYTES
     with DataLoader(feed, **options) as plain, monkeypatch.context() as patches:
-        tiers = [MemcachedTier(servers, feed.manifest, idle_s=20), TimedParts(feed, parts_rate)]
+        tiers: list[Tier] = [
+            MemcachedTier(servers, feed.manifest, idle_s=20),
+            TimedParts(feed, parts_rate),
+        ]
         patches.setattr(feed, "mapped", lambda: None)
         patches.setattr(feed, "open_stack", lambda: TierStack(tiers))
         with DataLoader(feed, **options) as loader:

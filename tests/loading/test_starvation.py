@@ -80,8 +80,8 @@ def test_tiers_that_keep_up_hear_nothing(
         n_before = len(stack.told)
         for _ in range(4):
             for _ in loader:
-                pipeline, deadline = loader._reader._pipeline, time.monotonic() + 30
-                assert pipeline is not None
+                pipeline = loader._reader._pipeline  # type: ignore[attr-defined]
+                deadline = time.monotonic() + 30
                 while not pipeline.handover.is_ready:
                     assert time.monotonic() < deadline
                     time.sleep(0.001)
