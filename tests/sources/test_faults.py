@@ -86,6 +86,8 @@ def test_hung_datanodes_end_by_the_deadline(
         writer.write(url, data)
     datanodes = [pid for name, pid in cluster.daemons.items() if name.startswith("datanode")]
     assert datanodes
+    with closing(open_source(url, client)) as first:
+        first.stat(url)  # a NameNode's first answer by HTTP takes seconds on a busy machine
     with closing(open_source(url, client, isolated=isolated, timeout_s=4)) as source:
         source.stat(url)
         with _stopped(datanodes), pytest.raises(SourceError, match=r"hung: .*answer"):
