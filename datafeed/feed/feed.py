@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from datafeed.arguments import checked_seconds
 from datafeed.cache.access import CacheAccess
 from datafeed.cache.mapped import MappedChunks, MappedParts
 from datafeed.cache.memcached import MemcachedTier
@@ -38,26 +39,32 @@ def open(
     timeout_s: float = 10.0,
     allow_eviction: bool = False,
     cache_access: CacheAccess | None = None,
+    leave_slow_cache: bool = True,
 ) -> "Feed":
     """Open a feed.
 
     Args:
         url: Folder that ``datafeed stage`` made: a path, ``file://`` or ``hdfs://``.
         cache: memcached servers, ``host:port,host:port`` or ``unix:/path``; None reads the parts.
-        hdfs_client: ``auto``, ``native`` or ``pydoop``.
+        hdfs_client: ``auto``, ``native``, ``pydoop`` or ``webhdfs``.
         timeout_s: Seconds until a source or server that does not answer counts as failed.
         allow_eviction: Take servers that may evict (run without ``-M``).
         cache_access: Password and certificates of the servers; default: as the environment says
             (``DATAFEED_CACHE_PASSWORD_FILE``, ``DATAFEED_CACHE_TLS_CA``, ...).
+        leave_slow_cache: Take chunks from the parts where a loader's user waits for them and
+            servers are measured slower; False spares the feed's file system.
 
     Raises:
+        ConfigError: an argument cannot be used.
         SourceError: no feed stands there, or its file system does not answer.
         FormatError: it is of a newer version.
         DamagedError: ``feed.json`` is damaged.
         CacheError: a server may evict, or does not let us in.
     """
     servers = parse_servers(cache) if cache else []
-    return Feed(os.fspath(url), servers, hdfs_client, timeout_s, allow_eviction, cache_access)
+    checked_seconds("timeout_s", timeout_s)
+    arguments = (hdfs_client, timeout_s, allow_eviction, cache_access, leave_slow_cache)
+    return Feed(os.fspath(url), servers, *arguments)
 
 
 class Feed(OwnedByProcess):
@@ -77,6 +84,7 @@ class Feed(OwnedByProcess):
         timeout_s: float,
         allow_eviction: bool,
         cache_access: CacheAccess | None = None,
+        leave_slow_cache: bool = True,
         tuple_fields: tuple[str, ...] | None = None,
     ) -> None:
         self.url = url if scheme(url) else str(Path(url).absolute())  # whatever chdir comes
@@ -84,7 +92,13 @@ class Feed(OwnedByProcess):
         self.servers = list(servers)
         self.timeout_s = timeout_s
         self.tuple_fields = tuple_fields
-        self._arguments = (hdfs_client, timeout_s, allow_eviction, cache_access)
+        self._arguments = (
+            hdfs_client,
+            timeout_s,
+            allow_eviction,
+            cache_access,
+            leave_slow_cache,
+        )
         self._indexes: dict[int, PartIndex] = {}
         self._samples = Samples(self)
         self._mapping: MappedParts | None = None
@@ -193,8 +207,11 @@ class Feed(OwnedByProcess):
         self._check_owner()
         tiers = self._windows.tiers()
         if self.servers:
-            *_, evicts, access = self._arguments
-            tiers.append(MemcachedTier(self.servers, self.manifest, evicts, access=access))
+            *_, evicts, access, leaves = self._arguments
+            tier = MemcachedTier(
+                self.servers, self.manifest, evicts, access=access, leave_slow=leaves
+            )
+            tiers.append(tier)
         return TierStack([*tiers, PartTier(self)])
 
     def load_window(
@@ -280,7 +297,7 @@ class Feed(OwnedByProcess):
         return {name: Selection(self, positions) for name, positions in found.items()}
 
     def _check_names(self, names: Sequence[str]) -> None:
-        unknown = [name for name in names if name not in self.fields]
+        unknown = [name for name in names if name not in list(self.fields)]
         if unknown or not names:
             raise ConfigError(f"{self.url}: no field {unknown}; it has {list(self.fields)}")
 
