@@ -20,18 +20,21 @@ class WholeFeed(OpenFeed, Protocol):
 
 
 class Batches(Iterator[Sequence[int]]):
-    """Lists of chunks of about 8 MiB together; threads may share it.
+    """Lists of chunks, by default of about 8 MiB together; threads may share it.
 
     Args:
         feed: Whose chunks, in order.
-        chunks: Ordinals, ascending; default: all.
+        chunks: Ordinals, in any order; default: all, ascending.
+        n_bytes: Of a list's chunks together, or of the largest one, if that is more.
     """
 
-    def __init__(self, feed: WholeFeed, chunks: Sequence[int] | None = None) -> None:
+    def __init__(
+        self, feed: WholeFeed, chunks: Sequence[int] | None = None, n_bytes: int = _BATCH_BYTES
+    ) -> None:
         self._feed, self._lock = feed, Lock()
         self._chunks = range(feed.manifest.n_chunks) if chunks is None else chunks
         self._next = 0
-        self._n_bytes = max(_BATCH_BYTES, sum(feed.manifest.max_piece_bytes))
+        self._n_bytes = max(n_bytes, sum(feed.manifest.max_piece_bytes))
 
     def __next__(self) -> Sequence[int]:
         with self._lock:

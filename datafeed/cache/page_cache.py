@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-__all__ = ["fits_page_cache"]
+__all__ = ["available_bytes", "fits_page_cache"]
 
 _SHARE = 0.5
 _MEMORY = Path("/proc/meminfo")
@@ -14,10 +14,15 @@ _LIMITS += [Path("/sys/fs/cgroup/memory/memory.limit_in_bytes")]
 
 def fits_page_cache(n_bytes: int) -> bool:
     """Whether so many bytes of files take half of the available memory at most."""
-    return n_bytes <= _SHARE * min(_available_bytes(), *map(_limit_bytes, _LIMITS))
+    return n_bytes <= _SHARE * available_bytes()
 
 
-def _available_bytes() -> float:
+def available_bytes() -> float:
+    """Tell how much memory there is for us: what is free or page cache, within a job's limit."""
+    return min(_free_bytes(), *map(_limit_bytes, _LIMITS))
+
+
+def _free_bytes() -> float:
     """Memory that is free or can be had for the asking: the page cache counts as such."""
     try:
         found = re.search(r"MemAvailable:\s*(\d+) kB", _MEMORY.read_text())

@@ -39,6 +39,7 @@ __all__ = [
     "Source",
     "SourceTimeoutError",
     "basename",
+    "chosen_client",
     "find",
     "is_temporary",
     "join",
@@ -93,12 +94,22 @@ def open_source(
     return HdfsSource(_driver(client), authority, timeout_s)
 
 
-def _driver(client: str) -> Driver:
+def chosen_client(client: str) -> str:
+    """Give the HDFS client that ``auto`` stands for here; any other is given as it is.
+
+    Raises:
+        SourceError: it is not installed.
+    """
     installed = [name for name in _PACKAGES if find_spec(_PACKAGES[name])]
     if client == "auto":
         client = installed[0] if installed else "native"
     if client not in installed:
         raise SourceError(f"HDFS client {client!r} is not installed: {_CURES[client]}")
+    return client
+
+
+def _driver(client: str) -> Driver:
+    client = chosen_client(client)
     if client == "native":
         from datafeed.sources.native import NativeDriver
 

@@ -26,12 +26,13 @@ __all__ = [
 Transform = Callable[[Sample], Any]
 
 
-def load_transform(name: str) -> Transform:
+def load_transform(name: str, option: str = "--transform") -> Transform:
     """Import a transform; the working folder counts as a place for modules.
 
     Args:
         name: ``MODULE:FUNCTION``; or ``MODULE:FACTORY(224, mode='crop')``, whose factory is called
             with these literals and gives the transform.
+        option: That gave the name, for messages.
 
     Returns:
         The function; of a factory a new one, which may keep what it likes between the samples of
@@ -40,7 +41,7 @@ def load_transform(name: str) -> Transform:
     Raises:
         ConfigError: there is no such module or function, or it does not take such arguments.
     """
-    call = parse_call(name, "--transform")
+    call = parse_call(name, option)
     try:
         function = _function(call)
         if call.has_arguments:
@@ -48,10 +49,10 @@ def load_transform(name: str) -> Transform:
     except Exception as error:  # whatever the module does when it is imported
         cause = " ".join(f"{type(error).__name__}: {error}".split())
         raise ConfigError(
-            f"--transform {name}: {cause}; give MODULE:FUNCTION, importable from here"
+            f"{option} {name}: {cause}; give MODULE:FUNCTION, importable from here"
         ) from error
     if not callable(function):
-        raise ConfigError(f"--transform {name}: is no function")
+        raise ConfigError(f"{option} {name}: is no function")
     return function  # type: ignore[no-any-return]
 
 
