@@ -63,7 +63,7 @@ class Workload:
             f"++workload.reader.batch_size={self.batch_size}",
             "++workload.reader.read_threads=0",
             "++workload.reader.sample_shuffle=seed",
-            "++workload.train.epochs=3",
+            "++workload.train.epochs=5",
             f"++workload.train.computation_time={self.compute_s}",
             "++workload.workflow.evaluation=False",
             "++workload.workflow.checkpoint=False",

@@ -42,6 +42,8 @@ def parse_call(text: str, option: str) -> Call:
     Raises:
         ConfigError: it is neither.
     """
+    if not isinstance(text, str):
+        raise ConfigError(f"{option} {text!r}: give it by name, as text")
     name, bracket, rest = text.strip().partition("(")
     if not bracket:
         return Call(name)

@@ -9,7 +9,7 @@ from datafeed.cache.access import CacheAccess
 from datafeed.cache.handles import Handle, Operations
 from datafeed.cache.meta import Command, Reply
 from datafeed.cache.pool import ServerPool
-from datafeed.errors import CacheError
+from datafeed.errors import CacheError, ConfigError
 from datafeed.feed.mixing import digest64
 from datafeed.feed.placement import Placement
 
@@ -51,11 +51,11 @@ class CacheClient:
         self._operations = Operations(self._pool, n_threads)
         self._end = weakref.finalize(self, self._operations.close)
 
-    def get_into(self, key: bytes, buffer: memoryview | bytearray) -> bool:
+    def get_into(self, key: bytes | str, buffer: memoryview | bytearray) -> bool:
         """Receive a value that fills a buffer exactly.
 
         Args:
-            key: 1 to 250 bytes without spaces or controls.
+            key: 1 to 250 bytes without spaces or controls; a str stands for its UTF-8.
             buffer: Contiguous and writable; undefined unless the value came.
 
         Returns:
@@ -68,7 +68,7 @@ class CacheClient:
         self._do(handle)
         return handle.wait(0)
 
-    def set(self, key: bytes, buffer: Buffer) -> None:
+    def set(self, key: bytes | str, buffer: Buffer) -> None:
         """Store a value.
 
         Args:
@@ -82,7 +82,7 @@ class CacheClient:
         self._do(handle)
         handle.wait(0)
 
-    def iget_into(self, key: bytes, buffer: memoryview | bytearray) -> Handle:
+    def iget_into(self, key: bytes | str, buffer: memoryview | bytearray) -> Handle:
         """Begin to receive a value; as ``get_into``, but returns at once.
 
         Args:
@@ -94,7 +94,7 @@ class CacheClient:
         """
         return self._operations.start(self._get(key, buffer))
 
-    def iset(self, key: bytes, buffer: Buffer) -> Handle:
+    def iset(self, key: bytes | str, buffer: Buffer) -> Handle:
         """Begin to store a value; as ``set``, but returns at once.
 
         Args:
@@ -106,8 +106,10 @@ class CacheClient:
         """
         return self._operations.start(self._set(key, buffer))
 
-    def _get(self, key: bytes, buffer: memoryview | bytearray) -> Handle:
-        view = memoryview(buffer).cast("B")
+    def _get(self, name: bytes | str, buffer: memoryview | bytearray) -> Handle:
+        key, view = meta.checked_key(name), memoryview(buffer).cast("B")
+        if view.readonly:
+            raise ConfigError(f"cache key {key!r}: the buffer is read-only; give a writable one")
 
         def judge(reply: Reply) -> bool:
             if reply.status == b"VA" and reply.n_bytes != view.nbytes:
@@ -117,12 +119,10 @@ class CacheClient:
                 )
             return reply.status == b"VA" or self._refuse(key, reply)
 
-        meta.check_key(key)
         return Handle(self._server(key), meta.get(key, [view], view.nbytes), self._until(), judge)
 
-    def _set(self, key: bytes, buffer: Buffer) -> Handle:
-        view = memoryview(buffer).cast("B")
-        meta.check_key(key)
+    def _set(self, name: bytes | str, buffer: Buffer) -> Handle:
+        key, view = meta.checked_key(name), memoryview(buffer).cast("B")
         command = meta.put(key, view.nbytes, lambda: ([view], b""))
         return Handle(
             self._server(key),

@@ -10,7 +10,7 @@ from typing import Any, Literal, NamedTuple
 
 from datafeed.errors import ConfigError
 
-__all__ = ["Command", "Reply", "Verb", "check_key", "delete", "get", "put", "size"]
+__all__ = ["Command", "Reply", "Verb", "checked_key", "delete", "get", "put", "size"]
 
 Verb = Literal["get", "size", "put", "delete"]
 
@@ -64,7 +64,7 @@ def get(
     """Ask for a value of exactly the length of the buffers; another one is thrown away.
 
     Args:
-        key: As ``check_key`` allows; so with the others.
+        key: As ``checked_key`` allows; so with the others.
         into: Where the value goes; undefined if it does not come.
         n_bytes: Of ``into``.
         tag: The caller's own.
@@ -90,14 +90,16 @@ def delete(key: bytes, tag: Any = None) -> Command:
     return Command("delete", b"md %s\r\n" % key, tag=tag)
 
 
-def check_key(key: bytes) -> None:
-    """Refuse a key that would break the line.
+def checked_key(name: bytes | str) -> bytes:
+    """Give a key as bytes, unless it would break the line.
 
     Raises:
         ConfigError: it is not 1 to 250 bytes without spaces or controls.
     """
-    if not _KEY.fullmatch(key):
+    key = name.encode() if isinstance(name, str) else name
+    if not isinstance(key, bytes) or not _KEY.fullmatch(key):
         raise ConfigError(f"cache key {key!r}: give 1 to 250 bytes without spaces or controls")
+    return key
 
 
 def _header(n_bytes: int) -> bytes:

@@ -23,8 +23,10 @@ def parse_servers(servers: str | Sequence[str]) -> list[str]:
     Raises:
         ConfigError: there is none, one is malformed, or one stands there twice.
     """
-    names = servers.split(",") if isinstance(servers, str) else list(servers)
-    names = [name.strip() for name in names]
+    given = servers.split(",") if isinstance(servers, str) else servers
+    if not isinstance(given, Sequence) or not all(isinstance(name, str) for name in given):
+        raise ConfigError(f"cache servers {servers!r}: give host:port,... or a list of such names")
+    names = [name.strip() for name in given]
     for name in names:
         if not _is_server(name):
             raise ConfigError(

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from threading import Lock
 
+from datafeed.arguments import checked_count
 from datafeed.cache.batch_work import BatchWork
 from datafeed.cache.batches import Batches, WholeFeed
 from datafeed.cache.blocks import CORRUPT_CURE, Block, BlockStore
@@ -42,7 +43,11 @@ def verify_cache(
         servers: As ``parse_servers`` takes them.
         workers: Threads that receive and check.
         progress: Whether to show progress on standard error.
+
+    Raises:
+        ConfigError: there is no worker, or servers are malformed.
     """
+    checked_count("workers", workers)
     pool = ServerPool(servers)
     try:
         return _Verification(feed, pool).run(BatchWork("datafeed-verify", workers, progress))

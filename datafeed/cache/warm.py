@@ -8,6 +8,7 @@ from threading import Lock
 
 import numpy as np
 
+from datafeed.arguments import checked_count
 from datafeed.cache.batch_work import BatchWork
 from datafeed.cache.batches import Batches, WholeFeed
 from datafeed.cache.block_table import BlockTable
@@ -25,7 +26,7 @@ from datafeed.cache.room import (
 )
 from datafeed.cache.stack import TierStack
 from datafeed.cache.tier import ChunkRequest
-from datafeed.errors import CacheError, ConfigError
+from datafeed.errors import CacheError
 
 __all__ = ["WarmResult", "check_servers", "warm"]
 
@@ -84,8 +85,7 @@ def warm(
         SourceError, DamagedError: a part cannot be read or is damaged.
         ConfigError: there is no worker, or servers are malformed.
     """
-    if workers < 1:
-        raise ConfigError(f"workers={workers}: give one or more")
+    checked_count("workers", workers)
     pool, parts = ServerPool(servers), PartTier(feed)
     try:
         refuse_eviction(pool, allow=allow_eviction, need_all=True)

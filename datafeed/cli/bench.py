@@ -113,6 +113,14 @@ def stage(quick: bool, root: Path | None, as_json: bool) -> None:
     _run("stage", quick, root, as_json)
 
 
+@command.command(cls=Command)
+@_quick
+@_root
+def dlio(quick: bool, root: Path | None, as_json: bool) -> None:
+    """Let dlio-benchmark judge the loader on loads like unet3d's, ResNet's and CosmoFlow's."""
+    _run("dlio", quick, root, as_json)
+
+
 def _run(name: str, quick: bool, root: Path | None, as_json: bool) -> None:
     end_on_sigterm()
     rows = run(name, say, quick)

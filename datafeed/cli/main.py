@@ -6,8 +6,10 @@ from importlib import import_module
 from importlib.util import find_spec
 
 import click
+from click.exceptions import NoArgsIsHelpError
 
 from datafeed import __version__
+from datafeed.cli.options import say
 
 __all__ = ["main"]
 
@@ -38,13 +40,23 @@ def main() -> None:
     signal.signal(signal.SIGTERM, _interrupt)  # ends what was started, as Ctrl-C does
     try:
         status = group.main(prog_name="datafeed", standalone_mode=False)
-    except click.ClickException as error:
+    except NoArgsIsHelpError as error:
         error.show()
+        sys.exit(error.exit_code)
+    except click.ClickException as error:
+        say(f"datafeed: error: {_usage(error)}")
         sys.exit(error.exit_code)
     except (click.Abort, KeyboardInterrupt):
         click.echo("datafeed: interrupted; the same command goes on where it stopped", err=True)
         sys.exit(130)
     sys.exit(status if isinstance(status, int) else 0)
+
+
+def _usage(error: click.ClickException) -> str:
+    """One line of what click prints in four."""
+    text = " ".join(error.format_message().split()).rstrip(".")
+    ctx = error.ctx if isinstance(error, click.UsageError) else None
+    return f"{text}; see {ctx.command_path if ctx else 'datafeed'} --help"
 
 
 def _interrupt(*_: object) -> None:

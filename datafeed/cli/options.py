@@ -2,6 +2,7 @@
 
 import configparser
 import json
+import os
 import traceback
 from typing import Any
 
@@ -38,18 +39,21 @@ class Command(click.Command):
                 param.envvar = "DATAFEED_" + _long_name(param).upper()
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the command; datafeed's own errors become one line and the exit status."""
+        """Run the command; datafeed's and the system's errors become one line and the status."""
         verbose = ctx.params.pop("verbose")
         try:
             return super().invoke(ctx)
-        except DatafeedError as error:
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # the flush at the end is silent, too
+            ctx.exit(1)
+        except (DatafeedError, OSError) as error:
             if verbose:
                 traceback.print_exception(error)
             say(f"datafeed: error: {error}")
             ctx.exit(exit_status(error))
 
 
-def exit_status(error: DatafeedError) -> int:
+def exit_status(error: DatafeedError | OSError) -> int:
     """The status of a command that ends with this error."""
     return 2 if isinstance(error, ConfigError) else 1
 

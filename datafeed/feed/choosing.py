@@ -1,6 +1,7 @@
 """Which samples of a feed are chosen: by position, by key, by what a field holds, or by hash."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -80,6 +81,9 @@ def _mask_of(choice: Choice, n: int) -> npt.NDArray[np.bool_]:
 
 def _meeting(feed: OpenFeed, where: Mapping[str, Test]) -> npt.NDArray[np.bool_]:
     mask = np.zeros(len(feed), bool)
+    for name, test in where.items():
+        if not callable(test):
+            raise ConfigError(f"select: where[{name!r}] is {test!r}; give a function of values")
     for first, values in columns(feed, list(where)):
         n = len(next(iter(values.values())))
         met = np.ones(n, bool)
@@ -97,6 +101,8 @@ def _meeting(feed: OpenFeed, where: Mapping[str, Test]) -> npt.NDArray[np.bool_]
 
 def _having(feed: OpenFeed, keys: Sequence[str]) -> npt.NDArray[np.bool_]:
     mask = np.zeros(len(feed), bool)
+    if isinstance(keys, str) or not all(isinstance(key, str) for key in keys):
+        raise ConfigError(f"select: keys={keys!r}; give a list of str")
     wanted = np.unique(np.array([key.encode() for key in keys], np.bytes_))
     is_found = np.zeros(len(wanted), bool)
     for first, found in names_of(feed):
@@ -137,9 +143,13 @@ def split(
 
 
 def _check_shares(shares: Mapping[str, float]) -> None:
-    if not shares or min(shares.values()) <= 0 or sum(shares.values()) > 1 + _SLACK:
-        told = ", ".join(f"{name}={share}" for name, share in shares.items())
+    if not shares or not all(map(_is_share, shares.values())) or sum(shares.values()) > 1 + _SLACK:
+        told = ", ".join(f"{name}={share!r}" for name, share in shares.items())
         raise ConfigError(f"split: {told or 'no shares'}; give shares above 0, together at most 1")
+
+
+def _is_share(share: Any) -> bool:
+    return isinstance(share, Real) and float(share) > 0
 
 
 def _name_hashes(feed: OpenFeed, by: str) -> Iterator[tuple[int, U64Array]]:

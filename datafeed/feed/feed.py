@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from datafeed.arguments import checked_seconds
 from datafeed.cache.access import CacheAccess
 from datafeed.cache.mapped import MappedChunks, MappedParts
 from datafeed.cache.memcached import MemcachedTier
@@ -44,19 +45,21 @@ def open(
     Args:
         url: Folder that ``datafeed stage`` made: a path, ``file://`` or ``hdfs://``.
         cache: memcached servers, ``host:port,host:port`` or ``unix:/path``; None reads the parts.
-        hdfs_client: ``auto``, ``native`` or ``pydoop``.
+        hdfs_client: ``auto``, ``native``, ``pydoop`` or ``webhdfs``.
         timeout_s: Seconds until a source or server that does not answer counts as failed.
         allow_eviction: Take servers that may evict (run without ``-M``).
         cache_access: Password and certificates of the servers; default: as the environment says
             (``DATAFEED_CACHE_PASSWORD_FILE``, ``DATAFEED_CACHE_TLS_CA``, ...).
 
     Raises:
+        ConfigError: an argument cannot be used.
         SourceError: no feed stands there, or its file system does not answer.
         FormatError: it is of a newer version.
         DamagedError: ``feed.json`` is damaged.
         CacheError: a server may evict, or does not let us in.
     """
     servers = parse_servers(cache) if cache else []
+    checked_seconds("timeout_s", timeout_s)
     return Feed(os.fspath(url), servers, hdfs_client, timeout_s, allow_eviction, cache_access)
 
 
@@ -280,7 +283,7 @@ class Feed(OwnedByProcess):
         return {name: Selection(self, positions) for name, positions in found.items()}
 
     def _check_names(self, names: Sequence[str]) -> None:
-        unknown = [name for name in names if name not in self.fields]
+        unknown = [name for name in names if name not in list(self.fields)]
         if unknown or not names:
             raise ConfigError(f"{self.url}: no field {unknown}; it has {list(self.fields)}")
 

@@ -19,6 +19,7 @@ from datafeed.loading.ranks import ALONE, find_rank, warn_if_alone
 from datafeed.loading.reader import Reader
 from datafeed.loading.sampler import sampler_of
 from datafeed.loading.state import make_state, read_state
+from datafeed.loading.steps import checked_epoch
 from datafeed.loading.trace import TraceFile
 
 __all__ = ["FeedLoader"]
@@ -127,7 +128,7 @@ class FeedLoader(DataLoader):
             n_moves, pipeline = self._n_moves, self._enter()
         if pipeline is None:
             return
-        reader, is_whole = self._reader, False
+        reader = self._reader
         try:
             with _accelerated(self) as placed:
                 for _ in range(self._start, self._order.steps):
@@ -135,10 +136,11 @@ class FeedLoader(DataLoader):
                     batch = reader.read(pipeline)
                     self._step += 1
                     yield placed(batch)
-            is_whole = True
         finally:
+            # Whoever leaves with the last batch in hand, as those do who count steps, goes on.
+            is_over = self._step >= self._order.steps
             is_mine = (iteration, n_moves) == (self._iteration, self._n_moves)
-            if not is_whole and is_mine and os.getpid() == self._pid:
+            if not is_over and is_mine and os.getpid() == self._pid:
                 reader.stop()
         if (iteration, n_moves) == (self._iteration, self._n_moves):
             self._set_place(self._epoch + 1, 0)
@@ -154,9 +156,10 @@ class FeedLoader(DataLoader):
 
     def set_epoch(self, epoch: int) -> None:
         """Let the next iteration run this epoch; a step loaded for the same epoch stays."""
-        if epoch != self._epoch or self._is_spent():
+        number = checked_epoch(epoch)
+        if number != self._epoch or self._is_spent():
             self._n_moves += 1
-            self._set_place(epoch, 0)
+            self._set_place(number, 0)
 
     def _follow(self) -> None:
         """Take over the epoch of a sampler that the user gave and goes on to set."""

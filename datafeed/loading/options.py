@@ -2,11 +2,11 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
-from numbers import Real
 from typing import Any
 
+from datafeed.arguments import checked_count, checked_integer, checked_seconds
 from datafeed.errors import ConfigError
-from datafeed.loading.steps import Shuffle, checked_count, checked_integer
+from datafeed.loading.steps import Shuffle
 from datafeed.loading.torch_arguments import translate
 from datafeed.loading.transforms import BatchTransform, SampleTransform, TransformIn
 
@@ -14,6 +14,7 @@ __all__ = ["LoaderOptions"]
 
 _N_THREADS = 2
 _COUNTS = ("batch_size", "global_batch_size", "memory_bytes", "streams", "window")
+_SWITCHES = ("drop_last", "with_index")
 _FUNCTIONS = ("sample_transform", "batch_transform", "collate_fn")
 
 
@@ -60,8 +61,10 @@ class LoaderOptions:
         if checked_integer("num_workers", self.num_workers) < 0:
             raise ConfigError(f"num_workers={self.num_workers}: give threads for sample_transform")
         checked_integer("seed", self.seed)
-        if not _is_number(self.timeout_s) or not self.timeout_s > 0:
-            raise ConfigError(f"timeout_s={self.timeout_s!r}: give seconds, more than 0")
+        checked_seconds("timeout_s", self.timeout_s)
+        for name in _SWITCHES:
+            if getattr(self, name) not in (True, False):
+                raise ConfigError(f"{name}={getattr(self, name)!r}: give True or False")
         for name in _FUNCTIONS:
             if getattr(self, name) is not None and not callable(getattr(self, name)):
                 raise ConfigError(f"{name}={getattr(self, name)!r}: give a function")
@@ -95,7 +98,3 @@ class LoaderOptions:
             name = unknown[0]
             raise ConfigError(f"{name}={found[name]!r}: DataLoader has no such option")
         return cls(**found)
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, Real)

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from datafeed.arguments import checked_count
 from datafeed.errors import ConfigError
 from datafeed.feed.mixing import key64
 from datafeed.loading.bijection import permute
@@ -20,7 +21,6 @@ from datafeed.loading.steps import (
     Shuffle,
     Steps,
     check_rank_number,
-    checked_count,
 )
 from datafeed.loading.streams import Streams
 
@@ -29,6 +29,7 @@ __all__ = ["Order", "Shuffle"]
 # Numbers of streams that many numbers of ranks divide.
 _STREAMS = (96, 48, 24, 12, 6, 3, 2, 1)
 _CHUNKS_PER_STREAM = 8
+_MOST_STREAMS = 1 << 20  # each epoch costs arrays over them
 _WINDOW = 4
 # So many are in the windows of 96 streams: smaller feeds may have as many, for the same memory.
 # Twelve streams with windows of 4 left class-sorted data visibly clumped: 0.73 instead of 0.86.
@@ -84,6 +85,8 @@ class Order(Steps):
             if streams is None
             else checked_count("streams", streams)
         )
+        if self.streams > _MOST_STREAMS:
+            raise ConfigError(f"streams={self.streams}: give {_MOST_STREAMS} or fewer")
         self._epoch: tuple[int, Streams, Dealing] | None = None
 
     @property

@@ -7,6 +7,7 @@ from typing import Any
 import torch.distributed
 
 from datafeed.errors import ConfigError
+from datafeed.loading.steps import check_rank_number
 
 __all__ = ["ALONE", "find_rank", "warn_if_alone"]
 
@@ -33,13 +34,14 @@ def find_rank(comm: Any, rank: int | None, world_size: int | None) -> tuple[int,
             ``torch.distributed`` says if it is initialised, else rank 0 of 1.
 
     Raises:
-        ConfigError: only one of them is given, or they contradict ``comm``.
+        ConfigError: only one of them is given, or they contradict ``comm`` or each other.
     """
     if (rank is None) != (world_size is None):
         raise ConfigError(f"rank={rank}, world_size={world_size}: give both or none")
     if comm is not None and not hasattr(comm, "Get_rank"):
         raise ConfigError(f"comm={comm!r}: give an mpi4py communicator, or rank= and world_size=")
     if rank is not None and world_size is not None:
+        check_rank_number(rank, world_size)
         if comm is not None and (rank, world_size) != (comm.Get_rank(), comm.Get_size()):
             raise ConfigError(f"rank={rank}, world_size={world_size}: comm says otherwise")
         return rank, world_size

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from datafeed.arguments import checked_integer
 from datafeed.errors import ConfigError
 from datafeed.loading.steps import Steps
 
@@ -34,6 +35,8 @@ def read_state(state: Mapping[str, Any], feed_id: str, order: Steps) -> tuple[in
         ConfigError: it belongs to another order, or is no loader's state.
     """
     identity = _identity(feed_id, order)
+    if not isinstance(state, Mapping):
+        raise ConfigError(f"state {state!r}: give what state_dict() of a loader gave")
     missing = sorted({"epoch", "step", *identity} - state.keys())
     if missing:
         raise ConfigError(f"state lacks {missing}; give what state_dict() of a loader gave")
@@ -43,7 +46,7 @@ def read_state(state: Mapping[str, Any], feed_id: str, order: Steps) -> tuple[in
                 f"state has {name}={state[name]!r}, this loader {own!r}; make the loader as the "
                 "one that gave the state (global_batch_size= fixes the batch for any world size)"
             )
-    epoch, step = int(state["epoch"]), int(state["step"])
+    epoch, step = (checked_integer(f"state's {name}", state[name]) for name in ("epoch", "step"))
     if epoch < 0 or not 0 <= step <= order.steps:
         raise ConfigError(f"state has epoch {epoch}, step {step} of {order.steps}: no such place")
     return epoch, step

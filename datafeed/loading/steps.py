@@ -1,16 +1,16 @@
 """Epochs cut into steps, and steps into the shares of ranks: what all orders have in common."""
 
 from abc import ABC, abstractmethod
-from operator import index
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from datafeed.arguments import checked_count, checked_integer
 from datafeed.errors import ConfigError
 from datafeed.loading.layout import I64Array
 
-__all__ = ["Share", "Shuffle", "Steps", "checked_count", "checked_integer"]
+__all__ = ["Share", "Shuffle", "Steps", "check_rank_number", "checked_epoch"]
 
 Shuffle = bool | Literal["global"]
 
@@ -89,7 +89,7 @@ class Steps(ABC):
         """Give the feed positions at the global positions ``start`` to ``stop`` of an epoch."""
         if not 0 <= start <= stop <= self.n_samples:
             raise ConfigError(f"start={start}, stop={stop}: stay in 0 to {self.n_samples}")
-        return self._at(_epoch(epoch), np.arange(start, stop))
+        return self._at(checked_epoch(epoch), np.arange(start, stop))
 
     @abstractmethod
     def rank_steps(self, epoch: int, first: int, stop: int, rank: int, world_size: int) -> Share:
@@ -114,7 +114,7 @@ class Steps(ABC):
     def _starts(self, epoch: int, first: int, stop: int, rank: int, world_size: int) -> I64Array:
         """Check a question for a rank's share; give the global positions at which its steps begin,
         and the one behind the last."""
-        _epoch(epoch)
+        checked_epoch(epoch)
         self.check_rank(rank, world_size)
         if not 0 <= first <= stop <= self.steps:
             raise ConfigError(f"first={first}, stop={stop}: an epoch has {self.steps} steps")
@@ -141,26 +141,13 @@ class Steps(ABC):
 
 def check_rank_number(rank: int, world_size: int) -> None:
     """Raise ConfigError unless 0 <= rank < world_size."""
-    if not 0 <= index(rank) < index(world_size):
+    if not 0 <= checked_integer("rank", rank) < checked_integer("world_size", world_size):
         raise ConfigError(f"rank={rank}, world_size={world_size}: give 0 <= rank < world_size")
 
 
-def _epoch(epoch: int) -> int:
-    if checked_integer("epoch", epoch) < 0:
-        raise ConfigError(f"epoch={epoch}: epochs are counted from 0")
-    return epoch
-
-
-def checked_integer(name: str, value: Any) -> int:
-    """Give an argument as int, or raise ConfigError by its name."""
-    try:
-        return index(value)
-    except TypeError as error:
-        raise ConfigError(f"{name}={value!r}: give an integer") from error
-
-
-def checked_count(name: str, value: Any) -> int:
-    """Give an argument of 1 or more, or raise ConfigError by its name."""
-    if checked_integer(name, value) < 1:
-        raise ConfigError(f"{name}={value}: give 1 or more")
-    return index(value)
+def checked_epoch(epoch: int) -> int:
+    """Give an epoch as int, or raise ConfigError."""
+    number = checked_integer("epoch", epoch)
+    if number < 0:
+        raise ConfigError(f"epoch={number}: epochs are counted from 0")
+    return number

@@ -1,8 +1,9 @@
 """From what the user asks for to a plan of it."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import cast
 
 from datafeed.errors import ConfigError
 from datafeed.feed.field import given_fields
@@ -60,12 +61,17 @@ def growth_of(
 
 def _patterns(sources: Location | Sequence[Location]) -> list[str]:
     """The sources as patterns with whole paths."""
-    patterns = [sources] if isinstance(sources, (str, os.PathLike)) else list(sources)
+    is_one = isinstance(sources, (str, os.PathLike)) or not isinstance(sources, Iterable)
+    patterns = [cast(Location, sources)] if is_one else list(cast(Iterable[Location], sources))
     if not patterns:
         raise ConfigError("no SOURCE; name shards, folders or globs")
     return [_whole(pattern) for pattern in patterns]
 
 
 def _whole(location: Location) -> str:
-    path = os.fspath(location)
+    path = os.fspath(location) if isinstance(location, (str, os.PathLike)) else location
+    if not isinstance(path, str):
+        raise ConfigError(f"SOURCE or FEED {location!r}: give a path or URL as text")
+    if not path:
+        raise ConfigError("SOURCE or FEED is empty; name a path or URL, as '.' for this folder")
     return path.rstrip("/") if "://" in path else str(Path(path).absolute())

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import chain, islice
 
+from datafeed.arguments import checked_count
 from datafeed.errors import ConfigError, FormatError, SourceError
 from datafeed.feed.chunk import pieces_of
 from datafeed.feed.field import Field, given_fields
@@ -69,10 +70,11 @@ def make_plan(
         FormatError: the first shard cannot be read.
         ConfigError: an option cannot be used.
     """
-    if chunk is not None and chunk < 1:
-        raise ConfigError(f"--samples-per-chunk {chunk}: give 1 or more")
-    if part_bytes is not None and part_bytes < 1:
-        raise ConfigError(f"--part-bytes {part_bytes}: give 1 or more")
+    if chunk is not None:
+        chunk = checked_count("samples_per_chunk", chunk)
+    if part_bytes is not None:
+        part_bytes = checked_count("part_bytes", part_bytes)
+    max_bad_samples = checked_count("max_bad_samples", max_bad_samples, least=0)
     with opened or OpenedSources(partial(open_source, client=hdfs_client)) as places:
         shards = list_shards(sources, places, checksums=source_checksums)
         source, first = places.of(shards[0].url), shards[0].url

@@ -6,8 +6,9 @@ from contextlib import closing
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
+from datafeed.arguments import checked_count
 from datafeed.cache.servers import parse_servers
-from datafeed.errors import ConfigError, StagingError
+from datafeed.errors import StagingError
 from datafeed.feed.manifest import Manifest
 from datafeed.sources import open_source
 from datafeed.staging.append import Growth, grown
@@ -104,8 +105,8 @@ def stage(
         CacheError: a server to be warmed does not answer or may evict.
         ConfigError: an option cannot be used.
     """
-    if workers is not None and workers < 1:
-        raise ConfigError(f"--workers {workers}: give 1 or more")
+    if workers is not None:
+        workers = checked_count("workers", workers)
     servers = parse_servers(warm) if warm else None
     if servers:
         _check_servers(servers, allow_eviction)

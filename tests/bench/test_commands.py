@@ -128,6 +128,15 @@ def test_small_benchmarks(tmp_path: Path, name: str, row: str) -> None:
     assert_nothing_left(tmp_path)
 
 
+def test_bench_dlio_says_what_it_lacks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DATAFEED_PEERS", str(tmp_path))
+    done = run(tmp_path, DATAFEED, "bench", "dlio", "--quick", "--json")
+    assert json.loads(done.stdout) == {
+        "benchmark": "dlio", "rows": 0, "goals": 0, "goals_met": 0,
+    }  # fmt: skip
+    assert "make bench-peers" in done.stderr
+
+
 @pytest.mark.mpi
 def test_bench_allreduce(tmp_path: Path) -> None:
     done = run(tmp_path, DATAFEED, "bench", "allreduce", "--quick", "--json")

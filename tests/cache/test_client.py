@@ -25,6 +25,23 @@ def test_a_value_comes_back(memcached_server: Start, n_bytes: int) -> None:
         assert buffer == value
 
 
+def test_a_key_may_be_text(memcached_server: Start) -> None:
+    with CacheClient(memcached_server().address) as client:
+        client.set("größe", b"12345")
+        assert client.get_into("größe", bytearray(5))
+        assert client.iget_into("größe".encode(), bytearray(5)).wait(10)
+        with pytest.raises(ConfigError, match="cache key 3"):
+            client.set(3, b"")  # type: ignore[arg-type]
+
+
+def test_a_buffer_that_cannot_be_written_is_refused_at_once(memcached_server: Start) -> None:
+    with CacheClient(memcached_server().address) as client:
+        client.set(b"key", b"12345")
+        for get in (client.get_into, client.iget_into):
+            with pytest.raises(ConfigError, match="read-only"):
+                get(b"key", b"54321")  # type: ignore[arg-type]
+
+
 def test_arrays_are_received_in_place(memcached_server: Start, tmp_path: Path) -> None:
     with CacheClient(memcached_server(unix_socket=tmp_path / "m.sock").address) as client:
         wanted = np.arange(600, dtype=np.float32).reshape(20, 30)

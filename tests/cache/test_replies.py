@@ -180,7 +180,7 @@ def test_hanging_up_is_a_connection_error() -> None:
 @pytest.mark.parametrize("key", [b"", b"a b", b"a\r\n", b"a\0", b"x" * 251])
 def test_keys_that_would_break_the_line_are_refused(key: bytes) -> None:
     with pytest.raises(ConfigError, match="cache key"):
-        meta.check_key(key)
+        meta.checked_key(key)
 
 
 LINES = (b"EN", b"HD", b"HD s5", b"NS", b"VA 5", b"hello", b"VA 1000000", b"SERVER_ERROR x")

@@ -1,5 +1,7 @@
 """The option SERVERS."""
 
+from typing import Any
+
 import pytest
 
 from datafeed.cache.servers import parse_servers
@@ -12,10 +14,10 @@ def test_names_are_kept_as_written() -> None:
     assert parse_servers(["[::1]:11211", "10.0.0.1:65535"]) == ["[::1]:11211", "10.0.0.1:65535"]
 
 
-@pytest.mark.parametrize(
-    "servers",
-    ["", [], "a", "a:", ":1", "a:0", "a:65536", "a:1,", "a:1,a:1", "a b:1", "unix:m", "a:x", "::1"],
-)
-def test_malformed_ones_are_refused(servers: str) -> None:
+_TEXTS = ["", "a", "a:", ":1", "a:0", "a:65536", "a:1,", "a:1,a:1", "a b:1", "unix:m", "a:x", "::1"]
+
+
+@pytest.mark.parametrize("servers", [*_TEXTS, [], 3, None, [1, 2], b"a:1"])
+def test_malformed_ones_are_refused(servers: Any) -> None:
     with pytest.raises(ConfigError, match="cache server"):
         parse_servers(servers)

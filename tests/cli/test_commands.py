@@ -163,6 +163,31 @@ def test_inspect_gives_json_for_every_number(tmp_path: Path) -> None:
     assert fields["b"] == [True]
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["no-such"],
+        ["stage"],
+        ["inspect", "feed", "--sample", "x"],
+        ["inspect", "feed", "--bogus"],
+        ["verify", "FEED", "--cache", "127.0.0.1:1", "--workers", "0"],
+    ],
+)
+def test_wrong_usage_is_one_line(staged: Path, words: list[str]) -> None:
+    done = datafeed(*(staged if word == "FEED" else word for word in words))
+    assert done.returncode == 2
+    (line,) = [line for line in done.stderr.splitlines() if not line.startswith("verify:")]
+    assert line.startswith("datafeed: error: ")
+
+
+def test_a_system_error_is_one_line(tmp_path: Path) -> None:
+    done = datafeed("cluster", "up", "--dir", "/proc/no-such")
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("datafeed: error: ")
+    assert "/proc/no-such" in line
+
+
 def test_verbose_adds_the_traceback(staged: Path) -> None:
     shutil.rmtree(staged)
     assert "Traceback" not in datafeed("inspect", staged).stderr

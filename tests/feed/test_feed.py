@@ -1,5 +1,6 @@
 """An opened feed: positions, relative folders, forked children, what is closed on errors."""
 
+import math
 import subprocess
 import sys
 from pathlib import Path
@@ -51,6 +52,19 @@ def test_a_position_outside_is_an_index_error(tmp_path: Path, position: int) -> 
         for use in (feed.__getitem__, feed.origin):
             with pytest.raises(IndexError, match="positions go from 0 to 27"):
                 use(position)
+
+
+@pytest.mark.parametrize("timeout_s", [0, -1, math.nan, math.inf, "10", None])
+def test_a_deadline_is_a_number_of_seconds(tmp_path: Path, timeout_s: Any) -> None:
+    make_feed(tmp_path, [3])
+    with pytest.raises(ConfigError, match="timeout_s="):
+        open_feed(tmp_path, timeout_s=timeout_s)
+
+
+def test_names_given_as_a_list_are_no_field(tmp_path: Path) -> None:
+    make_feed(tmp_path, [3])
+    with open_feed(tmp_path) as feed, pytest.raises(ConfigError, match="no field"):
+        feed.as_tuple(["image"])  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("position", [1.5, 1.0, "1", None, slice(0, 2)])

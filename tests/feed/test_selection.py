@@ -1,5 +1,6 @@
 """Selections and splits of a feed: the right samples, in feed order, and the same ones again."""
 
+import math
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -83,6 +84,9 @@ def test_conditions_and_selections_of_selections(feed: Feed) -> None:
         ({"choice": np.ones(3, bool)}, r"mask of shape \(3,\)"),
         ({"where": {"depth": np.isnan}}, "depth"),
         ({"where": {"id": lambda values: values}}, "one bool for each"),
+        ({"where": {"id": 3}}, r"where\['id'\] is 3; give a function"),
+        ({"keys": "key"}, "keys='key'; give a list"),
+        ({"keys": [3]}, r"keys=\[3\]; give a list"),
     ],
 )
 def test_wrong_choices_are_named(feed: Feed, options: dict[str, Any], words: str) -> None:
@@ -122,7 +126,8 @@ def test_samples_with_one_value_stay_together(feed: Feed) -> None:
 
 
 def test_shares_are_checked(feed: Feed) -> None:
-    for shares in ({}, {"a": 0.0}, {"a": 0.8, "b": 0.3}):
+    wrong: list[dict[str, Any]] = [{}, {"a": 0.0}, {"a": 0.8, "b": 0.3}, {"a": math.nan}]
+    for shares in (*wrong, {"a": "half"}):
         with pytest.raises(ConfigError, match="shares"):
             feed.split("name", **shares)
     with pytest.raises(ConfigError, match="patient"):

@@ -1,13 +1,16 @@
 """Epochs, states and resuming: a loader goes where it is told, on any number of ranks."""
 
 import json
+from typing import Any, cast
 
+import numpy as np
 import pytest
 
 from datafeed import Feed
 from datafeed.errors import ConfigError
 from tests.loading.loader_feeds import (
     check_batch,
+    loader_threads,
 )
 from tests.loading.small_feed import (
     loader_of,
@@ -36,6 +39,22 @@ def test_an_epoch_of_exactly_its_steps_is_whole(feed: Feed) -> None:
                 check_batch(next(batches), order.batch(epoch, step))
         loader.set_epoch(2)
         check_batch(next(iter(loader)), order.batch(2, 0))
+
+
+def test_leaving_with_the_last_batch_in_hand_goes_on(feed: Feed) -> None:
+    """Loops that count steps and break: the next epoch is loaded already, nothing starts over."""
+    order = order_of()
+    with loader_of(feed) as loader:
+        threads = set()
+        for epoch in range(3):
+            for step, batch in enumerate(loader):
+                check_batch(batch, order.batch(epoch, step))
+                if step + 1 == len(loader):
+                    break
+            threads.add(frozenset(loader_threads()))
+        assert len(threads) == 1
+        assert frozenset() not in threads
+        assert loader.state_dict()["step"] == order.steps
 
 
 @pytest.mark.parametrize("saved_by", [1, 3])
@@ -82,6 +101,20 @@ def test_a_state_of_another_order_is_refused(feed: Feed) -> None:
             loader.load_state_dict({**state, "step": 99})
         with pytest.raises(ConfigError, match="epoch"):
             loader.load_state_dict({"model": 1})
+        for value in ("x", None, 1.5):
+            with pytest.raises(ConfigError, match=f"step={value!r}"):
+                loader.load_state_dict({**state, "step": value})
+        with pytest.raises(ConfigError, match="state None"):
+            loader.load_state_dict(cast(Any, None))
+
+
+def test_an_epoch_is_checked_when_it_is_set_and_kept_as_a_plain_number(feed: Feed) -> None:
+    with loader_of(feed) as loader:
+        for epoch in (-1, "3", 1.5, None):
+            with pytest.raises(ConfigError, match=f"epoch={epoch!r}"):
+                loader.set_epoch(cast(Any, epoch))
+        loader.set_epoch(cast(int, np.int64(3)))
+        assert json.loads(json.dumps(loader.state_dict()))["epoch"] == 3
 
 
 def test_a_loader_has_one_iteration_at_a_time(feed: Feed) -> None:

@@ -2,11 +2,12 @@
 
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import datafeed as df
-from datafeed.errors import FormatError, SourceError, StagingError
+from datafeed.errors import ConfigError, FormatError, SourceError, StagingError
 from tests.staging.made import (
     DATAFEED,
     datafeed,
@@ -21,6 +22,31 @@ from tests.staging.runs import parts_of
 def test_missing_shard(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match="no-such"):
         df.stage(str(tmp_path / "no-such-*.tar"), str(tmp_path / "feed"))
+    assert not (tmp_path / "feed").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"max_bad_samples": -1}, "max_bad_samples=-1: give 0 or more"),
+        ({"max_bad_samples": "9"}, "max_bad_samples='9'"),
+        ({"workers": "9"}, "workers='9'"),
+        ({"workers": 0}, "workers=0"),
+        ({"samples_per_chunk": 0}, "samples_per_chunk=0"),
+        ({"part_bytes": 1.5}, "part_bytes=1.5"),
+        ({"transform": print}, "--transform .*by name"),
+        ({"sources": ""}, "is empty"),
+        ({"to": ""}, "is empty"),
+        ({"sources": None}, "None: give a path"),
+        ({"sources": [3]}, "3: give a path"),
+    ],
+)
+def test_wrong_arguments_are_named_before_anything_is_done(
+    tmp_path: Path, options: dict[str, Any], words: str
+) -> None:
+    write_shards(tmp_path / "raw", 1, 5)
+    with pytest.raises(ConfigError, match=words):
+        df.stage(**{"sources": tmp_path / "raw", "to": tmp_path / "feed", **options})
     assert not (tmp_path / "feed").exists()
 
 
