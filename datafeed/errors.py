@@ -40,6 +40,14 @@ __all__ = [
 class DatafeedError(Exception):
     """The root: catch this to catch whatever datafeed raises on purpose."""
 
+    def __init__(self, *args: object) -> None:
+        """Make one line of the message: what it quotes of others may have several."""
+        super().__init__(*(_line(arg) if isinstance(arg, str) else arg for arg in args))
+
+
+def _line(text: str) -> str:
+    return "; ".join(line.strip() for line in text.splitlines() if line.strip())
+
 
 class FeedError(DatafeedError):
     """A feed cannot be made, opened or read."""

@@ -24,6 +24,12 @@ def test_error_tree() -> None:
     assert sorted(errors.__all__) == errors.__all__
 
 
+def test_a_message_is_one_line_whatever_it_quotes() -> None:
+    assert str(errors.StallError("a\n  b\n\nc  d\n")) == "a; b; c  d"
+    assert str(errors.PeerLost("gone")) == "gone"
+    assert errors.ConfigError("x", 3).args == ("x", 3)
+
+
 def test_staging_needs_neither_torch_nor_mpi_nor_java() -> None:
     script = (
         "import sys, datafeed.staging.stage, datafeed.staging.worker, datafeed.cli.main\n"

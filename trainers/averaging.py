@@ -20,13 +20,17 @@ from functools import partial
 from typing import Any, Literal
 
 import numpy as np
-import torch
 from torch import Tensor, nn
 
 from datafeed.errors import TrainerError
+from trainers.averaging_options import (
+    Buffers,
+    check_options,
+    checked_samples,
+    refuse_unsummable,
+)
 from trainers.buckets import Bucket, group, lay_out
 from trainers.cuda_aware import is_cuda_aware
-from trainers.narrow import NARROW
 from trainers.overlap import Mode, OverlapChoice
 from trainers.replicas import broadcast_buffers, replicate
 from trainers.sender import Sender
@@ -34,8 +38,6 @@ from trainers.wires import Wires, host_name, sizes_of
 from trainers.world import as_world
 
 __all__ = ["GradientAverager"]
-
-_SUMMED = (torch.float32, torch.float64, *NARROW)
 
 
 class GradientAverager:
@@ -64,6 +66,7 @@ class GradientAverager:
         CollectiveMismatch: the models of two ranks differ in names, shapes, types, layout, order
             or number of parameters, or the options here differ.
         TrainerError: a gradient would be of a type that cannot be summed.
+        ConfigError: an option cannot be used.
     """
 
     def __init__(
@@ -72,7 +75,7 @@ class GradientAverager:
         comm: Any,
         *,
         overlap: Mode = "auto",
-        buffers: Literal["broadcast", "own"] = "own",
+        buffers: Buffers = "own",
         bucket_bytes: int = 2 << 20,
         first_bucket_bytes: int = 1 << 20,
         piece_bytes: int = 1 << 20,
@@ -80,11 +83,16 @@ class GradientAverager:
         host: str | None = "auto",
     ) -> None:
         named = [(n, p) for n, p in model.named_parameters() if p.requires_grad]
-        _refuse_unsummable(named)
+        refuse_unsummable(named)
+        lengths = {
+            "bucket_bytes": bucket_bytes,
+            "first_bucket_bytes": first_bucket_bytes,
+            "piece_bytes": piece_bytes,
+        }
+        check_options(overlap, buffers, lengths)
         self._model, self._broadcasts = model, buffers == "broadcast"
         aware = is_cuda_aware() if cuda_aware is None else cuda_aware
-        lengths = f"{bucket_bytes} {first_bucket_bytes} {piece_bytes}"
-        options = f"overlap {overlap}, buffers {buffers}, bytes {lengths}, CUDA-aware {aware}"
+        options = f"overlap {overlap}, buffers {buffers}, {lengths}, CUDA-aware {aware}"
         world = as_world(comm)
         try:
             replicate(model, world, [options])
@@ -146,6 +154,7 @@ class GradientAverager:
         Needed for unequal shares with ``overlap="thread"``, as the first gradients are sent
         before ``finish``, and for ``auto`` to measure; then ``finish`` needs no number.
         """
+        n_samples_local = checked_samples(n_samples_local)
         self._choice.begin()
         if not self._choice.is_threaded:
             self._announced = (n_samples_local, None)
@@ -182,6 +191,8 @@ class GradientAverager:
                 "finish: the first gradients are sent during the backward pass; give the number "
                 "of samples to begin() before it, or make the averager with overlap='after'"
             )
+        if n_samples_local is not None:
+            n_samples_local = checked_samples(n_samples_local)
         total, factor, used = self._agree(n_samples_local, flag)
         for bucket in self._buckets[self._n_sent :]:
             bucket.take_rest(self._weight if factor else 0)
@@ -264,12 +275,3 @@ class GradientAverager:
         self._hooks = []
         self._sender.close()
         self._world.close()
-
-
-def _refuse_unsummable(named: list[tuple[str, nn.Parameter]]) -> None:
-    for name, parameter in named:
-        if parameter.dtype not in _SUMMED:
-            raise TrainerError(
-                f"parameter {name!r} is {parameter.dtype}, whose gradients cannot be summed; "
-                "keep parameters in float32, float64, bfloat16 or float16"
-            )

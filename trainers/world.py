@@ -131,11 +131,17 @@ def connect(timeout_s: float = 600.0) -> World:
 
 
 def as_world(comm: Any) -> World:
-    """Give the world of an mpi4py communicator, of None (one process), or a world itself."""
+    """Give the world of an mpi4py communicator, of None (one process), or a world itself.
+
+    Raises:
+        ConfigError: it is neither.
+    """
     if comm is None:
         return SoloWorld()
     if isinstance(comm, (SoloWorld, MpiWorld)):
         return comm
+    if not hasattr(comm, "Get_rank"):
+        raise ConfigError(f"comm={comm!r}: give an mpi4py communicator, a world, or None")
     return MpiWorld(comm)
 
 

@@ -53,7 +53,8 @@ class MadeFeed:
 
     def open(self, servers: list[str] | None = None) -> Feed:
         """Open the feed, over memcached servers or over its parts alone."""
-        return open_feed(str(self.folder), cache=servers)
+        # What is measured over servers is to come from there, however slow the machine is just now.
+        return open_feed(str(self.folder), cache=servers, leave_slow_cache=False)
 
     def mapped(self) -> npt.NDArray[np.uint8]:
         """Map the array; privately writable, because torch warns of arrays that are not."""

@@ -1,5 +1,6 @@
 """Chunks in memcached: cut into blocks, spread over the servers, checked as they arrive."""
 
+import time
 from collections import defaultdict
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
@@ -111,7 +112,7 @@ class BlockStore:
         deadline: float,
         lease_s: int = 0,
         no_lease: Collection[int] = (),
-    ) -> None:
+    ) -> dict[int, float]:
         """Receive blocks into their chunks' buffers, and check each as it arrives.
 
         Args:
@@ -120,7 +121,12 @@ class BlockStore:
             lease_s: Seconds for which the first reader of a missing block is told that it is his
                 to store (``is_ours``); 0 tells nobody.
             no_lease: Servers of which nobody is told.
+
+        Returns:
+            Seconds until the last answer of each server; until the end of all if it owes one.
         """
+        began_s = time.monotonic()
+        ended: dict[int, float] = {}
         memory = memoryview(bytearray(TRAILER_BYTES * len(blocks)))
         ends = iter(range(TRAILER_BYTES, memory.nbytes + 1, TRAILER_BYTES))
         key = self._blocks.key
@@ -132,7 +138,13 @@ class BlockStore:
             wait_s = 0 if block.server in no_lease else lease_s
             return meta.get(name, place, block.n_bytes + TRAILER_BYTES, block, wait_s)
 
-        self._converse(blocks, command, self._take_value, deadline)
+        def take(command: Command, reply: Reply) -> None:
+            ended[command.tag.server] = time.monotonic()
+            self._take_value(command, reply)
+
+        late = self._converse(blocks, command, take, deadline)
+        ended |= dict.fromkeys(late, time.monotonic())
+        return {server: end_s - began_s for server, end_s in ended.items()}
 
     def _take_value(self, command: Command, reply: Reply) -> None:
         block: Block = command.tag
@@ -188,8 +200,12 @@ class BlockStore:
         command: Callable[[Block], Command],
         on_reply: Callable[[Command, Reply], None],
         deadline: float,
-    ) -> None:
-        """Send each server its blocks' commands; what it leaves unanswered ends in its fault."""
+    ) -> Collection[int]:
+        """Send each server its blocks' commands; what it leaves unanswered ends in its fault.
+
+        Returns:
+            Servers that did not answer in full.
+        """
         batches: defaultdict[int, list[Command]] = defaultdict(list)
         for block in blocks:
             batches[block.server].append(command(block))
@@ -198,6 +214,7 @@ class BlockStore:
             if block.outcome is None:
                 fault = faults[block.server]
                 block.end(fault.counter, fault)
+        return faults
 
     def _key(self, block: Block) -> bytes:
         return self._blocks.key(block.request.chunk, block.number)

@@ -23,6 +23,8 @@ from datafeed.sources.urls import scheme, split
 
 __all__ = ["Indexed", "MappedChunks", "MappedParts"]
 
+# Chunks of a thread that the kernel reads ahead; it does by itself what lies behind a large page.
+_N_ASKED, _N_ASKED_LARGE = 8, 2
 # A mapping each; the kernel gives a process 65,530 (vm.max_map_count).
 _MOST_PARTS = 20_000
 
@@ -50,6 +52,10 @@ class MappedChunks(Protocol):
     """Where they lie; places are indices of it. Its length is a multiple of 4,096."""
     starts: npt.NDArray[np.int64]
     """Place at which each piece of each chunk begins, once the chunk was brought."""
+
+    @property
+    def n_asked(self) -> int:
+        """Chunks to ask for before one waits for the first of them, if they have to be read."""
 
     def look(self) -> None:
         """See, at times, that the memory is still what it was."""
@@ -150,6 +156,11 @@ class MappedParts:
             starts = index.starts(len(self._pieces), self._whole) + self._files.firsts[part]
             self.starts[first : first + len(starts)] = starts
             self._is_open[part] = True
+
+    @property
+    def n_asked(self) -> int:
+        """Chunks to ask for before one waits for the first of them, if they have to be read."""
+        return _N_ASKED_LARGE if self._files.region.in_large_pages else _N_ASKED
 
     def look(self) -> None:
         """See, at times, that no file was cut since it was mapped: reading there kills the process.

@@ -23,6 +23,8 @@ class MappedWindow:
     """
 
     name = NodeWindow.name
+    n_asked = 8
+    """Nothing is read, only checked."""
 
     def __init__(self, window: NodeWindow) -> None:
         self._window, self._feed = window, window.feed

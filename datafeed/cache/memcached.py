@@ -11,9 +11,11 @@ from datafeed.cache.access import CacheAccess
 from datafeed.cache.blocks import Block, BlockStore
 from datafeed.cache.eviction import refuse_eviction
 from datafeed.cache.faults import Outcome
+from datafeed.cache.pace import Pace
 from datafeed.cache.pool import ServerPool
 from datafeed.cache.refill import LEASE_S, Refill
 from datafeed.cache.tier import ChunkRequest, Counters
+from datafeed.feed.block import Blocks
 from datafeed.feed.manifest import Manifest
 
 __all__ = ["MemcachedTier"]
@@ -39,6 +41,7 @@ class MemcachedTier:
         refill: Store blocks that are missing, as one of all readers, once they came from the
             next tier.
         access: How to be let in; default: as the environment says.
+        leave_slow: Leave servers for the next tier while that is measured faster.
 
     Raises:
         CacheError: a server that answers may evict, or does not let us in. One that does not
@@ -57,6 +60,7 @@ class MemcachedTier:
         connect_timeout_s: float = 1.0,
         refill: bool = True,
         access: CacheAccess | None = None,
+        leave_slow: bool = True,
     ) -> None:
         self.counters = Counters()
         self._pool = ServerPool(
@@ -66,6 +70,8 @@ class MemcachedTier:
         self._store = BlockStore(self._pool, manifest)
         self._refill = Refill(self._store, self.counters) if refill else None
         self._had = _Had(manifest.n_chunks)
+        blocks_per_chunk = Blocks.count(sum(manifest.max_piece_bytes))
+        self._pace = Pace(self._pool.names, blocks_per_chunk) if leave_slow else None
 
     def fetch(
         self, requests: Sequence[ChunkRequest], timeout_s: float
@@ -86,9 +92,31 @@ class MemcachedTier:
 
     def _read(self, blocks: Sequence[Block], deadline: float) -> None:
         if self._refill is None:
-            self._store.read(blocks, deadline)
+            seconds = self._store.read(blocks, deadline)
         else:
-            self._store.read(blocks, deadline, LEASE_S, self._refill.full())
+            seconds = self._store.read(blocks, deadline, LEASE_S, self._refill.full())
+        if self._pace is not None:
+            came = Counter[int]()
+            for block in blocks:
+                if block.outcome == "hits":
+                    came[block.server] += block.n_bytes
+            self._pace.took({server: (came[server], seconds[server]) for server in came})
+
+    def leave(self, requests: Sequence[ChunkRequest], is_late: bool) -> list[ChunkRequest]:
+        """Choose chunks that the next tier should deliver; see ``LeavableTier``."""
+        if self._pace is None or not self._pace.may_leave(is_late):
+            return []
+        servers: defaultdict[int, set[int]] = defaultdict(set)
+        for block in self._store.cut(requests):
+            servers[id(block.request)].add(block.server)
+        left = self._pace.left([servers[id(request)] for request in requests], is_late)
+        self.counters.add(slow=len(left))
+        return [requests[i] for i in left]
+
+    def behind_took(self, n_bytes: int, seconds: float) -> None:
+        """Note how long the next tier took; see ``LeavableTier``."""
+        if self._pace is not None:
+            self._pace.behind_took(n_bytes, seconds)
 
     def _look_into(self, blocks: Sequence[Block], deadline: float) -> None:
         """See what to do about blocks that did not come."""

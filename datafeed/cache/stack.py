@@ -7,11 +7,13 @@ from typing import Protocol, runtime_checkable
 from datafeed.cache.tier import ChunkRequest, Tier
 from datafeed.errors import StallError
 
-__all__ = ["MappingTier", "RefillableTier", "TierStack", "Watch"]
+__all__ = ["LeavableTier", "MappingTier", "RefillableTier", "TierStack", "Watch"]
 
 
 Watch = Callable[[str, float, float], None]
 """Takes a tier's name, and when it began and ended to fetch, by ``time.perf_counter``."""
+
+_Missing = list[tuple[ChunkRequest, Exception | None]]
 
 
 @runtime_checkable
@@ -35,6 +37,22 @@ class RefillableTier(Protocol):
         """
 
 
+@runtime_checkable
+class LeavableTier(Protocol):
+    """A tier that measures itself and the one behind it."""
+
+    def leave(self, requests: Sequence[ChunkRequest], is_late: bool) -> Sequence[ChunkRequest]:
+        """Choose chunks that the next tier should deliver, because it is faster, or to see if.
+
+        Args:
+            requests: Chunks, most urgent first.
+            is_late: Somebody has been waiting for chunks; else nothing more is left than before.
+        """
+
+    def behind_took(self, n_bytes: int, seconds: float) -> None:
+        """Take note of what the next tier brought in a call, and how long it took."""
+
+
 class TierStack:
     """Fetches chunks from the first tier that has them. Threads may share it.
 
@@ -47,46 +65,94 @@ class TierStack:
         self.watch: Watch | None = None
         """Told of every tier that was asked."""
 
-    def fetch(self, requests: Sequence[ChunkRequest], timeout_s: float) -> None:
+    def fetch(
+        self, requests: Sequence[ChunkRequest], timeout_s: float, is_late: bool = False
+    ) -> None:
         """Fetch chunks straight into their views, checked.
 
         Args:
             requests: Chunks, most urgent first.
             timeout_s: Seconds for the whole call. Each tier gets at most half of what is left,
                 the last one all of it.
+            is_late: Somebody has been waiting for chunks: slow tiers may be left for faster ones.
 
         Raises:
             StallError: no tier delivered a chunk in time.
             FeedError: what the last tier says of the first chunk that it could not deliver.
         """
         deadline = time.monotonic() + timeout_s
-        missing: Sequence[tuple[ChunkRequest, Exception | None]]
-        missing = [(request, None) for request in requests]
+        left: set[int] = set()
+        missing = self._go_through(requests, deadline, left, is_late)
+        if left and missing:
+            again = [request for request, _ in missing if id(request) in left]
+            others = [one for one in missing if id(one[0]) not in left]
+            missing = [*others, *self._go_through(again, deadline)]
+        if missing:
+            self._raise(*missing[0], timeout_s)
+
+    def _go_through(
+        self,
+        requests: Sequence[ChunkRequest],
+        deadline: float,
+        left: set[int] | None = None,
+        is_late: bool = False,
+    ) -> _Missing:
+        """Ask one tier after the other for what is still missing.
+
+        Args:
+            requests, is_late: As for ``fetch``.
+            deadline: When to give up [Unit: second of ``time.monotonic``].
+            left: Takes the ids of requests that a tier was not asked for because it is slow; None
+                asks every tier for all.
+
+        Returns:
+            What no tier delivered.
+        """
+        missing: _Missing = [(request, None) for request in requests]
         lacked: list[tuple[RefillableTier, Sequence[ChunkRequest]]] = []
+        before: LeavableTier | None = None
         for tier in self._tiers:
+            asked = [request for request, _ in missing]
+            passed: _Missing = []
+            if left is not None and tier is not self._tiers[-1]:
+                asked, passed = _divided(tier, asked, is_late)
+                left.update([id(request) for request, _ in passed])
             left_s = max(0.0, deadline - time.monotonic())
-            share_s = left_s if tier is self._tiers[-1] else left_s / 2
-            missing = self._ask(tier, [request for request, _ in missing], share_s)
+            has_all = tier is self._tiers[-1] and not left
+            missing = self._ask(tier, asked, left_s if has_all else left_s / 2, before)
+            if missing and isinstance(tier, RefillableTier):
+                lacked.append((tier, [request for request, _ in missing]))
+            missing = [*missing, *passed]
             if not missing:
                 break
-            if isinstance(tier, RefillableTier):
-                lacked.append((tier, [request for request, _ in missing]))
+            before = tier if isinstance(tier, LeavableTier) else None
         undelivered = {id(request) for request, _ in missing}
         for refillable, requests in lacked:
             found = [request for request in requests if id(request) not in undelivered]
             refillable.refill(found, max(0.0, deadline - time.monotonic()))
-        if missing:
-            self._raise(*missing[0], timeout_s)
+        return missing
 
     def _ask(
-        self, tier: Tier, requests: Sequence[ChunkRequest], timeout_s: float
-    ) -> Sequence[tuple[ChunkRequest, Exception | None]]:
+        self,
+        tier: Tier,
+        requests: Sequence[ChunkRequest],
+        timeout_s: float,
+        before: LeavableTier | None,
+    ) -> _Missing:
+        """Ask one tier, and tell the one before it how long that took."""
+        if not requests:
+            return []
         start_s = time.perf_counter()
         try:
-            return tier.fetch(requests, timeout_s)
+            missing = list(tier.fetch(requests, timeout_s))
         finally:
+            end_s = time.perf_counter()
             if self.watch is not None:
-                self.watch(tier.name, start_s, time.perf_counter())
+                self.watch(tier.name, start_s, end_s)
+        if before is not None:
+            n_bytes = sum([r.n_bytes for r in requests]) - sum([r.n_bytes for r, _ in missing])
+            before.behind_took(n_bytes, end_s - start_s)
+        return missing
 
     def mapped(self, chunk: int) -> Sequence[memoryview] | None:
         """Give the pieces of a chunk where they lie already, to be gathered from there.
@@ -123,3 +189,14 @@ class TierStack:
         """Close all tiers; twice is fine."""
         for tier in self._tiers:
             tier.close()
+
+
+def _divided(
+    tier: Tier, requests: list[ChunkRequest], is_late: bool
+) -> tuple[list[ChunkRequest], _Missing]:
+    """Divide chunks into those to ask a tier for, and those to leave to the next."""
+    left = tier.leave(requests, is_late) if isinstance(tier, LeavableTier) else ()
+    if not left:
+        return requests, []
+    ids = {id(request) for request in left}
+    return [r for r in requests if id(r) not in ids], [(request, None) for request in left]

@@ -39,6 +39,8 @@ class Counters:
     refused: int = 0
     """On a server that wants another password or certificate, or answers with an error."""
     corrupt: int = 0
+    slow: int = 0
+    """Not asked for, because the next tier was measured faster, or to measure it."""
     bytes: int = 0
     """Of the hits."""
     refilled: int = 0

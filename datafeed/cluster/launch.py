@@ -155,5 +155,5 @@ def _why(daemon: Daemon) -> ClusterError:
         else ClusterError
     )
     return kind(
-        f"{daemon.name} ended while the cluster started; the end of {daemon.log}:\n{daemon.tail()}"
+        f"{daemon.name} ended while the cluster started; the end of {daemon.log}: {daemon.tail()}"
     )

@@ -39,6 +39,7 @@ def open(
     timeout_s: float = 10.0,
     allow_eviction: bool = False,
     cache_access: CacheAccess | None = None,
+    leave_slow_cache: bool = True,
 ) -> "Feed":
     """Open a feed.
 
@@ -50,6 +51,8 @@ def open(
         allow_eviction: Take servers that may evict (run without ``-M``).
         cache_access: Password and certificates of the servers; default: as the environment says
             (``DATAFEED_CACHE_PASSWORD_FILE``, ``DATAFEED_CACHE_TLS_CA``, ...).
+        leave_slow_cache: Take chunks from the parts where a loader's user waits for them and
+            servers are measured slower; False spares the feed's file system.
 
     Raises:
         ConfigError: an argument cannot be used.
@@ -60,7 +63,8 @@ def open(
     """
     servers = parse_servers(cache) if cache else []
     checked_seconds("timeout_s", timeout_s)
-    return Feed(os.fspath(url), servers, hdfs_client, timeout_s, allow_eviction, cache_access)
+    arguments = (hdfs_client, timeout_s, allow_eviction, cache_access, leave_slow_cache)
+    return Feed(os.fspath(url), servers, *arguments)
 
 
 class Feed(OwnedByProcess):
@@ -80,6 +84,7 @@ class Feed(OwnedByProcess):
         timeout_s: float,
         allow_eviction: bool,
         cache_access: CacheAccess | None = None,
+        leave_slow_cache: bool = True,
         tuple_fields: tuple[str, ...] | None = None,
     ) -> None:
         self.url = url if scheme(url) else str(Path(url).absolute())  # whatever chdir comes
@@ -87,7 +92,13 @@ class Feed(OwnedByProcess):
         self.servers = list(servers)
         self.timeout_s = timeout_s
         self.tuple_fields = tuple_fields
-        self._arguments = (hdfs_client, timeout_s, allow_eviction, cache_access)
+        self._arguments = (
+            hdfs_client,
+            timeout_s,
+            allow_eviction,
+            cache_access,
+            leave_slow_cache,
+        )
         self._indexes: dict[int, PartIndex] = {}
         self._samples = Samples(self)
         self._mapping: MappedParts | None = None
@@ -196,8 +207,11 @@ class Feed(OwnedByProcess):
         self._check_owner()
         tiers = self._windows.tiers()
         if self.servers:
-            *_, evicts, access = self._arguments
-            tiers.append(MemcachedTier(self.servers, self.manifest, evicts, access=access))
+            *_, evicts, access, leaves = self._arguments
+            tier = MemcachedTier(
+                self.servers, self.manifest, evicts, access=access, leave_slow=leaves
+            )
+            tiers.append(tier)
         return TierStack([*tiers, PartTier(self)])
 
     def load_window(

@@ -145,14 +145,16 @@ class _JoinedStack(TierStack):
         owner, own = _place(self._first_chunks, chunk)
         return self._stacks[owner].mapped(own)
 
-    def fetch(self, requests: Sequence[ChunkRequest], timeout_s: float) -> None:
+    def fetch(
+        self, requests: Sequence[ChunkRequest], timeout_s: float, is_late: bool = False
+    ) -> None:
         deadline = time.monotonic() + timeout_s
         own: dict[int, list[ChunkRequest]] = {}
         for request in requests:
             owner, chunk = _place(self._first_chunks, request.chunk)
             own.setdefault(owner, []).append(ChunkRequest(chunk, request.views))
         for owner, asked in own.items():
-            self._stacks[owner].fetch(asked, max(0.0, deadline - time.monotonic()))
+            self._stacks[owner].fetch(asked, max(0.0, deadline - time.monotonic()), is_late)
 
     def stats(self) -> dict[str, dict[str, int]]:
         """Sum up the counters of tiers of one name."""

@@ -135,6 +135,11 @@ def reading(url: str, also: tuple[type[Exception], ...] = ()) -> Iterator[None]:
         yield
     except EOFError as error:
         raise FormatError(f"{url}: ends early; it was cut off, write or copy it again") from error
+    except (MemoryError, OverflowError) as error:  # a size of 2**45 bytes, true or damaged
+        raise FormatError(
+            f"{url}: a sample of it says that it is larger than the memory here; where that is "
+            "wrong, write or copy it again"
+        ) from error
     except UnicodeDecodeError as error:
         raise FormatError(f"{url}: holds text that is not UTF-8; write it as UTF-8") from error
     except (OSError, lzma.LZMAError, zlib.error) as error:

@@ -10,9 +10,9 @@ from datafeed.loading.stats import LoaderCounts
 
 __all__ = ["Bringer", "Coldness", "n_blocks_read"]
 
-# Chunks at once: few that may have to be read; many that are known to be in memory, because a
-# thread that wakes for each would take the GIL each time.
-_FEW, _MANY = 8, 256
+# Chunks at once that are known to be in memory: a thread that wakes for each would take the GIL
+# each time.
+_MANY = 256
 _WARM_AFTER = 64
 
 
@@ -63,13 +63,17 @@ class Bringer:
 
     def run(self, handover: Handover) -> None:
         """Do loads until there are no more."""
-        while loads := handover.next_loads(_FEW if self._coldness.is_cold else _MANY):
+        while loads := handover.next_loads(self._n_at_once):
             self._parts.look()
             if self._coldness.is_cold or not self._are_checked(loads):
                 with self._counts.activity.doing("source"):
                     self._bring(loads, handover)
             else:
                 self._hand_on(loads, handover)
+
+    @property
+    def _n_at_once(self) -> int:
+        return self._parts.n_asked if self._coldness.is_cold else _MANY
 
     def _are_checked(self, loads: list[tuple[int, Load]]) -> bool:
         return all(self._parts.is_checked(load.chunk) for _, load in loads)

@@ -202,7 +202,7 @@ class FeedLoader(DataLoader):
             ``wait_percentiles_s`` of the last 4,096 waits: p50, p90, p99, max; ``ready``: share of
             batches that lay ready when asked for; chunks ``fetched``, ``refetched``; arena
             ``slots`` and ``resident`` chunks; ``tiers``: name to hits, misses, timeouts, down,
-            corrupt (in chunks) and bytes.
+            corrupt, slow (in chunks) and bytes.
         """
         return self._reader.stats()
 

@@ -19,6 +19,7 @@ from typing import Any, NamedTuple, Protocol
 from datafeed.errors import ConfigError, StallError
 from datafeed.loading.schedule import Plan, Step
 from datafeed.loading.slots import Load
+from datafeed.loading.starvation import Starvation
 
 __all__ = ["Handover", "Ready", "Result"]
 
@@ -68,6 +69,7 @@ class Handover:
         self._ready: deque[Ready] = deque()
         self._error: BaseException | None = None
         self._last_move_s = time.monotonic()
+        self._starvation = Starvation()
         self.is_closed = False
 
     # The planner.
@@ -101,6 +103,12 @@ class Handover:
 
     def _is_slot_free(self) -> bool:
         return bool(self._loads) and self._loads[0].after <= self._n_taken
+
+    @property
+    def starved_s(self) -> float:
+        """Seconds in which the user waited for chunks, so far."""
+        with self._lock:
+            return self._starvation.seconds
 
     def loaded(self, numbers: Sequence[int]) -> None:
         """Tell that loads are done."""
@@ -146,7 +154,8 @@ class Handover:
         with self._lock:
             while not self.is_closed and self._n_loaded < n:
                 self._may_fetch.notify_all()
-                self._may_gather.wait()
+                with self._starvation.waits("gatherer"):
+                    self._may_gather.wait()
             return not self.is_closed
 
     def taken(self, n: int = 1) -> None:
@@ -195,7 +204,8 @@ class Handover:
                 left_s = max(self._last_move_s, began_s) + timeout_s - time.monotonic()
                 if left_s <= 0:
                     raise StallError(self._complaint(timeout_s))
-                self._may_go_on.wait(left_s)
+                with self._starvation.waits("user"):
+                    self._may_go_on.wait(left_s)
             ready = self._ready.popleft()
             if self._has_room():
                 self._may_gather.notify()

@@ -9,16 +9,20 @@ import pytest
 
 from datafeed import Feed
 from datafeed.bench.made_feed import MadeFeed
-from datafeed.cache import mapped_files
+from datafeed.cache import mapped_files, page_cache
 from datafeed.cache.mapped import MappedParts
+from datafeed.cache.page_cache import fits_page_cache
 from datafeed.cache.region import ALIGNMENT, Region, is_mappable
 from datafeed.cache.tier import Counters
 from datafeed.errors import DamagedError, SourceError
 from tests.loading.loader_feeds import RICH, write_feed
 
 
-@pytest.fixture
-def feed(tmp_path: Path) -> Iterator[Feed]:
+@pytest.fixture(params=[True, False], ids=["large pages", "small pages"])
+def feed(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Feed]:
+    monkeypatch.setattr(mapped_files, "fits_page_cache", lambda n_bytes: request.param)
     with write_feed(tmp_path / "f", [60, 0, 33], 6, RICH) as opened:
         yield opened
 
@@ -154,6 +158,48 @@ def test_a_region_gives_its_addresses_back_with_its_last_array(tmp_path: Path) -
     assert mappings() == 1
     del view
     assert mappings() == 0
+
+
+@pytest.mark.parametrize("kernel", ["5.4.0-42-generic", "6.18.44"])
+def test_the_kernel_reads_ahead_what_is_not_read_by_large_pages(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kernel: str
+) -> None:
+    real = os.uname()
+    monkeypatch.setattr(
+        "os.uname", lambda: os.uname_result((real[0], real[1], kernel, real[3], real[4]))
+    )
+    asked = []
+
+    def advise(region: Region, start: int, n_bytes: int, advice: int) -> int:
+        asked.append(advice)
+        return 0
+
+    monkeypatch.setattr(Region, "_advise", advise)
+    path = tmp_path / "file"
+    path.write_bytes(b"x" * 5120)
+    region = Region(ALIGNMENT, in_large_pages=True)
+    with path.open("rb") as file:
+        region.map_file(file.fileno(), 0, 5120)
+    region.will_need(0, 5120)
+    huge, will_need = 14, 3
+    assert asked == ([will_need] if kernel.startswith("5.4") else [huge])
+    assert region.in_large_pages == (asked == [huge])
+    assert region.memory[:5120].tobytes() == path.read_bytes()
+
+
+def test_files_fit_the_page_cache_of_the_machine_and_of_its_container(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    memory, limit = tmp_path / "meminfo", tmp_path / "memory.max"
+    memory.write_text("MemTotal:  9000 kB\nMemAvailable:    2000 kB\n")
+    monkeypatch.setattr(page_cache, "_MEMORY", memory)
+    monkeypatch.setattr(page_cache, "_LIMITS", [limit, tmp_path / "none"])
+    for text, half in (("max\n", 1000 << 10), ("1024000\n", 512000)):
+        limit.write_text(text)
+        assert fits_page_cache(half)
+        assert not fits_page_cache(half + 1)
+    memory.unlink()
+    assert not fits_page_cache(1)
 
 
 def page_table_bytes() -> int:

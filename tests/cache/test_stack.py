@@ -77,3 +77,50 @@ def test_closing_closes_all() -> None:
     stack.close()
     stack.close()
     assert [tier.n_closed for tier in tiers] == [2, 2]
+
+
+class Lame(Shelf):
+    """A shelf that leaves some chunks to the next one."""
+
+    def __init__(self, name: str, chunks: Sequence[int], left: Sequence[int]) -> None:
+        super().__init__(name, chunks)
+        self._left = left
+        self.behind: list[tuple[int, float]] = []
+
+    def leave(self, requests: Sequence[ChunkRequest], is_late: bool) -> list[ChunkRequest]:
+        return [r for r in requests if is_late and r.chunk in self._left]
+
+    def behind_took(self, n_bytes: int, seconds: float) -> None:
+        self.behind.append((n_bytes, seconds))
+
+
+def test_what_a_slow_tier_leaves_the_next_one_gives() -> None:
+    slow, parts = Lame("a", [1, 2, 3], [2, 3]), Shelf("b", [1, 2, 3])
+    wanted = requests(1, 2, 3)
+    TierStack([slow, parts]).fetch(wanted, 8.0, is_late=True)
+    assert [request.views[0][0] for request in wanted] == [1, 2, 3]
+    assert [tier.asked[0][0] for tier in (slow, parts)] == [[1], [2, 3]]
+    ((n_bytes, seconds),) = slow.behind
+    assert n_bytes == 2
+    assert seconds > 0
+
+
+def test_in_time_nothing_is_left() -> None:
+    slow, parts = Lame("a", [1, 2], [2]), Shelf("b", [1, 2])
+    TierStack([slow, parts]).fetch(requests(1, 2), 8.0)
+    assert parts.asked == []
+
+
+def test_what_was_left_and_is_not_behind_comes_from_the_slow_tier() -> None:
+    slow, parts = Lame("a", [1, 2, 3], [2, 3]), Shelf("b", [3], DamagedError("b is cut"))
+    wanted = requests(1, 2, 3)
+    TierStack([slow, parts]).fetch(wanted, 8.0, is_late=True)
+    assert [request.views[0][0] for request in wanted] == [1, 2, 3]
+    assert [chunks for chunks, _ in slow.asked] == [[1], [2]]
+    assert parts.asked[0][1] < 5  # time is left for the slow one
+
+
+def test_what_was_left_and_is_nowhere_is_an_error() -> None:
+    slow, parts = Lame("a", [1], [2]), Shelf("b", [3], DamagedError("b is cut"))
+    with pytest.raises(DamagedError, match="b is cut"):
+        TierStack([slow, parts]).fetch(requests(1, 2), 8.0, is_late=True)

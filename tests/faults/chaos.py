@@ -1,14 +1,16 @@
-"""A proxy in front of a real memcached that spoils what it passes on."""
+"""A proxy in front of a real memcached that spoils what it passes on, or holds it back."""
 
 import random
 import select
 import socket
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Protocol
 
-__all__ = ["Chaos", "chaos_before"]
+__all__ = ["Chaos", "Throttle", "chaos_before"]
 
 Spoil = Callable[[random.Random, bytes], bytes | None]
 
@@ -61,6 +63,8 @@ class Chaos:
         seed: Of chance.
     """
 
+    piece_bytes = 8 << 10
+
     def __init__(self, rate: float, seed: int) -> None:
         self.rate, self.rng = rate, random.Random(seed)
         self.done: Counter[str] = Counter()
@@ -76,8 +80,43 @@ class Chaos:
             return FAULTS[name](self.rng, data)
 
 
+class Throttle:
+    """Lets so many bytes a second through, over all connections.
+
+    Args:
+        rate: Bytes a second; may be changed at any time.
+    """
+
+    piece_bytes = 64 << 10
+
+    def __init__(self, rate: float) -> None:
+        self.rate = rate
+        self._free_at = 0.0
+        self._lock = threading.Lock()
+
+    def spoil(self, data: bytes) -> bytes:
+        """Pass a piece of a reply on when it is its turn."""
+        with self._lock:
+            now = time.monotonic()
+            self._free_at = max(now, self._free_at) + len(data) / self.rate
+            wait_s = self._free_at - now
+        if wait_s > 0.001:
+            threading.Event().wait(wait_s)
+        return data
+
+
+class Meddler(Protocol):
+    """Whoever looks at what passes."""
+
+    piece_bytes: int
+    """At most."""
+
+    def spoil(self, data: bytes) -> bytes | None:
+        """Pass a piece of a reply on, or something else; None: hang up."""
+
+
 @contextmanager
-def chaos_before(address: str, chaos: Chaos) -> Iterator[str]:
+def chaos_before(address: str, chaos: Meddler) -> Iterator[str]:
     """Run the proxy; gives its address."""
     host, _, port = address.rpartition(":")
     listener = socket.create_server(("127.0.0.1", 0))
@@ -110,7 +149,7 @@ def chaos_before(address: str, chaos: Chaos) -> Iterator[str]:
 
 
 def _pass_on(
-    client: socket.socket, server: socket.socket, chaos: Chaos, stop: threading.Event
+    client: socket.socket, server: socket.socket, chaos: Meddler, stop: threading.Event
 ) -> None:
     with client, server:
         client.settimeout(5)
@@ -119,7 +158,7 @@ def _pass_on(
             ready, _, _ = select.select([client, server], [], [], 0.2)
             try:
                 for sock in ready:
-                    data = sock.recv(8192)
+                    data = sock.recv(chaos.piece_bytes)
                     if sock is server and data:
                         data = chaos.spoil(data) or b""
                     if not data:

@@ -154,6 +154,18 @@ def test_compressed_and_cut_or_flipped(tmp_path: Path, compress: Callable[[bytes
             read_bytes(TAR, tmp_path, bytes(flipped))
 
 
+@pytest.mark.parametrize("compress", [bytes, gzip.compress])
+def test_a_member_larger_than_memory_is_named(
+    tmp_path: Path, compress: Callable[[bytes], bytes]
+) -> None:
+    huge = tarfile.TarInfo("1.bin")
+    huge.size = 1 << 45
+    header = huge.tobuf(tarfile.GNU_FORMAT)
+    (tmp_path / "x.tar").write_bytes(compress(header + bytes(5000)))
+    with pytest.raises(FormatError, match=r"x\.tar: a sample of it says that it is larger than"):
+        read(TAR, tmp_path / "x.tar")
+
+
 def test_damaged_header_is_no_end(tmp_path: Path) -> None:
     """tarfile ends in silence there, and the rest of the shard would be missing."""
     data = bytearray(tar_bytes([("a.txt", b"1"), ("b.txt", b"2")]))

@@ -92,7 +92,7 @@ def test_close_wakes_a_user_who_waits(fetched_feed: Feed, monkeypatch: pytest.Mo
     asked, may_go_on = threading.Event(), threading.Event()
     stack = fetched_feed.open_stack()
 
-    def fetch(requests: Any, timeout_s: float) -> None:
+    def fetch(requests: Any, timeout_s: float, is_late: bool) -> None:
         asked.set()
         may_go_on.wait(20)
 

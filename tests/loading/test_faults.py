@@ -65,11 +65,11 @@ class Hanging:
         self._chunk = chunk
         self.let_go, self.is_done = threading.Event(), threading.Event()
 
-    def fetch(self, requests: Sequence[ChunkRequest], timeout_s: float) -> None:
+    def fetch(self, requests: Sequence[ChunkRequest], timeout_s: float, is_late: bool) -> None:
         hangs = any(request.chunk == self._chunk for request in requests)
         if hangs:
             self.let_go.wait(60)
-        self._stack.fetch(requests, timeout_s)
+        self._stack.fetch(requests, timeout_s, is_late)
         if hangs:
             self.is_done.set()
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from datafeed.errors import CollectiveMismatch, TrainerError
+from datafeed.errors import CollectiveMismatch, ConfigError, TrainerError
 from trainers import GradientAverager, roll_call
 from trainers.world import connect
 
@@ -298,6 +298,30 @@ class Complex(nn.Module):
 def test_gradients_that_cannot_be_summed_are_refused() -> None:
     with pytest.raises(TrainerError, match=re.escape("'weight' is torch.complex64")):
         GradientAverager(Complex(), WORLD)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"overlap": "never"}, "overlap='never': give one of 'auto', 'thread', 'after'"),
+        ({"buffers": "mine"}, "buffers='mine': give one of 'broadcast', 'own'"),
+        ({"bucket_bytes": 0}, "bucket_bytes=0: give 1 or more"),
+        ({"piece_bytes": 1.5}, "piece_bytes=1.5: give an integer"),
+        ({"comm": 3}, "comm=3: give an mpi4py communicator"),
+    ],
+)
+def test_wrong_options_are_named(options: dict[str, Any], words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        GradientAverager(nn.Linear(2, 2), **{"comm": WORLD, **options})
+
+
+@pytest.mark.parametrize("n_samples", [-1, 1.5, "2"])
+def test_a_share_is_a_number_of_samples(n_samples: Any) -> None:
+    averager = GradientAverager(nn.Linear(2, 2), WORLD, overlap="after")
+    for use in (averager.begin, averager.finish):
+        with pytest.raises(ConfigError, match=f"n_samples_local={n_samples!r}"):
+            use(n_samples)
+    averager.close()
 
 
 def test_close_twice() -> None:

@@ -1,0 +1,244 @@
+"""Which servers of a cache are so slow that the tier behind it delivers sooner, as measured.
+
+Nothing is known of links and disks but the seconds that they took. A server is left step by step,
+half of its chunks at a time, and gets them back step by step. So where many readers leave a cache
+at once, and the tier behind becomes slow of it, they stop where both are about as fast.
+"""
+
+import logging
+import math
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from threading import Lock
+
+from datafeed.cache.health import FIRST_WAIT_S, LONGEST_WAIT_S
+
+__all__ = ["Pace"]
+
+SLOW_S = 0.05
+"""A server that answers its share of a call sooner is never left: 8 MiB in 50 ms are 160 MB/s."""
+_RATIO = 1.5
+"""How many times faster everything must become by leaving a server."""
+_EVERY_S = 0.25
+_LEAST = 1 / 8
+"""Share of its chunks that a server keeps at least, or none."""
+_WIDTH = 16
+"""Servers that share a call, at most: it asks for so many blocks, about."""
+
+_log = logging.getLogger("datafeed")
+
+
+@dataclass
+class _Rate:
+    """Seconds for a byte. They fall at once and rise by halves, so that one hiccup counts little:
+    the first read through HDFS starts a process."""
+
+    byte_s: float = math.nan
+    call_s: float = math.nan
+    _n_bytes: int = 0
+    _seconds: float = 0.0
+    _n_calls: int = 0
+
+    @property
+    def is_known(self) -> bool:
+        return not math.isnan(self.byte_s)
+
+    def add(self, n_bytes: int, seconds: float) -> None:
+        """Add what a call of one thread brought, and how long it took."""
+        self._n_bytes += n_bytes
+        self._seconds += seconds
+        self._n_calls += 1
+
+    def settle(self) -> bool:
+        """Take in what was added since the last time; returns whether anything was."""
+        if not self._n_bytes:
+            return False
+        self.byte_s = _smoothed(self.byte_s, self._seconds / self._n_bytes)
+        self.call_s = _smoothed(self.call_s, self._seconds / self._n_calls)
+        self._n_bytes = self._n_calls = 0
+        self._seconds = 0.0
+        return True
+
+
+def _smoothed(old: float, new: float) -> float:
+    return (old + new) / 2 if new > old else new
+
+
+@dataclass
+class _Tries:
+    """When to try something again: later each time."""
+
+    wait_s: float = FIRST_WAIT_S
+    at: float = 0.0
+
+    def later(self, now: float) -> None:
+        self.at, self.wait_s = now + self.wait_s, min(LONGEST_WAIT_S, 2 * self.wait_s)
+
+
+@dataclass
+class _Server:
+    name: str
+    rate: _Rate = field(default_factory=_Rate)
+    share: float = 1.0
+    """Of its chunks that are asked of it."""
+    tries: _Tries = field(default_factory=_Tries)
+    """While that is none."""
+    whole_at: float = 0.0
+    """When it last got all of its chunks back."""
+
+    def leave(self, now: float) -> None:
+        """Ask it for half as many."""
+        self.share = self.share / 2 if self.share > _LEAST else 0.0
+        if not self.share:
+            if now > self.whole_at + LONGEST_WAIT_S:
+                self.tries = _Tries()
+            self.tries.later(now)
+
+    def come_back(self, now: float) -> None:
+        """Ask it for twice as many."""
+        self.share = min(1.0, max(_LEAST, 2 * self.share))
+        if self.share == 1.0:
+            self.whole_at = now
+
+
+class Pace:
+    """Measures servers and the tier behind them, and tells which chunks to take from there.
+
+    Any thread may use it.
+
+    Args:
+        names: Of the servers.
+        blocks_per_chunk: On as many servers a chunk lies, about.
+        clock: Seconds that only grow.
+    """
+
+    def __init__(
+        self,
+        names: Sequence[str],
+        blocks_per_chunk: int,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._servers = [_Server(name) for name in names]
+        self._blocks_per_chunk, self._clock = blocks_per_chunk, clock
+        self._behind, self._tries = _Rate(), _Tries()
+        self._tries.later(clock())
+        self._next_look = clock() + _EVERY_S
+        self._credit = 0.0
+        self._lock = Lock()
+
+    def took(self, brought: Mapping[int, tuple[int, float]]) -> None:
+        """Note a call: by server, the bytes that it brought and the seconds until the last."""
+        with self._lock:
+            for server, (n_bytes, seconds) in brought.items():
+                self._servers[server].rate.add(n_bytes, seconds)
+
+    def behind_took(self, n_bytes: int, seconds: float) -> None:
+        """Note a call of the tier behind; one that brought nothing ends all leaving for a while."""
+        with self._lock:
+            if n_bytes:
+                self._behind.add(n_bytes, seconds)
+                return
+            self._behind = _Rate()
+            self._tries.later(self._clock())
+            for server in self._servers:
+                server.share = 1.0
+
+    def may_leave(self, is_late: bool) -> bool:
+        """Look at what was measured; returns whether chunks may have to come from behind.
+
+        Args:
+            is_late: Somebody has been waiting for chunks.
+        """
+        with self._lock:
+            self._look(self._clock(), is_late)
+            if any(server.share < 1 for server in self._servers):
+                return True
+            return is_late and any(server.rate.call_s >= SLOW_S for server in self._servers)
+
+    def left(self, asked: Sequence[Collection[int]], is_late: bool) -> list[int]:
+        """Choose chunks to be taken from behind.
+
+        Args:
+            asked: Servers of each chunk, most urgent first. What is only tried is the least urgent.
+            is_late: As in ``may_leave``.
+
+        Returns:
+            Indexes into ``asked``.
+        """
+        with self._lock:
+            now = self._clock()
+            found = [i for i in reversed(range(len(asked))) if not self._keeps(asked[i], now)]
+            if is_late and not found and asked and now >= self._tries.at:
+                self._tries.later(now)  # measures the tier behind
+                found = [len(asked) - 1]
+        return found
+
+    def _keeps(self, servers: Collection[int], now: float) -> bool:
+        """Whether to ask the servers for a chunk that lies on them."""
+        share = min([self._servers[i].share for i in servers])
+        if share:
+            self._credit += share
+            keeps = self._credit >= 1
+            self._credit -= keeps
+            return keeps
+        tries = [self._servers[i].tries for i in servers if not self._servers[i].share]
+        if any(now < one.at for one in tries):
+            return False
+        for one in tries:
+            one.later(now)
+        return True
+
+    def _look(self, now: float, is_late: bool) -> None:
+        """Move servers' shares by what was measured since the last time."""
+        if now < self._next_look:
+            return
+        self._next_look = now + _EVERY_S
+        fresh = [server for server in self._servers if server.rate.settle()]
+        if self._behind.settle() and now + self._tries.wait_s > self._tries.at:
+            self._tries.at = now + self._tries.wait_s  # it was measured without our asking
+        if not self._behind.is_known:
+            return
+        should = self._dear(_RATIO * self._behind.byte_s) if is_late else []
+        may = self._dear(self._behind.byte_s)
+        for server in fresh:
+            if server in should and (server.rate.call_s >= SLOW_S or server.share < 1):
+                server.leave(now)
+            elif server.share < 1 and server not in may:
+                server.come_back(now)
+            else:
+                continue
+            self._tell(server)
+
+    def _dear(self, behind_s: float) -> list[_Server]:
+        """Give the servers without which chunks come soonest.
+
+        A thread asks all servers at the same time, so it waits for the slowest of them; then it
+        asks the tier behind for what it left. A chunk is left if any of its blocks is.
+
+        Args:
+            behind_s: Seconds for a byte from the tier behind.
+        """
+        known = [server for server in self._servers if server.rate.is_known]
+        known.sort(key=lambda server: -server.rate.byte_s)
+        best, n_best = math.inf, 0
+        for n_left in range(len(known) + 1):
+            cost = self._cost(known[n_left:], len(self._servers) - n_left, behind_s)
+            if cost < best:
+                best, n_best = cost, n_left
+        return known[:n_best]
+
+    def _cost(self, kept: Sequence[_Server], n_kept: int, behind_s: float) -> float:
+        """Seconds for a byte with these servers, the slowest first, and what else is unknown."""
+        share = (n_kept / len(self._servers)) ** self._blocks_per_chunk
+        slowest_s = kept[0].rate.byte_s if kept else 0.0
+        return slowest_s * share / max(1, min(n_kept, _WIDTH)) + behind_s * (1 - share)
+
+    def _tell(self, server: _Server) -> None:
+        _log.log(
+            logging.INFO if server.share else logging.WARNING,
+            "cache server %s brings a thread %.3g MB/s, the tier behind it %.3g: it is asked for "
+            "%g %% of its chunks",
+            *(server.name, 1e-6 / server.rate.byte_s, 1e-6 / self._behind.byte_s),
+            100 * server.share,
+        )
