@@ -19,7 +19,6 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Any, Literal
 
-import numpy as np
 from torch import Tensor, nn
 
 from datafeed.errors import TrainerError
@@ -34,6 +33,7 @@ from trainers.cuda_aware import is_cuda_aware
 from trainers.overlap import Mode, OverlapChoice
 from trainers.replicas import broadcast_buffers, replicate
 from trainers.sender import Sender
+from trainers.shares import Shares
 from trainers.wires import Wires, host_name, sizes_of
 from trainers.world import as_world
 
@@ -115,13 +115,14 @@ class GradientAverager:
             for bucket in self._buckets
             for i, p in enumerate(bucket.parameters)
         ]
-        self.flagged = False
-        """Whether any rank raised its flag in the last ``finish``."""
+        self._shares = Shares(self._world, self._buckets)
         self._is_accumulating = False
-        self._weight = 1 / world.size
-        self._factor = 1.0
-        self._announced: tuple[int, int | None] | None = None
         self._n_sent = 0
+
+    @property
+    def flagged(self) -> bool:
+        """Whether any rank raised its flag in the last ``finish``."""
+        return self._shares.flagged
 
     @property
     def overlap(self) -> Literal["auto", "thread", "after"]:
@@ -154,16 +155,9 @@ class GradientAverager:
         Needed for unequal shares with ``overlap="thread"``, as the first gradients are sent
         before ``finish``, and for ``auto`` to measure; then ``finish`` needs no number.
         """
-        n_samples_local = checked_samples(n_samples_local)
+        checked_samples(n_samples_local)
         self._choice.begin()
-        if not self._choice.is_threaded:
-            self._announced = (n_samples_local, None)
-            return
-        total = np.array([n_samples_local], np.int64)
-        self._world.sum(total)
-        self._announced = (n_samples_local, int(total[0]))
-        # The same two roundings as after the pass, so that a choice by time changes no result.
-        self._factor = n_samples_local * self._world.size / max(1, int(total[0]))
+        self._shares.announce(n_samples_local, is_shared=self._choice.is_threaded)
 
     def finish(self, n_samples_local: int | None = None, flag: bool = False) -> int:
         """Average the gradients over all ranks, after the backward pass. Collective.
@@ -186,16 +180,15 @@ class GradientAverager:
                 with another weight.
         """
         is_threaded = self._choice.is_threaded
-        if n_samples_local is not None and self._announced is None and is_threaded:
+        if n_samples_local is not None and not self._shares.is_announced and is_threaded:
             raise TrainerError(
                 "finish: the first gradients are sent during the backward pass; give the number "
                 "of samples to begin() before it, or make the averager with overlap='after'"
             )
-        if n_samples_local is not None:
-            n_samples_local = checked_samples(n_samples_local)
-        total, factor, used = self._agree(n_samples_local, flag)
+        total, used = self._shares.agree(n_samples_local, flag)
+        factor, weight = self._shares.factor, self._shares.weight
         for bucket in self._buckets[self._n_sent :]:
-            bucket.take_rest(self._weight if factor else 0)
+            bucket.take_rest(weight if factor else 0)
             if is_threaded:
                 self._sender.send(bucket.flat, factor or 1, in_thread=True)
         for array in () if is_threaded else self._arrays.values():
@@ -207,36 +200,10 @@ class GradientAverager:
             bucket.give(flags)
         if self._broadcasts:
             broadcast_buffers(self._model, self._world)
-        self._n_sent, self._announced, self._factor = 0, None, 1.0
+        self._n_sent = 0
+        self._shares.end()
         self._choice.end()
         return total
-
-    def _agree(
-        self, n_samples_local: int | None, flag: bool
-    ) -> tuple[int, float, list[list[bool]]]:
-        """Tell the other ranks of this one's share and flag, and which parameters it used.
-
-        Returns:
-            Samples of all ranks, what the gradients still have to be multiplied by, and for each
-            bucket which parameters any rank used.
-        """
-        n_local = 1 if n_samples_local is None else n_samples_local
-        n_local, known = (n_local, None) if self._announced is None else self._announced
-        counts = [n_local]
-        for bucket in self._buckets:
-            grads = (p.grad is not None for p in bucket.parameters)
-            counts += [bool(counts[0]) and is_used for is_used in grads]
-        sums = np.array([flag, *counts], np.float64)
-        self._world.sum(sums)
-        self.flagged = bool(sums[0])
-        total, flags = int(sums[1]), (sums[2:] > 0).tolist()
-        used = []
-        for bucket in self._buckets:
-            used.append(flags[: len(bucket.parameters)])
-            flags = flags[len(bucket.parameters) :]
-        if known is None:
-            self._factor = n_local * self._world.size / max(1, total)
-        return total, self._factor, used
 
     def clip(self, max_norm: float) -> float:
         """Scale the averaged gradients down if their global norm is above a bound.
@@ -253,10 +220,11 @@ class GradientAverager:
         """Take a gradient when the backward pass has made it; send the buckets that are full."""
         if self._is_accumulating:
             return
+        factor, weight = self._shares.factor, self._shares.weight
         if not self._choice.is_threaded:
-            bucket.take(i, self._weight)
+            bucket.take(i, weight)
             return
-        grad, weight = bucket.accept(i), self._weight if self._factor else 0
+        grad, weight = bucket.accept(i), weight if factor else 0
         if grad.is_cuda:  # queued on the stream that made it
             bucket.fill(i, grad, weight)
         else:
@@ -265,7 +233,7 @@ class GradientAverager:
             if not self._buckets[self._n_sent].is_full:  # the same order on all ranks
                 return
             flat = self._buckets[self._n_sent].flat
-            self._sender.send(flat, self._factor or 1, in_thread=True)
+            self._sender.send(flat, factor or 1, in_thread=True)
             self._n_sent += 1
 
     def close(self) -> None:

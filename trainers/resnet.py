@@ -9,6 +9,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from trainers.image_network import ImageNetwork
+
 __all__ = ["ResNet", "resnet18", "resnet50"]
 
 
@@ -49,7 +51,7 @@ def _normed(n_in: int, n_out: int, kernel: int, stride: int) -> list[nn.Module]:
     return [convolution, nn.BatchNorm2d(n_out)]
 
 
-class ResNet(nn.Module):
+class ResNet(ImageNetwork):
     """A residual network over uint8 images.
 
     Args:
@@ -77,19 +79,6 @@ class ResNet(nn.Module):
         self.layers = nn.Sequential(
             *stem, *blocks, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(before, n_classes)
         )
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Score the classes.
-
-        Args:
-            images: uint8 of (samples, height, width) or (samples, height, width, channels).
-
-        Returns:
-            Logits of (samples, classes).
-        """
-        planes = images.unsqueeze(1) if images.ndim == 3 else images.permute(0, 3, 1, 2)
-        logits: Tensor = self.layers(planes.to(torch.float32) / 127.5 - 1)
-        return logits
 
 
 def resnet18(n_channels: int, n_classes: int) -> ResNet:

@@ -67,7 +67,8 @@ def _write_feed(folder: Path, samples: npt.NDArray[np.uint8], per_chunk: int) ->
     entries = []
     for i, rows in enumerate(np.array_split(samples, _N_PARTS)):
         with PartWriter(folder / f"part-{i:05d}.h5", schema, per_chunk, ["made"]) as part:
-            part.extend([rows], [""] * len(rows), 0)
+            for row in rows:
+                part.append([row], "", 0)
             entries.append(part.close())
     manifest = Manifest(
         feed_id=f"{samples.shape[1]:032x}",

@@ -12,13 +12,13 @@ import numpy as np
 import numpy.typing as npt
 
 from datafeed.cache.mapped_files import MappedFiles
+from datafeed.cache.part_files import part_error
 from datafeed.cache.region import PAGE_BYTES, is_mappable
 from datafeed.cache.tier import Counters
 from datafeed.errors import DamagedError, SourceError
 from datafeed.feed.chunk import crc_of, pieces_of
 from datafeed.feed.index import Extent, PartIndex
 from datafeed.feed.manifest import Manifest
-from datafeed.sources.base import MissingFileError
 from datafeed.sources.urls import scheme, split
 
 __all__ = ["Indexed", "MappedChunks", "MappedParts"]
@@ -146,12 +146,8 @@ class MappedParts:
             index, path = self._feed.index(part), self._path(part)
             try:
                 self._files.map(part, path, index.end)
-            except FileNotFoundError as error:
-                raise MissingFileError(
-                    f"{path}: this part of the feed is missing; copy it back, or stage again"
-                ) from error
             except OSError as error:
-                raise SourceError(f"{path}: cannot be read ({error}); check the disk") from error
+                raise part_error(path, error) from error
             first = self._feed.manifest.first_chunks[part]
             starts = index.starts(len(self._pieces), self._whole) + self._files.firsts[part]
             self.starts[first : first + len(starts)] = starts

@@ -132,6 +132,10 @@ class MemcachedTier:
         if self._refill is not None:
             self._refill.store(requests, timeout_s)
 
+    def measured(self) -> dict[str, dict[str, float]]:
+        """Tell what was measured; see ``Pace.measured``."""
+        return {} if self._pace is None else self._pace.measured()
+
     def _count(self, blocks: Sequence[Block], lacking: _Lacking, era: int) -> None:
         outcomes = {key: _gravest(found) for key, found in lacking.items()}
         counts: Counter[str] = Counter(str(block.outcome) for block in outcomes.values())

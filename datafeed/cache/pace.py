@@ -8,6 +8,7 @@ at once, and the tier behind becomes slow of it, they stop where both are about 
 import logging
 import math
 import time
+from collections import deque
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from threading import Lock
@@ -31,11 +32,12 @@ _log = logging.getLogger("datafeed")
 
 @dataclass
 class _Rate:
-    """Seconds for a byte. They fall at once and rise by halves, so that one hiccup counts little:
-    the first read through HDFS starts a process."""
+    """Seconds for a byte. They fall at once, and rise when two of the last three looks say so: one
+    hiccup counts nothing, as the first read through HDFS, which opens files."""
 
     byte_s: float = math.nan
     call_s: float = math.nan
+    _last: deque[tuple[float, float]] = field(default_factory=lambda: deque(maxlen=3))
     _n_bytes: int = 0
     _seconds: float = 0.0
     _n_calls: int = 0
@@ -54,15 +56,12 @@ class _Rate:
         """Take in what was added since the last time; returns whether anything was."""
         if not self._n_bytes:
             return False
-        self.byte_s = _smoothed(self.byte_s, self._seconds / self._n_bytes)
-        self.call_s = _smoothed(self.call_s, self._seconds / self._n_calls)
+        new = self._seconds / self._n_bytes, self._seconds / self._n_calls
+        self._last.append(new)
+        self.byte_s, self.call_s = min(new, sorted(self._last)[(len(self._last) - 1) // 2])
         self._n_bytes = self._n_calls = 0
         self._seconds = 0.0
         return True
-
-
-def _smoothed(old: float, new: float) -> float:
-    return (old + new) / 2 if new > old else new
 
 
 @dataclass
@@ -89,10 +88,10 @@ class _Server:
 
     def leave(self, now: float) -> None:
         """Ask it for half as many."""
+        if self.share == 1.0 and now > self.whole_at + LONGEST_WAIT_S:
+            self.tries = _Tries()
         self.share = self.share / 2 if self.share > _LEAST else 0.0
         if not self.share:
-            if now > self.whole_at + LONGEST_WAIT_S:
-                self.tries = _Tries()
             self.tries.later(now)
 
     def come_back(self, now: float) -> None:
@@ -143,6 +142,18 @@ class Pace:
             self._tries.later(self._clock())
             for server in self._servers:
                 server.share = 1.0
+
+    def measured(self) -> dict[str, dict[str, float]]:
+        """Give ``bytes_per_s`` to one thread and ``share`` of each server that was measured, and
+        of the tier behind as ``behind``, whose share is 1."""
+        with self._lock:
+            rates = {server.name: (server.rate, server.share) for server in self._servers}
+            rates["behind"] = (self._behind, 1.0)
+            return {
+                name: {"bytes_per_s": 1 / rate.byte_s, "share": share}
+                for name, (rate, share) in rates.items()
+                if rate.is_known
+            }
 
     def may_leave(self, is_late: bool) -> bool:
         """Look at what was measured; returns whether chunks may have to come from behind.
@@ -202,7 +213,8 @@ class Pace:
         should = self._dear(_RATIO * self._behind.byte_s) if is_late else []
         may = self._dear(self._behind.byte_s)
         for server in fresh:
-            if server in should and (server.rate.call_s >= SLOW_S or server.share < 1):
+            is_slow = server.share < 1 or server.rate.call_s >= SLOW_S
+            if server in should and server.share and is_slow:
                 server.leave(now)
             elif server.share < 1 and server not in may:
                 server.come_back(now)

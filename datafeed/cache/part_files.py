@@ -4,6 +4,7 @@ import os
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from threading import Lock, local
 from typing import Protocol
 
@@ -13,7 +14,7 @@ from datafeed.feed.index import Extent
 from datafeed.sources.base import MissingFileError, Source
 from datafeed.sources.urls import split
 
-__all__ = ["LocalFiles", "PartFiles", "SourceFiles", "Stretch", "stretches"]
+__all__ = ["LocalFiles", "PartFiles", "SourceFiles", "Stretch", "part_error", "stretches"]
 
 _MAX_GAP_BYTES = 64 << 10
 """Bytes between two ranges that are cheaper read and thrown away than passed over: 64 KiB take
@@ -100,6 +101,15 @@ class _OpenFile:
             os.close(self._fd)
 
 
+def part_error(path: str | Path, error: OSError) -> SourceError:
+    """Say what the system's error means for a part."""
+    if isinstance(error, FileNotFoundError):
+        return MissingFileError(
+            f"{path}: this part of the feed is missing; copy it back, or stage again"
+        )
+    return SourceError(f"{path}: cannot be read ({error}); check the disk")
+
+
 class LocalFiles(PartFiles):
     """Files of this machine, by ``preadv``, so that threads share a descriptor."""
 
@@ -112,12 +122,8 @@ class LocalFiles(PartFiles):
         path = split(url)[2]
         try:
             is_whole = self._file(path).fill(stretch)
-        except FileNotFoundError as error:
-            raise MissingFileError(
-                f"{path}: this part of the feed is missing; copy it back, or stage again"
-            ) from error
         except OSError as error:
-            raise SourceError(f"{path}: cannot be read ({error}); check the disk") from error
+            raise part_error(path, error) from error
         if not is_whole:
             raise DamagedError(f"{path}: the part is cut; copy it anew, or stage again")
 

@@ -10,19 +10,16 @@ from typing import Any
 
 from datafeed.cache.choice import Flags
 from datafeed.cache.rma_tier import ClusterTier
-from datafeed.cache.window_memory import (
-    SharedFeed,
-    WindowMemory,
-    plan,
-)
+from datafeed.cache.shared_window import SharedWindow
+from datafeed.cache.window_memory import SharedFeed, plan
 from datafeed.cache.window_ranks import WindowRanks
-from datafeed.errors import ConfigError, FeedError
+from datafeed.errors import ConfigError
 from datafeed.mpi import load_mpi
 
 __all__ = ["ClusterWindow"]
 
 
-class ClusterWindow:
+class ClusterWindow(SharedWindow):
     """One copy of the chunks over all ranks, in memory from ``MPI_Win_allocate``.
 
     Each rank loads its share once, checked by CRC32C; then nobody writes any more. Collective: all
@@ -54,37 +51,22 @@ class ClusterWindow:
         timeout_s: float = 600.0,
         progress: bool = True,
     ) -> None:
-        self.feed = feed
         _check_threads()
         ranks = WindowRanks(comm, timeout_s)
+        super().__init__(feed, ranks)
         everyone = ranks.everyone
-        error: Exception | None = None
-        try:
-            self.layout = plan(feed, memory_bytes, ranks.n_local, everyone.Get_size(), taken)
-        except FeedError as failure:
-            error = failure
-        ranks.wait("plan a window", error)
+        self._plan(lambda: plan(feed, memory_bytes, ranks.n_local, everyone.Get_size(), taken))
         rank, mpi = everyone.Get_rank(), load_mpi()
         # Not Win.Create: over memory that MPI did not allocate, reads wait for the target's CPU.
         n_bytes = max(1, int(self.layout.rank_bytes[rank]))
-        win = mpi.Win.Allocate(n_bytes, 1, comm=everyone)
-        self._memory = WindowMemory(feed, ranks, win, rank, self.layout)
+        self._give(mpi.Win.Allocate(n_bytes, 1, comm=everyone), rank)
         self._byte, self._lock = mpi.BYTE, Lock()
         self._is_near = ranks.is_near()
-        try:
-            self._memory.fill(progress and rank == 0)
-        except FeedError:
-            self.close()
-            raise
-
-    @property
-    def held(self) -> Flags:
-        """Which chunks it holds."""
-        return self.layout.held
+        self._fill(progress and rank == 0)
 
     def rank_of(self, chunk: int) -> int:
         """Tell whose memory holds a chunk; -1 for nobody's."""
-        return int(self.layout.ranks[chunk]) if self._memory.is_open else -1
+        return int(self.layout.ranks[chunk]) if self.is_open else -1
 
     def is_near(self, rank: int) -> bool:
         """Whether a rank runs on this node, so that reads of its memory are copies."""
@@ -117,10 +99,6 @@ class ClusterWindow:
     def tier(self) -> "ClusterTier":
         """Give a tier over it, which does not close it."""
         return ClusterTier(self)
-
-    def close(self) -> None:
-        """Free the memory, after all loaders are closed; twice is fine. Collective."""
-        self._memory.close()
 
 
 def _check_threads() -> None:

@@ -52,6 +52,9 @@ class LeavableTier(Protocol):
     def behind_took(self, n_bytes: int, seconds: float) -> None:
         """Take note of what the next tier brought in a call, and how long it took."""
 
+    def measured(self) -> dict[str, dict[str, float]]:
+        """Tell what was measured; see ``Pace.measured``."""
+
 
 class TierStack:
     """Fetches chunks from the first tier that has them. Threads may share it.
@@ -184,6 +187,14 @@ class TierStack:
     def stats(self) -> dict[str, dict[str, int]]:
         """Give each tier's counters by its name."""
         return {tier.name: tier.counters.as_dict() for tier in self._tiers}
+
+    def measured(self) -> dict[str, dict[str, float]]:
+        """Give what tiers measured of themselves and those behind; see ``Pace.measured``."""
+        found: dict[str, dict[str, float]] = {}
+        for tier in self._tiers:
+            if isinstance(tier, LeavableTier):
+                found |= tier.measured()
+        return found
 
     def close(self) -> None:
         """Close all tiers; twice is fine."""

@@ -7,18 +7,18 @@ from typing import Any
 import numpy as np
 
 from datafeed.cache.choice import Flags, I64Array
+from datafeed.cache.shared_window import SharedWindow
 from datafeed.cache.tier import ChunkRequest, Counters
 from datafeed.cache.window_layout import WindowLayout
 from datafeed.cache.window_memory import (
     Bytes,
     SharedFeed,
-    WindowMemory,
     copy_to,
     is_right,
     plan,
 )
 from datafeed.cache.window_ranks import WindowRanks
-from datafeed.errors import ConfigError, DamagedError, FeedError, StallError
+from datafeed.errors import ConfigError, DamagedError, StallError
 from datafeed.mpi import load_mpi
 
 __all__ = ["NodeWindow", "WindowTier"]
@@ -27,7 +27,7 @@ _SHM = "/dev/shm"
 _PAGE_BYTES = 4096
 
 
-class NodeWindow:
+class NodeWindow(SharedWindow):
     """Chunks in memory that the ranks of each node share (``MPI_Win_allocate_shared``).
 
     Each rank loads its share once, checked by CRC32C; then nobody writes any more. Collective: all
@@ -59,41 +59,21 @@ class NodeWindow:
         timeout_s: float = 600.0,
         progress: bool = True,
     ) -> None:
-        self.feed = feed
         ranks = WindowRanks(comm, timeout_s)
+        super().__init__(feed, ranks)
         node = ranks.node
-        error: Exception | None = None
-        try:
-            self.layout = plan(feed, memory_bytes, node.Get_size(), node.Get_size(), taken)
-            _check_shm(self.layout)
-        except FeedError as failure:
-            error = failure
-        ranks.wait("plan a window", error)
-        rank, mpi = node.Get_rank(), load_mpi()
+        n_local, mpi = node.Get_size(), load_mpi()
+        self._plan(lambda: _fitting(plan(feed, memory_bytes, n_local, n_local, taken)))
         shares = np.maximum(_PAGE_BYTES, self.layout.rank_bytes)
-        win = mpi.Win.Allocate_shared(int(shares[rank]), 1, comm=node)
-        self._memory = WindowMemory(feed, ranks, win, rank, self.layout)
+        win = mpi.Win.Allocate_shared(int(shares[node.Get_rank()]), 1, comm=node)
+        self._give(win, node.Get_rank())
         self.memory = _read_only(mpi, win, shares)
         """What all ranks of the node give, end to end."""
         firsts = np.cumsum(shares) - shares
         self.places: I64Array = self.layout.offsets + firsts[self.layout.ranks]
         """Where each chunk that is held begins in it."""
         self._is_checked = np.zeros(len(self.layout.ranks), np.bool_)
-        try:
-            self._memory.fill(progress and comm.Get_rank() == 0)
-        except FeedError:
-            self.close()
-            raise
-
-    @property
-    def is_open(self) -> bool:
-        """Whether its memory is still there."""
-        return self._memory.is_open
-
-    @property
-    def held(self) -> Flags:
-        """Which chunks it holds."""
-        return self.layout.held
+        self._fill(progress and comm.Get_rank() == 0)
 
     def payload(self, chunk: int) -> Bytes | None:
         """Map a chunk; None if it is not held.
@@ -121,10 +101,6 @@ class NodeWindow:
     def tier(self) -> "WindowTier":
         """Give a tier over it, which does not close it."""
         return WindowTier(self)
-
-    def close(self) -> None:
-        """Free the memory, after all loaders are closed; twice is fine. Collective."""
-        self._memory.close()
 
 
 class WindowTier:
@@ -185,7 +161,7 @@ def free_shm_bytes() -> int | None:
     return free.f_bavail * free.f_frsize
 
 
-def _check_shm(layout: WindowLayout) -> None:
+def _fitting(layout: WindowLayout) -> WindowLayout:
     """Refuse what would kill the ranks by SIGBUS as soon as they write to it."""
     n_bytes, free = int(layout.rank_bytes.sum()), free_shm_bytes()
     if free is not None and n_bytes > free:
@@ -194,6 +170,7 @@ def _check_shm(layout: WindowLayout) -> None:
             f"has {free >> 20} left; give a smaller window, or a larger {_SHM} (containers: "
             "--shm-size)"
         )
+    return layout
 
 
 def _read_only(mpi: Any, win: Any, shares: I64Array) -> Bytes:

@@ -28,11 +28,6 @@ class HeldRows:
         self._rows[self._n] = array
         self._n += 1
 
-    def extend(self, rows: Array) -> None:
-        """Copy several samples, of shape (n, *field.shape)."""
-        self._rows[self._n : self._n + len(rows)] = rows
-        self._n += len(rows)
-
     def arrays(self, first: int) -> list[Array]:
         """View the rows, until the next ``clear``."""
         return [self._rows[: self._n]]
@@ -63,11 +58,6 @@ class HeldValues:
         self._values[self._n_values : end] = array
         self._starts[self._n] = self._n_values
         self._n, self._n_values = self._n + 1, end
-
-    def extend(self, rows: Array) -> None:
-        """Copy several samples of one length, of shape (n, m, *field.shape)."""
-        for row in rows:
-            self.add(row)
 
     def _grow(self, n_values: int) -> None:
         grown = np.empty((max(n_values, 2 * len(self._values)), *self._values.shape[1:]),

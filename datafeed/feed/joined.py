@@ -166,6 +166,10 @@ class _JoinedStack(TierStack):
                     sums[key] += count
         return total
 
+    def measured(self) -> dict[str, dict[str, float]]:
+        """Give what was measured; of a server that several feeds share, by one of them."""
+        return {name: one for s in self._stacks for name, one in s.measured().items()}
+
     def close(self) -> None:
         for stack in self._stacks:
             stack.close()

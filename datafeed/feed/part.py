@@ -97,31 +97,6 @@ class PartWriter:
         if self._n_held == self._samples_per_chunk:
             self._flush()
 
-    def extend(self, columns: Sequence[Array], keys: Sequence[str], shard: int) -> None:
-        """Add a run of samples whose fields are rows of arrays: one copy, no Python a sample.
-
-        Args:
-            columns: One for each field, of shape (n, *field.shape); of a ragged field
-                (n, m, *field.shape), m the same for all.
-            keys: Their n names in the shard.
-            shard: Index into ``shards``.
-
-        Raises:
-            FormatError: a key is longer than 1,024 bytes.
-        """
-        names = [_key_bytes(key, self._shards[shard]) for key in keys]
-        start = 0
-        while start < len(names):
-            stop = min(len(names), start + self._samples_per_chunk - self._n_held)
-            for held, column in zip(self._held, columns, strict=True):
-                held.extend(column[start:stop])
-            self._n_held += stop - start
-            if self._n_held == self._samples_per_chunk:
-                self._flush()
-            start = stop
-        self._keys += names
-        self._origins += [shard] * len(names)
-
     def _flush(self) -> None:
         """Write the samples at hand as one chunk."""
         if not self._n_held:

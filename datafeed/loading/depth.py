@@ -5,8 +5,10 @@ from dataclasses import dataclass
 __all__ = ["Depth"]
 
 _LEAST = 3
-_READY_BYTES = 16 << 20
-_MOST = 32
+# Threads hand over, and wait for the GIL, once a group: with 16 MiB and 32 batches at most, batches
+# of 200 KB took 0.46 us a sample instead of 0.30, those of 2 MiB 4 % longer. 64 MiB gain no more.
+_READY_BYTES = 32 << 20
+_MOST = 256
 
 
 @dataclass(frozen=True)
@@ -23,7 +25,7 @@ class Depth:
 
     @classmethod
     def of(cls, batch_samples: int, sample_bytes: int, n_threads: int = 0) -> "Depth":
-        """Choose for batches of so many samples: 16 MiB of batches, 32 at most, 3 at least.
+        """Choose for batches of so many samples: 32 MiB of batches, 256 at most, 3 at least.
 
         Args:
             batch_samples: Of this rank.

@@ -202,7 +202,9 @@ class FeedLoader(DataLoader):
             ``wait_percentiles_s`` of the last 4,096 waits: p50, p90, p99, max; ``ready``: share of
             batches that lay ready when asked for; chunks ``fetched``, ``refetched``; arena
             ``slots`` and ``resident`` chunks; ``tiers``: name to hits, misses, timeouts, down,
-            corrupt, slow (in chunks) and bytes.
+            corrupt, slow (in chunks) and bytes; ``pace``: of each memcached server that was
+            measured, and of the tier ``behind``, ``bytes_per_s`` to a fetch thread and the
+            ``share`` of its chunks that it is asked for.
         """
         return self._reader.stats()
 

@@ -96,7 +96,7 @@ class Residence(Protocol):
         """Take other memory: a thread hangs that may still write to this one."""
 
     def stats(self) -> dict[str, Any]:
-        """Tell ``slots``, ``resident`` and ``tiers``; see ``DataLoader.stats``."""
+        """Tell ``slots``, ``resident``, ``tiers`` and ``pace``; see ``DataLoader.stats``."""
 
     def close(self) -> None:
         """Let go of everything; twice is fine."""
@@ -140,7 +140,7 @@ class _Resident:
         """Take other memory, where any is written to."""
 
     def stats(self) -> dict[str, Any]:
-        return {"slots": 0, "resident": 0, "tiers": {}}
+        return {"slots": 0, "resident": 0, "tiers": {}, "pace": {}}
 
     def close(self) -> None:
         self.source.close()
@@ -226,6 +226,7 @@ class _Fetched(_Resident):
             "slots": self._arena.n_slots,
             "resident": int((self._arena.resident >= 0).sum()),
             "tiers": self._stack.stats(),
+            "pace": self._stack.measured(),
         }
 
     def close(self) -> None:

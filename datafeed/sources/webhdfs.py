@@ -10,7 +10,8 @@ from datafeed.sources.base import FileInfo
 from datafeed.sources.namenode import NameNodes
 
 if TYPE_CHECKING:
-    from datafeed.sources.webhdfs_client import Upload, WebHdfs
+    from datafeed.sources.webhdfs_client import WebHdfs
+    from datafeed.sources.webhdfs_upload import Upload
 
 __all__ = ["WebHdfsDriver", "web_client"]
 

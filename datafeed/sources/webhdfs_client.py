@@ -5,19 +5,19 @@ operations. The NameNode answers questions and names a DataNode for contents; an
 speaks the same and does both.
 """
 
-import http.client
-import json
 import os
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from getpass import getuser
-from typing import Any
 from urllib.parse import quote, urlsplit
 
 import requests
 import urllib3
+
+from datafeed.sources.webhdfs_answers import Answer, NotActiveError, failure_of
+from datafeed.sources.webhdfs_upload import Upload
 
 __all__ = ["WebHdfs"]
 
@@ -27,8 +27,6 @@ _ATTEMPTS = 3
 _MAX_SILENT_S = 3.0
 """Of a DataNode, at the first attempt; it is not asked again for so long:"""
 _AVOIDED_FOR_S = 120.0
-_PASSED_ON = ("StandbyException", "RetriableException")
-Answer = dict[str, Any]
 
 
 class WebHdfs:
@@ -41,7 +39,7 @@ class WebHdfs:
 
     def __init__(self, urls: Sequence[str], timeout_s: float) -> None:
         self._urls, self._timeout_s = list(urls), timeout_s
-        self._user = os.environ.get("HADOOP_USER_NAME") or getuser()
+        self.user = os.environ.get("HADOOP_USER_NAME") or _user()
         self._lock = threading.Lock()
         self._idle: list[requests.Session] = []
         self._avoided: dict[str, float] = {}
@@ -69,7 +67,7 @@ class WebHdfs:
         stream: bool = False,
     ) -> Iterator[requests.Response]:
         """Ask the NameNodes in turn; the first one that does not stand by answers."""
-        query = {"op": operation, "user.name": self._user, **parameters}
+        query = {"op": operation, "user.name": self.user, **parameters}
         with self._session() as session:
             failure: Exception = ConnectionError("no NameNode is named")
             for url in list(self._urls):
@@ -83,7 +81,7 @@ class WebHdfs:
                         stream=stream,
                     )
                     _raise_for(response)
-                except _NotActiveError as error:
+                except NotActiveError as error:
                     failure = error
                 except requests.RequestException as error:
                     failure = self._lost(error)
@@ -157,7 +155,7 @@ class WebHdfs:
                 raise
         return self._place(method, operation, path, **parameters)
 
-    def upload(self, path: str, size: int, **parameters: str) -> "Upload":
+    def upload(self, path: str, size: int, **parameters: str) -> Upload:
         """Begin to write a file of so many bytes, and its folders; replaces.
 
         Args:
@@ -201,47 +199,12 @@ class WebHdfs:
                 self._idle.pop().close()
 
 
-class Upload:
-    """A file being written to one DataNode, which passes it on to the others."""
-
-    def __init__(self, place: str, size: int, timeout_s: float) -> None:
-        parts = urlsplit(place)
-        kind = (
-            http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
-        )
-        self._connection = kind(parts.netloc, timeout=timeout_s)
-        self._connection.putrequest("PUT", f"{parts.path}?{parts.query}")
-        self._connection.putheader("Content-Type", "application/octet-stream")
-        self._connection.putheader("Content-Length", str(size))
-        self._connection.endheaders()
-
-    def write(self, data: memoryview) -> None:
-        """Send the next bytes."""
-        try:
-            self._connection.send(data)
-        except (BrokenPipeError, ConnectionResetError):
-            self._finish()  # the DataNode said why before it hung up
-            raise
-
-    def close(self) -> None:
-        """Return when all replicas have all bytes."""
-        self._finish()
-
-    def _finish(self) -> None:
-        try:
-            with suppress(ConnectionError):
-                answer = self._connection.getresponse()
-                body = answer.read()
-                if answer.status >= 300:
-                    raise _failure(answer.status, _remote(body))
-                return
-            raise ConnectionError("the DataNode hung up while it was written to")
-        finally:
-            self._connection.close()
-
-
-class _NotActiveError(OSError):
-    """A NameNode that stands by."""
+def _user() -> str:
+    """Name this process's user, by number where no file knows it, as in some containers."""
+    try:
+        return getuser()
+    except (KeyError, OSError):
+        return str(os.getuid())
 
 
 def _new_session() -> requests.Session:
@@ -254,27 +217,7 @@ def _new_session() -> requests.Session:
 def _raise_for(response: requests.Response) -> None:
     if response.status_code >= 400:
         with response:
-            raise _failure(response.status_code, _remote(response.content))
-
-
-def _remote(body: bytes) -> Answer:
-    try:
-        answer: Answer = json.loads(body)["RemoteException"]
-    except (ValueError, KeyError, TypeError):
-        return {}
-    return answer
-
-
-def _failure(status: int, remote: Answer) -> OSError:
-    name = remote.get("exception", f"HTTP {status}")
-    text = f"{name}: {remote.get('message', 'no reason given')}"
-    if name == "FileNotFoundException":
-        return FileNotFoundError(text)
-    if name in _PASSED_ON:
-        return _NotActiveError(text)
-    if status == 401:
-        return PermissionError(f"Kerberos: {text}")
-    return OSError(text)
+            raise failure_of(response.status_code, response.content)
 
 
 def _server(error: Exception) -> str:

@@ -4,11 +4,12 @@ import errno
 import os
 import secrets
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from datafeed.errors import ConfigError, FormatError, SourceError, StagingError
+from datafeed.errors import ConfigError, FormatError, StagingError
 from datafeed.feed.checksum import Stretch, file_crc
 from datafeed.feed.index import PartEntry
 from datafeed.feed.part import PartWriter
@@ -17,16 +18,15 @@ from datafeed.formats import Found, get
 from datafeed.sources import OpenedSources, Source, join, local_path, open_source
 from datafeed.staging.allocator import keep_freed_memory
 from datafeed.staging.bad_samples import BadSamples
+from datafeed.staging.early import in_turn
 from datafeed.staging.folder import TIMEOUT_S, Folder, Record
-from datafeed.staging.plan import Plan, mtime_of
+from datafeed.staging.plan import Plan
 from datafeed.staging.scratch import scratch_folder
 from datafeed.staging.shards import Shard
 from datafeed.staging.transform import digest_of, finished, load_transform, transformed
+from datafeed.staging.unchanged import unchanged
 
 __all__ = ["attempt_name", "run_split"]
-
-_CHECKSUM_FROM_BYTES = 1 << 20
-_ONCE_STILL = "stage into a new folder once it stays as it is"
 
 
 def attempt_name() -> str:
@@ -81,9 +81,8 @@ def _write(
     try:
         with opened, PartWriter(path, plan.schema, plan.samples_per_chunk, urls) as writer:
             samples = _Samples(plan, writer, report, bad)
-            checksums = [
-                samples.write(shard, i, opened.of(shard.url)) for i, shard in enumerate(shards)
-            ]
+            with closing(in_turn(shards, opened)) as turns:
+                checksums = [samples.write(*turn, i) for i, turn in enumerate(turns)]
             samples.finish(urls)
             entry = replace(writer.close(), checksums=checksums if any(checksums) else [])
             return entry, writer.known()
@@ -110,12 +109,12 @@ class _Samples:
         self._form = get(plan.format)
         self._transform = load_transform(plan.transform) if plan.transform else None
 
-    def write(self, shard: Shard, i: int, source: Source) -> str | None:
+    def write(self, shard: Shard, source: Source, i: int) -> str | None:
         """Write the samples of one shard; give the checksum that its file system keeps."""
-        checksum = _check_unchanged(source, shard)
-        samples = self._form.samples(source, shard.url, shard.span)
-        self._append(transformed(samples, self._transform, shard.url), shard.url, i)
-        return checksum
+        with unchanged(source, shard) as checksum:
+            samples = self._form.samples(source, shard.url, shard.span)
+            self._append(transformed(samples, self._transform, shard.url), shard.url, i)
+        return checksum.result()
 
     def finish(self, urls: Sequence[str]) -> None:
         """Write what the transform kept to the end; it counts to the last shard."""
@@ -144,29 +143,6 @@ def _check_transform(plan: Plan) -> None:
             f"--transform {plan.transform}: its module is not the one that the run began with; "
             "put that back, or stage into a new folder"
         )
-
-
-def _check_unchanged(source: Source, shard: Shard) -> str | None:
-    """Raise SourceError unless a shard is the one of the plan; give its checksum, if it has one.
-
-    Of shards below 1 MiB it is asked only where the plan has it: the call would cost as much as
-    all their bytes.
-    """
-    now = source.stat(shard.url)
-    if (now.size, mtime_of(now)) != (shard.size, shard.mtime_ms):
-        raise SourceError(
-            f"{shard.url}: changed since the plan was made ({shard.size} bytes then, {now.size} "
-            f"now, or another time); {_ONCE_STILL}"
-        )
-    if shard.checksum is None and shard.size < _CHECKSUM_FROM_BYTES:
-        return None
-    checksum = source.checksum(shard.url)
-    if shard.checksum is not None and checksum != shard.checksum:
-        raise SourceError(
-            f"{shard.url}: changed since the plan was made (checksum {shard.checksum} then, "
-            f"{checksum} now); {_ONCE_STILL}"
-        )
-    return checksum
 
 
 def _seal(entry: PartEntry, known: list[Stretch], name: str, path: Path) -> PartEntry:

@@ -109,6 +109,26 @@ def test_a_tier_behind_that_brings_nothing_is_left_alone_at_once() -> None:
     assert world.run(60) < 0.02  # tried now and then
 
 
+def test_one_hiccup_of_a_server_or_behind_changes_nothing() -> None:
+    world = World([100e6], 80e6)
+    world.run(5)
+    for _ in range(10):
+        world.pace.took({0: (CHUNK_BYTES, 5.0)})
+        assert world.run(1) < 0.05
+    world = World([10e6], 100e6)
+    world.run(10)
+    for _ in range(10):
+        world.pace.behind_took(CHUNK_BYTES, 5.0)
+        assert world.run(1) > 0.95
+
+
+def test_a_server_that_is_left_is_told_of_once(caplog: pytest.LogCaptureFixture) -> None:
+    world = World([10e6], 100e6)
+    world.run(60)
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+    assert "cache server s0 brings a thread 10 MB/s, the tier behind it 100" in caplog.text
+
+
 def test_trying_a_slow_server_again_costs_less_and_less() -> None:
     world = World([10e6], 100e6)
     world.run(10)

@@ -93,6 +93,9 @@ class Lame(Shelf):
     def behind_took(self, n_bytes: int, seconds: float) -> None:
         self.behind.append((n_bytes, seconds))
 
+    def measured(self) -> dict[str, dict[str, float]]:
+        return {"behind": {"bytes_per_s": 1.0, "share": 1.0}}
+
 
 def test_what_a_slow_tier_leaves_the_next_one_gives() -> None:
     slow, parts = Lame("a", [1, 2, 3], [2, 3]), Shelf("b", [1, 2, 3])

@@ -55,15 +55,15 @@ class Epochs:
     """
 
     def __init__(self, loader: DataLoader, plain: DataLoader) -> None:
-        self._loader, self._plain = loader, plain
+        self.loader, self._plain = loader, plain
         self._before: Counter[str] = Counter()
 
     def read(self) -> Counter[str]:
         """Read one, see that it is bit for bit the right one; tells where its chunks came from."""
-        for batch, wanted in zip(self._loader, self._plain, strict=True):
+        for batch, wanted in zip(self.loader, self._plain, strict=True):
             assert batch.keys() == wanted.keys()
             assert all(bool((batch[name] == wanted[name]).all()) for name in batch)
-        tiers = self._loader.stats()["tiers"]
+        tiers = self.loader.stats()["tiers"]
         now = Counter(
             memcached=tiers["memcached"]["hits"],
             parts=tiers["parts"]["hits"],
@@ -130,6 +130,9 @@ def test_a_slow_cache_is_left_and_a_cured_one_taken_again(
     ):
         found = epochs.until(lambda epoch: epoch["parts"] > 9 * epoch["memcached"])
         assert found["slow"] > 0.5 * found["parts"]  # counted when left, before they came
+        pace = epochs.loader.stats()["pace"]
+        assert pace[servers[0]]["share"] == 0
+        assert 1.5 * pace[servers[0]]["bytes_per_s"] < pace["behind"]["bytes_per_s"] < 2 * FAST
         throttle.rate = 1e9
         epochs.until(lambda epoch: epoch["slow"] == 0 and epoch["memcached"] > 0)
 

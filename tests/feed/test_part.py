@@ -88,7 +88,8 @@ def test_small_chunks_are_not_blown_up_to_pages(
 ) -> None:
     schema = (Field(name="x", dtype="uint8", shape=(row_bytes,)),)
     with PartWriter(tmp_path / "p.h5", schema, 16, ["s"]) as writer:
-        writer.extend([np.zeros((1600, row_bytes), np.uint8)], ["k"] * 1600, 0)
+        for _ in range(1600):
+            writer.append([np.zeros(row_bytes, np.uint8)], "k", 0)
         writer.close()
     with h5py.File(tmp_path / "p.h5") as file:
         places = [file["x"].id.get_chunk_info(i).byte_offset for i in range(100)]
@@ -144,23 +145,3 @@ def test_a_key_of_over_1024_bytes_is_refused(tmp_path: Path) -> None:
         with pytest.raises(FormatError, match=r"s\.tar: the key 'k{40}'\.\.\. has 1025 bytes"):
             writer.append([np.array(2)], "k" * 1025, 0)
         assert writer.close().samples == 1
-
-
-def test_runs_of_samples_make_the_same_bytes_as_single_ones(tmp_path: Path) -> None:
-    schema = (Field(name="image", dtype="uint8", shape=(3, 2)), Field(name="label", dtype="int64"),
-              Field(name="text", dtype="uint8", kind="bytes"))  # fmt: skip
-    rng = np.random.default_rng(0)
-    columns = [rng.integers(0, 9, (23, *shape)).astype(dtype)
-               for shape, dtype in (((3, 2), "u1"), ((), "i8"), ((5,), "u1"))]  # fmt: skip
-    keys = [f"k{i}" for i in range(23)]
-    entries = []
-    for name in ("single.h5", "runs.h5"):
-        with PartWriter(tmp_path / name, schema, 4, ["s.tar"]) as writer:
-            if name == "single.h5":
-                for i, key in enumerate(keys):
-                    writer.append([column[i] for column in columns], key, 0)
-            for start, stop in ((0, 1), (1, 12), (12, 23)) if name == "runs.h5" else ():
-                writer.extend([column[start:stop] for column in columns], keys[start:stop], 0)
-            entries.append(writer.close())
-    assert (tmp_path / "single.h5").read_bytes() == (tmp_path / "runs.h5").read_bytes()
-    assert entries[0].index == entries[1].index

@@ -80,6 +80,9 @@ class Hanging:
     def stats(self) -> dict[str, Any]:
         return self._stack.stats()
 
+    def measured(self) -> dict[str, Any]:
+        return {}
+
     def close(self) -> None:
         self._stack.close()
 

@@ -3,7 +3,6 @@
 import threading
 import time
 from collections.abc import Sequence
-from typing import Any
 
 import pytest
 
@@ -45,9 +44,6 @@ class Listening:
         self.told.append(is_late)
         threading.Event().wait(self._pause_s)
         self._stack.fetch(requests, timeout_s)
-
-    def stats(self) -> dict[str, Any]:
-        return self._stack.stats()
 
     def close(self) -> None:
         self._stack.close()

@@ -165,7 +165,7 @@ def test_not_replicated_yet_is_written_again(source: HdfsSource, client: MemoryC
 def test_not_replicated_ever(
     source: HdfsSource, client: MemoryClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("datafeed.sources.hdfs.time.sleep", lambda _: None)
+    monkeypatch.setattr("datafeed.sources.hdfs_upload.time.sleep", lambda _: None)
     client.failures["write"] = [RuntimeError("NotReplicatedYetException")] * 5
     with pytest.raises(SourceError, match="new: RuntimeError: NotReplicatedYetException"):
         source.write(_url(source, "new"), b"data")

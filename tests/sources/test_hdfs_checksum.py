@@ -46,7 +46,7 @@ def test_what_was_written_wrong_is_found(
     url = join(hdfs_root, f"wrong-{client}")
     (tmp_path / "file").write_bytes(numbered_bytes(3 << 20))
     monkeypatch.setattr(
-        "datafeed.sources.hdfs.hdfs_checksum.of_bytes", lambda pieces, told: told[:-10] + "ffff"
+        "datafeed.sources.hdfs_checksum.of_bytes", lambda pieces, told: told[:-10] + "ffff"
     )
     with closing(open_source(url, client)) as source:
         with pytest.raises(SourceError, match=r"was written with 3145728 bytes, and 3145728 bytes"):

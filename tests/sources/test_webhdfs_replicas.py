@@ -1,5 +1,6 @@
 """What the client of WebHDFS does about DataNodes that give nothing; a NameNode is played."""
 
+import os
 import threading
 from collections.abc import Iterator
 from contextlib import closing
@@ -61,6 +62,16 @@ def servers() -> Iterator[Servers]:
         yield servers
         servers.shutdown()
         thread.join()
+
+
+def test_a_user_whom_no_file_knows_has_a_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    def getuser() -> str:
+        raise KeyError("getpwuid(): uid not found: 4711")
+
+    monkeypatch.delenv("HADOOP_USER_NAME", raising=False)
+    monkeypatch.setattr("datafeed.sources.webhdfs_client.getuser", getuser)
+    with closing(WebHdfs(["http://127.0.0.1:1"], 5)) as client:
+        assert client.user == str(os.getuid())
 
 
 def test_a_dead_datanode_is_left_out_from_then_on(servers: Servers) -> None:

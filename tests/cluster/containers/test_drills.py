@@ -105,18 +105,42 @@ def test_namenode_restarted_while_training_from_hdfs(
 
 
 def test_network_to_memcached_limited(warm: str, calm: Run, figures: list[dict[str, Any]]) -> None:
-    """100 Mbit/s from each memcached host: slower or from HDFS; the stats say which."""
+    """100 Mbit/s from each memcached host: slower or from HDFS, as measured; the stats say which.
+
+    Twice as many epochs as in the calm run, so that there is time to measure.
+    """
 
     def fault() -> None:
         for host in MEMCACHED:
             compose.limit_rate(host, "100mbit")
 
     try:
-        run = follow(reading(warm), [Event(moment("limited", 20, 80), fault)])
+        command = reading(warm, "--epochs", "4")
+        run = follow(command, [Event(moment("limited", 20, 80), fault)])
     finally:
         for host in MEMCACHED:
             compose.limit_rate(host, "")
     assert run.status == 0
-    assert run.digests == calm.digests
+    assert {at: run.digests[at] for at in calm.digests} == calm.digests
     assert run.longest_wait_s <= DEADLINE_S + 1
+    check_came_as_measured(run)
     report(figures, "100 Mbit/s to memcached", run, calm)
+
+
+def check_came_as_measured(run: Run) -> None:
+    """See that the stats name the cause, and that chunks came from where it was measured best."""
+    waits = [end["stats"]["wait_by_cause_s"] for end in run.ends]
+    assert {max(wait, key=wait.__getitem__) for wait in waits} <= {"cache", "source"}, waits
+    assert run.counted("memcached", "slow") > 0, "HDFS was never measured"
+    paces = [end["stats"]["pace"] for end in run.ends]
+    behind = [pace.pop("behind")["bytes_per_s"] for pace in paces]
+    shares = [server["share"] for pace in paces for server in pace.values()]
+    last = run.came(0.8, 1.0)
+    if max(shares) == 0:
+        slowest = [min(server["bytes_per_s"] for server in pace.values()) for pace in paces]
+        assert all(rate > slow for rate, slow in zip(behind, slowest, strict=True))
+        assert last["parts"] > last["memcached"], (last, paces, behind)
+    elif min(shares) == 1:
+        assert last["memcached"] > last["parts"], (last, paces, behind)
+    else:
+        assert last["parts"] > 0, (last, paces, behind)

@@ -6,6 +6,7 @@ import random
 import subprocess
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -64,6 +65,24 @@ class Run:
     def counted(self, tier: str, counter: str) -> int:
         """Sum a counter over ranks."""
         return sum(int(end["stats"]["tiers"].get(tier, {}).get(counter, 0)) for end in self.ends)
+
+    def came(self, first: float, last: float) -> Counter[str]:
+        """Count the chunks that came from each tier in a stretch of the run, over ranks.
+
+        Args:
+            first, last: Where it begins and ends, as shares of the steps behind the first fault.
+        """
+        behind = [
+            at
+            for at, ranks in sorted(self.steps.items())
+            if any(line["at_s"] > (self.fault_s or 0.0) for line in ranks.values())
+        ]
+        ends = (behind[int(share * (len(behind) - 1))] for share in (first, last))
+        before, after = (
+            sum((Counter(line["came"]) for line in self.steps[at].values()), Counter[str]())
+            for at in ends
+        )
+        return Counter({name: after[name] - before[name] for name in after})
 
 
 @dataclass(frozen=True)
