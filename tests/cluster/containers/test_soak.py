@@ -89,7 +89,7 @@ def test_soak(warm: str, figures: list[dict[str, Any]]) -> None:
         )
     finally:
         trouble.stop()
-    assert trouble.failure is None
+    assert trouble.failure is None, trouble.failure
     assert run.status == 0
     assert (
         len(trouble.faults) >= SOAK_S / EVERY_S / 4
