@@ -1,7 +1,7 @@
 """From gathered arrays to the batch that the user gets, through the user's own functions."""
 
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from queue import SimpleQueue
 from threading import Lock
 from typing import Any, Literal, Protocol
@@ -9,7 +9,7 @@ from typing import Any, Literal, Protocol
 import numpy as np
 import torch
 
-from datafeed.errors import FeedError
+from datafeed.errors import ConfigError, FeedError
 from datafeed.feed.mixing import key64
 from datafeed.loading.activity import Activity
 from datafeed.loading.batch import add_index, tensors_of
@@ -24,6 +24,7 @@ from datafeed.loading.sample_code import (
 )
 from datafeed.loading.schedule import Step
 from datafeed.loading.transform_process import TransformProcess
+from datafeed.loading.workers import Workers
 
 __all__ = ["BatchTransform", "Origins", "SampleTransform", "TransformIn", "Transforms"]
 
@@ -81,12 +82,13 @@ class Transforms:
         self._place, self._n_workers = place, n_workers
         self.activity = activity
         self._code: SampleCode | None = None
-        self._threads: ThreadPoolExecutor | None = None
+        self._threads: Workers | None = None
         self._processes: list[TransformProcess] = []
-        self._is_closed = False
+        self.is_closed = False
+        """Whether nobody waits for batches any more."""
         if sample_transform is not None or collate_fn is not None:
             self._code = SampleCode(sample_transform, collate_fn, seed, feed.tuple_fields)
-            self._threads = ThreadPoolExecutor(n_workers, thread_name_prefix="datafeed-transform")
+            self._threads = Workers(n_workers, "datafeed-transform")
         self._idle: SimpleQueue[TransformProcess] | None = None
         if self._code is not None and where == "processes":
             self._idle, self._pool = SimpleQueue(), Pool(_N_KEPT)
@@ -122,7 +124,7 @@ class Transforms:
         """Let a process transform a batch; one that has ended is replaced."""
         process = idle.get()
         try:
-            if not process.is_alive and not self._is_closed and self._code is not None:
+            if not process.is_alive and not self.is_closed and self._code is not None:
                 process = self._start_process(self._code)
             with self.activity.doing("transform"):
                 batch = process.run(arrays, step, self._pool)
@@ -187,14 +189,14 @@ class Transforms:
         return self._finish(_emptied(model), step)
 
     def close(self) -> None:
-        """End the threads and processes; twice is fine."""
-        self._is_closed = True
+        """End the threads and processes, but for a function that hangs; twice is fine."""
+        self.is_closed = True
         for process in self._processes:
             process.hang_up()
         for process in self._processes:
             process.close()
         if self._threads is not None:
-            self._threads.shutdown(wait=True, cancel_futures=True)
+            self._threads.close()
 
 
 class _Finished:
@@ -234,6 +236,8 @@ class _Work:
         try:
             with self._transforms.activity.doing("transform"):
                 for i in share:
+                    if self._transforms.is_closed:
+                        raise ConfigError("this loader is closed; make a new one")
                     self._outputs[i] = self._transforms.one(self._arrays, i, self._step)
             with self._lock:
                 self._n_left -= 1

@@ -4,6 +4,7 @@ import errno
 import os
 import secrets
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -17,6 +18,7 @@ from datafeed.formats import Found, get
 from datafeed.sources import OpenedSources, Source, join, local_path, open_source
 from datafeed.staging.allocator import keep_freed_memory
 from datafeed.staging.bad_samples import BadSamples
+from datafeed.staging.early import in_turn
 from datafeed.staging.folder import TIMEOUT_S, Folder, Record
 from datafeed.staging.plan import Plan
 from datafeed.staging.scratch import scratch_folder
@@ -79,9 +81,8 @@ def _write(
     try:
         with opened, PartWriter(path, plan.schema, plan.samples_per_chunk, urls) as writer:
             samples = _Samples(plan, writer, report, bad)
-            checksums = [
-                samples.write(shard, i, opened.of(shard.url)) for i, shard in enumerate(shards)
-            ]
+            with closing(in_turn(shards, opened)) as turns:
+                checksums = [samples.write(*turn, i) for i, turn in enumerate(turns)]
             samples.finish(urls)
             entry = replace(writer.close(), checksums=checksums if any(checksums) else [])
             return entry, writer.known()
@@ -108,7 +109,7 @@ class _Samples:
         self._form = get(plan.format)
         self._transform = load_transform(plan.transform) if plan.transform else None
 
-    def write(self, shard: Shard, i: int, source: Source) -> str | None:
+    def write(self, shard: Shard, source: Source, i: int) -> str | None:
         """Write the samples of one shard; give the checksum that its file system keeps."""
         with unchanged(source, shard) as checksum:
             samples = self._form.samples(source, shard.url, shard.span)

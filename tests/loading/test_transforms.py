@@ -138,6 +138,29 @@ def test_an_error_names_the_step(feed: Feed) -> None:
             list(loader)
 
 
+def test_closing_does_not_wait_for_a_transform_that_never_ends(
+    feed: Feed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("datafeed.loading.workers._END_S", 0.1)
+    may_go_on, calls = threading.Event(), []
+
+    def hang(sample: Any, _: np.random.Generator) -> Any:
+        calls.append(1)
+        may_go_on.wait(60)
+        return sample
+
+    loader = loader_of(feed, sample_transform=hang, timeout_s=0.3, num_workers=1)
+    with pytest.raises(StallError):
+        next(iter(loader))
+    loader.close()
+    hanging = [t for t in threading.enumerate() if t.name.startswith("datafeed-transform")]
+    assert len(hanging) == 1
+    may_go_on.set()
+    hanging[0].join(60)
+    assert not hanging[0].is_alive()
+    assert len(calls) == 1  # the other samples of its batch are of no use any more
+
+
 def test_a_transform_that_never_ends_is_told(feed: Feed) -> None:
     may_go_on = threading.Event()
     options = {"sample_transform": lambda *_: may_go_on.wait(20), "timeout_s": 0.3}
