@@ -13,6 +13,10 @@ if TYPE_CHECKING:
 __all__ = ["WebSide"]
 
 
+# What the answer of another server leads to, as the port may be guessed.
+_NO_HDFS = (KeyError, TypeError)
+
+
 class WebSide:
     """The HTTP servers of an HDFS, as long as they answer; where they do not, once is enough.
 
@@ -52,7 +56,7 @@ class WebSide:
                 web = web_client(self.namenodes, self._timeout_s)
                 self._is_there = _knows_alike(self._driver.info(path), web)
                 self._web = web
-            except (OSError, ModuleNotFoundError):
+            except (OSError, ModuleNotFoundError, *_NO_HDFS):
                 self._driver.info(path)
                 self._is_there = False
         return self._web if self._is_there else None
