@@ -24,7 +24,7 @@ from datafeed.sources.urls import scheme, split
 __all__ = ["Indexed", "MappedChunks", "MappedParts"]
 
 # Chunks of a thread that the kernel reads ahead; it does by itself what lies behind a large page.
-_N_ASKED, _N_ASKED_LARGE = 8, 2
+_N_ASKED, _N_ASKED_LARGE = 8, 4
 # A mapping each; the kernel gives a process 65,530 (vm.max_map_count).
 _MOST_PARTS = 20_000
 

@@ -22,6 +22,8 @@ SLOW_S = 0.05
 _RATIO = 1.5
 """How many times faster everything must become by leaving a server."""
 _EVERY_S = 0.25
+_PATIENCE_S = 2.0
+"""For so long chunks were late at every look before the tier behind is tried: no run starts so."""
 _LEAST = 1 / 8
 """Share of its chunks that a server keeps at least, or none."""
 _WIDTH = 16
@@ -123,6 +125,7 @@ class Pace:
         self._behind, self._tries = _Rate(), _Tries()
         self._tries.later(clock())
         self._next_look = clock() + _EVERY_S
+        self._late_since = math.inf
         self._credit = 0.0
         self._lock = Lock()
 
@@ -180,7 +183,8 @@ class Pace:
         with self._lock:
             now = self._clock()
             found = [i for i in reversed(range(len(asked))) if not self._keeps(asked[i], now)]
-            if is_late and not found and asked and now >= self._tries.at:
+            is_time = now >= max(self._tries.at, self._late_since + _PATIENCE_S)
+            if is_late and is_time and not found and asked:
                 self._tries.later(now)  # measures the tier behind
                 found = [len(asked) - 1]
         return found
@@ -205,6 +209,7 @@ class Pace:
         if now < self._next_look:
             return
         self._next_look = now + _EVERY_S
+        self._late_since = min(self._late_since, now) if is_late else math.inf
         fresh = [server for server in self._servers if server.rate.settle()]
         if self._behind.settle() and now + self._tries.wait_s > self._tries.at:
             self._tries.at = now + self._tries.wait_s  # it was measured without our asking

@@ -14,6 +14,8 @@ __all__ = ["Array", "Field", "Sample", "Schema", "conform", "infer_schema"]
 Sample = dict[str, Any]
 Schema = tuple[Field, ...]
 
+_OF_NUMPY = (np.ndarray, np.generic)
+
 
 def infer_schema(
     samples: Sequence[tuple[str, Sample]], shard: str, given: Sequence[Field] = ()
@@ -99,12 +101,20 @@ def conform(schema: Schema, sample: Mapping[str, Any], where: str) -> list[Array
     Raises:
         FormatError: a field is missing, unknown, of another dtype or shape, or no UTF-8.
     """
-    if len(sample) != len(schema) or not all(field.name in sample for field in schema):
+    try:
+        values = [sample[field.name] for field in schema]
+    except KeyError:
+        values = []
+    if not len(values) == len(sample) == len(schema):
         _same_names([field.name for field in schema], sample, where)
-    return [_conform_field(field, sample[field.name], where) for field in schema]
+    return [
+        _conform_field(field, value, where) for field, value in zip(schema, values, strict=True)
+    ]
 
 
 def _conform_field(field: Field, value: Any, where: str) -> Array:
+    if isinstance(value, _OF_NUMPY) and _is_fitting(field, value):  # most are
+        return np.asarray(value)
     if isinstance(value, str):
         value = _utf8(field, value, where)
     if isinstance(value, (bytes, memoryview)):
@@ -113,6 +123,15 @@ def _conform_field(field: Field, value: Any, where: str) -> Array:
     if field.kind == "str":
         _check_utf8(field, array, where)
     return np.ascontiguousarray(array) if array.ndim else array
+
+
+def _is_fitting(field: Field, value: "Array | np.generic") -> bool:
+    return (
+        field.kind == "array"
+        and value.dtype == field.numpy_dtype
+        and value.shape == field.shape
+        and value.flags.c_contiguous
+    )
 
 
 def _utf8(field: Field, text: str, where: str) -> bytes:

@@ -33,6 +33,8 @@ from datafeed.loading.steps import Steps
 __all__ = ["Residence", "Wanted", "choose_residence"]
 
 _N_THREADS = 2
+# While one waits for the disk others check: with two, cold files came at 0.7 of the rate.
+_N_BRINGERS = 3
 # Samples planned at a time: the numbers of so many stay in a core's cache (0.25 us a sample; 0.5
 # at 65,536). And ahead of the batches: 6 MiB of numbers at most.
 _MAX_STRETCH = 1 << 14
@@ -149,7 +151,7 @@ class _Resident:
 class _Mapped(_Resident):
     """Chunks are gathered where they lie; what is brought is checked, or read ahead from disks."""
 
-    n_threads = _N_THREADS
+    n_threads = _N_BRINGERS
 
     def __init__(self, wanted: Wanted, parts: MappedChunks, counts: LoaderCounts) -> None:
         super().__init__(wanted, counts)

@@ -43,7 +43,7 @@ def run(folder: Path, *command: object) -> "subprocess.CompletedProcess[str]":
         list(map(str, command)),
         capture_output=True,
         text=True,
-        timeout=200,
+        timeout=500,
         env={**os.environ, "TMPDIR": str(folder / "t")},
     )
     assert done.returncode == 0, done.stderr
@@ -201,6 +201,7 @@ def check_stage(rows: list[dict[str, object]]) -> None:
     assert sum("goal" in row for row in rows) == len({1, len(os.sched_getaffinity(0))}) + 5
 
 
+@pytest.mark.timeout(600)
 @pytest.mark.slow
 def test_make_bench_writes_results_and_page(tmp_path: Path) -> None:
     run(tmp_path, sys.executable, "-m", "datafeed.bench", "--quick", "--root", tmp_path)

@@ -61,6 +61,14 @@ def test_a_slow_server_is_left_for_a_faster_tier_and_taken_again() -> None:
     assert world.run(10) == 0
 
 
+def test_what_is_late_for_a_moment_is_asked_of_the_servers() -> None:
+    """A run starts late; with one that trains on 100 chunks, one from elsewhere is a percent."""
+    world = World([10e6], 1000e6)
+    for _ in range(10):
+        assert world.run(1.5) == 0
+        assert world.run(2.0, is_late=False) == 0
+
+
 def test_nothing_is_left_while_nobody_waits() -> None:
     assert World([10e6], 1000e6).run(60, is_late=False) == 0
 

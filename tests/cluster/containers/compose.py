@@ -79,6 +79,14 @@ def unpause(service: str) -> None:
     docker("unpause", container(service))
 
 
+def memory_mib(service: str) -> float:
+    """Return the memory of a running host's processes, without files' pages (cgroups 1 and 2)."""
+    folder = "/sys/fs/cgroup"
+    script = f"cat {folder}/memory.stat {folder}/memory/memory.stat 2>/dev/null; true"
+    told = dict(line.split() for line in run(service, "sh", "-c", script).splitlines())
+    return int(told.get("anon") or told["total_rss"]) / 2**20
+
+
 def cut_off(service: str) -> None:
     """Take a host off the network."""
     docker("network", "disconnect", "-f", f"{PROJECT}_cluster", container(service))
@@ -91,12 +99,14 @@ def rejoin(service: str) -> None:
 
 def limit_rate(service: str, rate: str) -> None:
     """Let a host send no faster than this (``100mbit``), by a token bucket; ``""`` ends it."""
-    bucket = ["tbf", "rate", rate, "burst", "64kb", "latency", "200ms"] if rate else []
-    verb = "add" if rate else "del"
+    verb = (
+        f"add dev $d root tbf rate {rate} burst 64kb latency 200ms" if rate else "del dev $d root"
+    )
+    # A host that was off the network for a while comes back with a device of another number.
+    script = f"cd /sys/class/net && for d in eth*; do tc qdisc {verb} || exit 1; done"
     docker(
-        *("run", "--rm", "--user", "root", "--cap-add", "NET_ADMIN", "--entrypoint", "tc"),
-        *("--network", f"container:{container(service)}", "datafeed/trainer"),
-        *("qdisc", verb, "dev", "eth0", "root", *bucket),
+        *("run", "--rm", "--user", "root", "--cap-add", "NET_ADMIN", "--entrypoint", "sh"),
+        *("--network", f"container:{container(service)}", "datafeed/trainer", "-c", script),
     )
 
 

@@ -39,20 +39,27 @@ FAULTS: dict[str, tuple[tuple[str, ...], Do, Do]] = {
 }
 
 
+# Hosts of processes that live through the whole soak.
+STEADY = (*compose.TRAINERS, "gateway", "namenode", "datanode1", "datanode2", "datanode3")
+
+
 class Troublemaker(threading.Thread):
     """Causes a random fault every 20 s, each for 6 s, until it is told to stop."""
 
     def __init__(self) -> None:
         super().__init__(name="troublemaker")
         self.faults: list[Fault] = []
+        self.memory_mib: dict[str, list[float]] = {host: [] for host in STEADY}
         self.failure: BaseException | None = None
         self._stop_it = threading.Event()
         self._random = random.Random(SEED)
 
     def run(self) -> None:
-        """Make trouble."""
+        """Make trouble, and look at the hosts' memory in between."""
         try:
             while not self._stop_it.wait(EVERY_S - LASTS_S):
+                for host, sizes in self.memory_mib.items():
+                    sizes.append(compose.memory_mib(host))
                 self._one()
         except BaseException as error:
             self.failure = error
@@ -82,13 +89,13 @@ def test_soak(warm: str, figures: list[dict[str, Any]]) -> None:
         )
     finally:
         trouble.stop()
-    assert trouble.failure is None
+    assert trouble.failure is None, trouble.failure
     assert run.status == 0
     assert (
         len(trouble.faults) >= SOAK_S / EVERY_S / 4
     )  # the cure of one takes longer on a slow machine
     n_epochs = assert_every_sample_once_an_epoch(run)
-    growth = memory_growth(run)
+    growth, memory = memory_growth(run), trouble.memory_mib
     FIGURES.parent.mkdir(parents=True, exist_ok=True)
     draw(run, trouble.faults, FIGURES.with_name("soak.png"))
     figures.append(
@@ -102,9 +109,13 @@ def test_soak(warm: str, figures: list[dict[str, Any]]) -> None:
             "epochs": n_epochs,
             "samples": n_epochs * N_SAMPLES,
             "rss_growth": {rank: round(part, 3) for rank, part in growth.items()},
+            "hosts_mib": {host: [ends(mib)[0], ends(mib)[1]] for host, mib in memory.items()},
         }
     )
     assert max(growth.values()) < GROWTH_LIMIT, growth
+    if SOAK_S >= 600:  # in a short one, the first look comes before the ranks have all they need
+        grown = {host: ends(mib)[1] / ends(mib)[0] - 1 for host, mib in memory.items()}
+        assert max(grown[host] for host in compose.TRAINERS) < GROWTH_LIMIT, memory
 
 
 def assert_every_sample_once_an_epoch(run: Run) -> int:
@@ -120,12 +131,15 @@ def assert_every_sample_once_an_epoch(run: Run) -> int:
 
 def memory_growth(run: Run) -> dict[int, float]:
     """Tell how much larger each rank is in its last tenth than after its first epoch."""
-    sizes: dict[int, list[int]] = {}
+    sizes: dict[int, list[float]] = {}
     for at in sorted(run.steps):
         for rank, line in run.steps[at].items():
             if at[0] > 0:  # the first epoch fills the arena
                 sizes.setdefault(rank, []).append(line["rss_kib"])
-    return {
-        rank: max(kib[-max(len(kib) // 10, 1) :]) / max(kib[: max(len(kib) // 10, 1)]) - 1
-        for rank, kib in sizes.items()
-    }
+    return {rank: ends(kib)[1] / ends(kib)[0] - 1 for rank, kib in sizes.items()}
+
+
+def ends(sizes: list[float]) -> tuple[float, float]:
+    """Return the largest of the first tenth and of the last tenth."""
+    tenth = max(len(sizes) // 10, 1)
+    return max(sizes[:tenth]), max(sizes[-tenth:])
