@@ -72,6 +72,7 @@ class ThreadCopies:
 def _move(pairs: list[Pair]) -> None:
     for to, source in pairs:
         ctypes.memmove(to.data_ptr(), source.data_ptr(), source.numel())
+    pairs.clear()  # the pool keeps its arguments a moment longer than the caller waits
 
 
 class StreamCopies:

@@ -39,7 +39,8 @@ FAULTS: dict[str, tuple[tuple[str, ...], Do, Do]] = {
 }
 
 
-# Hosts of processes that live through the whole soak.
+# Hosts of processes that live through the whole soak. Their memory is told, not judged: Open MPI
+# keeps what ranks write, on their hosts and at mpirun.
 STEADY = (*compose.TRAINERS, "gateway", "namenode", "datanode1", "datanode2", "datanode3")
 
 
@@ -113,9 +114,6 @@ def test_soak(warm: str, figures: list[dict[str, Any]]) -> None:
         }
     )
     assert max(growth.values()) < GROWTH_LIMIT, growth
-    if SOAK_S >= 600:  # in a short one, the first look comes before the ranks have all they need
-        grown = {host: ends(mib)[1] / ends(mib)[0] - 1 for host, mib in memory.items()}
-        assert max(grown[host] for host in compose.TRAINERS) < GROWTH_LIMIT, memory
 
 
 def assert_every_sample_once_an_epoch(run: Run) -> int:
