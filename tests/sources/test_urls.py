@@ -85,6 +85,6 @@ def test_public_names() -> None:
     assert sources.__all__ == sorted(sources.__all__)
     assert sources.__all__ == [
         "CLIENTS", "FileInfo", "MissingFileError", "OpenedSources", "Source",
-        "SourceTimeoutError", "basename", "chosen_client", "find", "is_temporary", "join", "local_path",
-        "open_source", "parent", "scheme",
+        "SourceTimeoutError", "basename", "chosen_client", "find", "is_temporary", "join",
+        "local_path", "open_source", "parent", "scheme",
     ]  # fmt: skip
