@@ -7,7 +7,8 @@ __all__ = ["available_bytes", "fits_page_cache"]
 
 _SHARE = 0.5
 _MEMORY = Path("/proc/meminfo")
-# Of the container or batch job: its page cache counts, too. Version 2, version 1.
+# Of the container: its page cache counts, too. Version 2, version 1. A batch job that shares the
+# host's view of control groups has its limit elsewhere; that is not looked for.
 _LIMITS = [Path("/sys/fs/cgroup/memory.max")]
 _LIMITS += [Path("/sys/fs/cgroup/memory/memory.limit_in_bytes")]
 
@@ -18,7 +19,7 @@ def fits_page_cache(n_bytes: int) -> bool:
 
 
 def available_bytes() -> float:
-    """Tell how much memory there is for us: what is free or page cache, within a job's limit."""
+    """Tell how much memory is free or page cache, within the limit of a container."""
     return min(_free_bytes(), *map(_limit_bytes, _LIMITS))
 
 

@@ -10,7 +10,7 @@ import click
 
 from datafeed.cache.servers import parse_servers
 from datafeed.cli.access import access_options
-from datafeed.cli.options import Command, emit, say
+from datafeed.cli.options import Command, emit, hdfs_client_option, say
 from datafeed.doctor.finding import Finding
 from datafeed.errors import ConfigError, DatafeedError
 from datafeed.feed.feed import Feed
@@ -34,7 +34,7 @@ _TIMEOUT_S = 10.0
     help="For each thing measured.",
 )
 @click.option("--allow-eviction", is_flag=True, help="Only warn of servers without -M.")
-@click.option("--hdfs-client", default="auto", show_default=True, help="native, pydoop, webhdfs.")
+@hdfs_client_option
 @access_options
 def command(
     feed_url: str,

@@ -6,7 +6,7 @@ from typing import Any
 import click
 import numpy as np
 
-from datafeed.cli.options import Command, emit
+from datafeed.cli.options import Command, emit, hdfs_client_option
 from datafeed.feed.feed import Feed
 from datafeed.feed.feed import open as open_feed
 
@@ -16,7 +16,7 @@ __all__ = ["command"]
 @click.command("inspect", cls=Command)
 @click.argument("feed_url", metavar="FEED")
 @click.option("--sample", type=int, metavar="I", help="Show sample I and where it came from.")
-@click.option("--hdfs-client", default="auto", show_default=True, help="native, pydoop, webhdfs.")
+@hdfs_client_option
 def command(feed_url: str, sample: int | None, hdfs_client: str, as_json: bool) -> None:
     """Show what is in a feed."""
     with open_feed(feed_url, hdfs_client=hdfs_client) as feed:

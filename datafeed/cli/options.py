@@ -10,7 +10,12 @@ import click
 
 from datafeed.errors import ConfigError, DatafeedError
 
-__all__ = ["Command", "emit", "exit_status", "say"]
+__all__ = ["Command", "emit", "exit_status", "hdfs_client_option", "say"]
+
+hdfs_client_option = click.option(
+    "--hdfs-client", default="auto", show_default=True, help="native, pydoop, webhdfs."
+)
+"""By which client files in HDFS are read."""
 
 
 class Command(click.Command):

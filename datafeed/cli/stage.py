@@ -8,7 +8,7 @@ from click.core import ParameterSource
 from click.exceptions import Exit
 
 from datafeed.cli.access import access_options
-from datafeed.cli.options import Command, emit, exit_status, say
+from datafeed.cli.options import Command, emit, exit_status, hdfs_client_option, say
 from datafeed.errors import DatafeedError
 from datafeed.mpi import is_first_rank
 
@@ -30,7 +30,7 @@ __all__ = ["command"]
 @click.option("--part-bytes", type=click.IntRange(1), help="About; default: by the sizes.")
 @click.option("--warm", metavar="SERVERS", help="Then load it into these memcached servers.")
 @click.option("--allow-eviction", is_flag=True, help="Take servers that run without -M.")
-@click.option("--hdfs-client", default="auto", show_default=True, help="native, pydoop, webhdfs.")
+@hdfs_client_option
 @click.option(
     "--max-bad-samples",
     type=click.IntRange(0),

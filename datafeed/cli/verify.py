@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from datafeed.cli.access import access_options
-from datafeed.cli.options import Command, emit, say
+from datafeed.cli.options import Command, emit, hdfs_client_option, say
 from datafeed.errors import DamagedError
 from datafeed.feed.feed import Feed
 from datafeed.feed.feed import open as open_feed
@@ -22,7 +22,7 @@ __all__ = ["command"]
 @click.option("--cache", metavar="SERVERS", help="Check the blocks in these servers as well.")
 @click.option("--workers", default=2, show_default=True, help="Threads that check the cache.")
 @click.option("--source", is_flag=True, help="Check that the shards are as they were.")
-@click.option("--hdfs-client", default="auto", show_default=True, help="native, pydoop, webhdfs.")
+@hdfs_client_option
 @access_options
 def command(
     feed_url: str,

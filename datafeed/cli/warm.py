@@ -6,7 +6,7 @@ import click
 
 from datafeed.cache.warm import warm
 from datafeed.cli.access import access_options
-from datafeed.cli.options import Command, emit
+from datafeed.cli.options import Command, emit, hdfs_client_option
 from datafeed.feed.feed import open as open_feed
 
 __all__ = ["command"]
@@ -19,7 +19,7 @@ __all__ = ["command"]
 @click.option("--dry-run", is_flag=True, help="Say what is missing and fits; store nothing.")
 @click.option("--allow-eviction", is_flag=True, help="Take servers that run without -M.")
 @click.option("--replace", is_flag=True, help="Store again what is there already.")
-@click.option("--hdfs-client", default="auto", show_default=True, help="native, pydoop, webhdfs.")
+@hdfs_client_option
 @access_options
 def command(
     feed_url: str,
