@@ -51,7 +51,7 @@ class MappedChunks(Protocol):
     memory: npt.NDArray[np.uint8]
     """Where they lie; places are indices of it. Its length is a multiple of 4,096."""
     starts: npt.NDArray[np.int64]
-    """Place at which each piece of each chunk begins, once the chunk was brought."""
+    """Place at which each piece of each chunk begins; -1 until the chunk was brought."""
 
     @property
     def n_asked(self) -> int:
@@ -106,10 +106,10 @@ class MappedParts:
         """Bytes of all parts; places are indices of it."""
         self._pieces = pieces_of(manifest.schema)
         self._whole = [i for i, piece in enumerate(self._pieces) if piece.role != "values"]
-        self.starts: npt.NDArray[np.int64] = np.zeros(
-            (manifest.n_chunks, len(self._pieces)), np.int64
+        self.starts: npt.NDArray[np.int64] = np.full(
+            (manifest.n_chunks, len(self._pieces)), -1, np.int64
         )
-        """Place at which each piece of each chunk begins, once a chunk of its part was brought."""
+        """Place at which each piece of each chunk begins; -1 until a chunk of its part came."""
         self._is_open = np.zeros(len(self._sizes), np.bool_)
         self._is_checked = np.zeros(manifest.n_chunks, np.bool_)
         self._lock = Lock()

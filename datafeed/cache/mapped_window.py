@@ -32,7 +32,7 @@ class MappedWindow:
         self._is_checked = np.zeros(len(window.places), np.bool_)
         self._lock = Lock()
         n_pieces = len(pieces_of(self._feed.manifest.schema))
-        self.starts: npt.NDArray[np.int64] = np.zeros((len(window.places), n_pieces), np.int64)
+        self.starts: npt.NDArray[np.int64] = np.full((len(window.places), n_pieces), -1)
 
     def look(self) -> None:
         """Nothing can be cut off."""

@@ -136,7 +136,7 @@ class Handover:
             if self.is_closed:
                 return []
             steps = [self._steps.popleft()]
-            while len(steps) < self._group and self._steps and self._is_there(self._steps[0]):
+            while len(steps) < self._group and self._steps and self._goes_with(steps):
                 steps.append(self._steps.popleft())
             self._n_ahead -= sum(len(step.positions) for step in steps)
             if not self._steps or self._n_ahead <= self._max_samples:
@@ -146,8 +146,12 @@ class Handover:
     def _has_room(self) -> bool:
         return len(self._ready) <= self._depth - self._group
 
-    def _is_there(self, step: Step) -> bool:
-        return len(step.takes) == 1 and step.takes[0].need <= self._n_loaded
+    def _goes_with(self, steps: Sequence[Step]) -> bool:
+        """Whether the next step's chunks are there, and worth it: to join lots takes a copy."""
+        takes = self._steps[0].takes
+        if len(takes) != 1 or takes[0].need > self._n_loaded:
+            return False
+        return len(steps) < self._group // 2 or takes[0].lot is steps[-1].takes[0].lot
 
     def wait_loaded(self, n: int) -> bool:
         """Wait until the first n loads are done; returns False at the end."""
