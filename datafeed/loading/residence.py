@@ -89,6 +89,9 @@ class Residence(Protocol):
     def source(self) -> Source:
         """Gathers batches."""
 
+    def is_all_there(self) -> bool:
+        """Whether every chunk is at hand, as far as is known, so that no batch waits for loads."""
+
     def plans(self, epoch: int, step: int) -> Iterator[Plan]:
         """Plan all batches from a place on."""
 
@@ -136,6 +139,10 @@ class _Resident:
         wanted, n = self._wanted, min(self.max_samples, _MAX_STRETCH)
         return wanted.order, wanted.rank, wanted.world_size, epoch, step, n
 
+    def is_all_there(self) -> bool:
+        """Whether no batch waits for loads."""
+        return False
+
     def bring(self, handover: Handover) -> None:
         """Do loads until there are no more."""
 
@@ -158,6 +165,7 @@ class _Mapped(_Resident):
         super().__init__(wanted, counts)
         manifest, coldness = wanted.feed.manifest, Coldness()
         self._tier, self._counters = parts.name, Counters()
+        self._parts, self._coldness = parts, coldness
         self._bringer = Bringer(parts, self._counters, counts, coldness)
         sample_bytes = sum(manifest.max_piece_bytes) // manifest.samples_per_chunk or 1
         # Two epochs ahead at most: a small feed's chunks would be counted hundreds of times over.
@@ -179,6 +187,9 @@ class _Mapped(_Resident):
             n_ahead=self._n_ahead,
             columns=self._fixed,
         )
+
+    def is_all_there(self) -> bool:
+        return not self._coldness.is_cold and self._parts.is_all_checked
 
     def bring(self, handover: Handover) -> None:
         self._bringer.run(handover)

@@ -151,3 +151,20 @@ def test_fetchers_are_woken_for_many_loads_or_when_a_batch_waits() -> None:
     assert found == [[1, 2, 3], [4]]
     handover.close()
     thread.join(10)
+
+
+def test_nobody_waits_for_loads_while_all_is_there() -> None:
+    is_there = [True]
+    handover = Handover(100, 8, group=3, is_all_there=lambda: is_there[0])
+    handover.add(Plan([Load(i, -1, 0, False) for i in range(6)], steps_of([1, 2, 3, 4, 5, 6]), 12))
+    assert [step.step for step in handover.next_steps()] == [0, 1, 2]
+    assert handover.wait_loaded(6)
+    is_there[0] = False  # a chunk had to be read: whoever gathers goes on to wait
+    assert [step.step for step in handover.next_steps()] == [3]
+    thread = threading.Thread(target=handover.wait_loaded, args=[4], daemon=True)
+    thread.start()
+    thread.join(0.1)
+    assert thread.is_alive()
+    handover.loaded([number for number, _ in handover.next_loads(6)])
+    thread.join(5)
+    assert not thread.is_alive()
