@@ -50,6 +50,7 @@ class _Planner:
     def __init__(self, manifest: Manifest, n_ahead: int, columns: Sequence[Places]) -> None:
         self._manifest, self._columns = manifest, columns
         self._is_asked = np.zeros(manifest.n_chunks, np.bool_)
+        self._firsts: I64Array = np.zeros(manifest.n_chunks, np.int64)
         self._epoch = -1
         self._n_takes = self._n_loads = 0
         # The take that first needs each of the last loads.
@@ -71,10 +72,12 @@ class _Planner:
     def _fresh(self, chunks: I64Array) -> tuple[I64Array, I64Array]:
         """Chunks not asked for in this epoch, and the first sample of each, in that order."""
         samples = np.flatnonzero(~self._is_asked[chunks])
-        ids, firsts = np.unique(chunks[samples], return_index=True)
+        ids = chunks[samples]
+        self._firsts[ids[::-1]] = samples[::-1]  # of equal indices the last one stays
+        is_first = self._firsts[ids] == samples
+        ids = ids[is_first]
         self._is_asked[ids] = True
-        order = np.argsort(firsts)
-        return ids[order], samples[firsts[order]]
+        return ids, samples[is_first]
 
     def _loads(self, chunks: I64Array, takes: I64Array) -> list[Load]:
         """A load may begin once the one that stands n_ahead before it is needed."""
