@@ -37,6 +37,7 @@ from tests.cache.made_feeds import (
     requests_of,
     truth,
 )
+from tests.cache.played_server import played_server
 
 Start = Callable[..., MemcachedServer]
 
@@ -291,6 +292,28 @@ def test_a_server_with_a_disk_takes_more_than_its_memory(
         full = memcached_server(memory_mb=32, options=["-o", f"ext_path={tmp_path}/e:512M"])
         warm(feed, full.address, dry_run=True, progress=False)
         assert f"{full.address} moves values to its disk only when" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("settings", "general", "what"),
+    [
+        ({}, {}, "'limit_maxbytes'"),
+        ({}, {"limit_maxbytes": "much"}, "much"),
+        ({"growth_factor": "0"}, {"limit_maxbytes": "1048576"}, "zero"),
+    ],
+)
+def test_a_server_that_does_not_say_its_memory_is_named(
+    feed: Feed, settings: dict[str, str], general: dict[str, str], what: str
+) -> None:
+    """As a proxy does not."""
+    said = {"settings": {"evictions": "off", **settings}, "": general}
+    with played_server(said) as address:
+        with pytest.raises(CacheError, match=f"{address} does not say .*{what}.* no proxy"):
+            warm(feed, address, progress=False)
+        result = CliRunner().invoke(group, ["warm", feed.url, "--cache", address])
+        assert result.exit_code == 1
+        assert result.stderr.splitlines()[-1].startswith("datafeed: error: cache server")
+        assert "Traceback" not in result.stderr
 
 
 def test_evictions_are_counted(
