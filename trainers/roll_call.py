@@ -43,13 +43,15 @@ class _Desk:
 
     def __init__(self) -> None:
         self._states: dict[bytes, Callable[[], Presence]] = {}
+        self._n_users = 0
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
         self._socket: socket.socket | None = None
 
     def open(self) -> int:
-        """Start to answer, if nobody did yet; give the port."""
+        """Start to answer, if nobody did yet; give the port, which stays until as many closed."""
         with self._lock:
+            self._n_users += 1
             if self._socket is None:
                 self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
                 self._socket.bind(("", 0))
@@ -63,11 +65,12 @@ class _Desk:
         with self._lock:
             self._states[key] = state
 
-    def remove(self, key: bytes) -> None:
+    def close(self, key: bytes = b"") -> None:
         """Answer no more for a key; the last one ends the thread."""
         with self._lock:
             self._states.pop(key, None)
-            if self._states or self._socket is None or self._thread is None:
+            self._n_users -= 1
+            if self._n_users or self._socket is None or self._thread is None:
                 return
             ending, thread = self._socket, self._thread
             self._socket = self._thread = None
@@ -109,10 +112,15 @@ class RollCall:
         port = _DESK.open()
         entry = {"host": socket.gethostname(), "port": port, "pid": os.getpid(), "rank": rank}
         key = secrets.token_bytes(_KEY_BYTES)
-        gathered = gather(key + json.dumps(entry).encode())
+        try:
+            gathered = gather(key + json.dumps(entry).encode())
+        except BaseException:
+            _DESK.close()
+            raise
         self._key, self._index, self._state = gathered[0][:_KEY_BYTES], index, state
         self._members = [json.loads(data[_KEY_BYTES:]) for data in gathered]
         self._addresses = Addresses(member["host"] for member in self._members)
+        self._is_closed = False
         _DESK.add(self._key, state)
 
     def missing(self) -> str:
@@ -177,7 +185,9 @@ class RollCall:
 
     def close(self) -> None:
         """Answer no more; twice is fine."""
-        _DESK.remove(self._key)
+        if not self._is_closed:
+            self._is_closed = True
+            _DESK.close(self._key)
         self._addresses.close()
 
 

@@ -12,8 +12,9 @@ import numpy as np
 import numpy.typing as npt
 
 from datafeed.cache.mapped_files import MappedFiles
+from datafeed.cache.mounts import is_mappable
 from datafeed.cache.part_files import part_error
-from datafeed.cache.region import PAGE_BYTES, is_mappable
+from datafeed.cache.region import PAGE_BYTES
 from datafeed.cache.tier import Counters
 from datafeed.errors import DamagedError, SourceError
 from datafeed.feed.chunk import crc_of, pieces_of

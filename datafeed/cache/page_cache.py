@@ -3,14 +3,12 @@
 import re
 from pathlib import Path
 
+from datafeed.cache.memory_limit import memory_limit_bytes
+
 __all__ = ["available_bytes", "fits_page_cache"]
 
 _SHARE = 0.5
 _MEMORY = Path("/proc/meminfo")
-# Of the container: its page cache counts, too. Version 2, version 1. A batch job that shares the
-# host's view of control groups has its limit elsewhere; that is not looked for.
-_LIMITS = [Path("/sys/fs/cgroup/memory.max")]
-_LIMITS += [Path("/sys/fs/cgroup/memory/memory.limit_in_bytes")]
 
 
 def fits_page_cache(n_bytes: int) -> bool:
@@ -19,8 +17,8 @@ def fits_page_cache(n_bytes: int) -> bool:
 
 
 def available_bytes() -> float:
-    """Tell how much memory is free or page cache, within the limit of a container."""
-    return min(_free_bytes(), *map(_limit_bytes, _LIMITS))
+    """Tell how much memory is free or page cache, within the limits of a container or job."""
+    return min(_free_bytes(), memory_limit_bytes())
 
 
 def _free_bytes() -> float:
@@ -30,10 +28,3 @@ def _free_bytes() -> float:
     except OSError:
         found = None
     return int(found[1]) << 10 if found else 0
-
-
-def _limit_bytes(path: Path) -> float:
-    try:
-        return int(path.read_text())
-    except (OSError, ValueError):  # none there, or "max"
-        return float("inf")

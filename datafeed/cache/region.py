@@ -8,16 +8,14 @@ import ctypes
 import errno
 import mmap
 import os
-import sys
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from datafeed.feed.schema import Array
 
-__all__ = ["ALIGNMENT", "PAGE_BYTES", "Region", "is_mappable"]
+__all__ = ["ALIGNMENT", "PAGE_BYTES", "Region"]
 
 PAGE_BYTES = mmap.PAGESIZE
 ALIGNMENT = 2 << 20
@@ -27,10 +25,6 @@ _MAP_FIXED = 0x10
 _MADV_WILLNEED, _MADV_HUGEPAGE, _MADV_POPULATE_READ = 3, 14, 22
 # From here on the kernel reads a whole large page where a byte of it is touched; before, 128 KiB.
 _READS_LARGE = (5, 18)
-# File systems of this machine. On others a page that does not come hangs the thread or kills the
-# process, where a read would fail; their files are read into the arena.
-_LOCAL = {"bcachefs", "btrfs", "erofs", "ext2", "ext3", "ext4", "f2fs", "jfs", "overlay", "ramfs"}
-_LOCAL |= {"squashfs", "tmpfs", "xfs", "zfs"}
 
 
 class Region:
@@ -110,22 +104,3 @@ def _libc() -> Any:
 def _kernel() -> tuple[int, ...]:
     """Major and minor number of the kernel's version."""
     return tuple(map(int, os.uname().release.split("-")[0].split(".")[:2]))
-
-
-def is_mappable(folder: Path) -> bool:
-    """Whether files of a folder may be mapped: on Linux, on a disk of this machine."""
-    if sys.platform != "linux":
-        return False
-    try:
-        mounts = Path("/proc/self/mountinfo").read_text().splitlines()
-        place = str(folder.resolve())
-    except OSError:
-        return False
-    found, kind = "", ""
-    for mount in mounts:
-        before, _, after = mount.partition(" - ")
-        point = before.split()[4].replace("\\040", " ")
-        is_above = place == point or place.startswith(point.rstrip("/") + "/")
-        if is_above and len(point) >= len(found):
-            found, kind = point, after.split()[0]
-    return kind in _LOCAL

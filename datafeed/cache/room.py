@@ -19,11 +19,11 @@ def rooms_of(pool: ServerPool) -> list[ServerRoom]:
     """Ask all servers what they have left.
 
     Raises:
-        ServerFault: one does not answer.
+        ServerFault: one does not answer, or is no memcached.
     """
     return [
-        ServerRoom(pool.stats(i, "settings"), pool.stats(i, "slabs"), pool.stats(i))
-        for i in range(len(pool.names))
+        ServerRoom.of(name, pool.stats(i, "settings"), pool.stats(i, "slabs"), pool.stats(i))
+        for i, name in enumerate(pool.names)
     ]
 
 

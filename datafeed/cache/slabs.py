@@ -11,6 +11,7 @@ from collections.abc import Mapping
 import numpy as np
 import numpy.typing as npt
 
+from datafeed.cache.faults import ProtocolError
 from datafeed.feed.block import KEY_BYTES
 
 __all__ = ["ServerRoom", "SlabClasses"]
@@ -57,11 +58,33 @@ class SlabClasses:
 
 
 class ServerRoom:
-    """What a server has left.
+    """What a server has left; ``of`` makes it.
 
     Args:
         settings, slabs, general: What ``stats settings``, ``stats slabs`` and ``stats`` say.
     """
+
+    @classmethod
+    def of(
+        cls,
+        server: str,
+        settings: Mapping[str, str],
+        slabs: Mapping[str, str],
+        general: Mapping[str, str],
+    ) -> "ServerRoom":
+        """Make it of what a server says.
+
+        Raises:
+            ProtocolError: that is not what a memcached says, but a proxy or another program.
+        """
+        try:
+            return cls(settings, slabs, general)
+        except (KeyError, ValueError, ArithmeticError) as error:
+            what = f"no {error}" if isinstance(error, KeyError) else str(error)
+            raise ProtocolError(
+                f"cache server {server} does not say how much memory it has ({what} in its "
+                "'stats'); name memcached servers themselves, no proxy and no other program"
+            ) from error
 
     def __init__(
         self,

@@ -45,8 +45,10 @@ def choose(
         Feed positions, ascending, each once.
 
     Raises:
-        ConfigError: there is no such position, key or field, or a position comes twice.
+        ConfigError: there is no such position, key or field, a position comes twice, or the feed
+            is closed.
     """
+    feed.check_open()
     if choice is None and where is None and keys is None:
         raise ConfigError("select: give positions, where= or keys=")
     n = len(feed) if among is None else len(among)
@@ -129,6 +131,7 @@ def split(
     Returns:
         Name of each side to its feed positions, ascending.
     """
+    feed.check_open()
     _check_shares(shares)
     hashes = np.empty(len(feed), np.uint64)
     blocks = _name_hashes(feed, by) if by in ("name", "key") else _field_hashes(feed, by)

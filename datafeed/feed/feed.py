@@ -1,10 +1,7 @@
 """A staged data set, opened for reading: samples by position, chunks through the tiers."""
 
-import operator
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,16 +14,10 @@ from datafeed.cache.parts import PartTier
 from datafeed.cache.servers import parse_servers
 from datafeed.cache.stack import TierStack
 from datafeed.cache.windows import Windows
-from datafeed.errors import ConfigError
 from datafeed.feed.choosing import Choice, Test, choose, split
-from datafeed.feed.chunk import pieces_of
-from datafeed.feed.index import PartIndex
-from datafeed.feed.manifest import FEED_FILE, Manifest
+from datafeed.feed.files import FeedFiles
 from datafeed.feed.samples import Samples
-from datafeed.feed.schema import Field
 from datafeed.feed.selection import Selection
-from datafeed.sources import Source, join, open_source, scheme
-from datafeed.sources.base import OwnedByProcess
 
 __all__ = ["Feed", "open"]
 
@@ -67,14 +58,12 @@ def open(
     return Feed(os.fspath(url), servers, *arguments)
 
 
-class Feed(OwnedByProcess):
+class Feed(FeedFiles):
     """A map-style data set over the staged samples; ``open`` makes it.
 
     Threads may share a feed. It goes to spawned workers by pickling its address, never its
     handles; in a forked child it raises ConfigError.
     """
-
-    manifest: Manifest
 
     def __init__(
         self,
@@ -85,13 +74,11 @@ class Feed(OwnedByProcess):
         allow_eviction: bool,
         cache_access: CacheAccess | None = None,
         leave_slow_cache: bool = True,
-        tuple_fields: tuple[str, ...] | None = None,
+        tuple_fields: Sequence[str] | None = None,
+        whole: "Feed | None" = None,
     ) -> None:
-        self.url = url if scheme(url) else str(Path(url).absolute())  # whatever chdir comes
-        self._claim(f"the feed {self.url}")
+        super().__init__(url, hdfs_client, timeout_s, tuple_fields, whole)
         self.servers = list(servers)
-        self.timeout_s = timeout_s
-        self.tuple_fields = tuple_fields
         self._arguments = (
             hdfs_client,
             timeout_s,
@@ -99,28 +86,10 @@ class Feed(OwnedByProcess):
             cache_access,
             leave_slow_cache,
         )
-        self._indexes: dict[int, PartIndex] = {}
         self._samples = Samples(self)
         self._mapping: MappedParts | None = None
         self._is_mapping_known = False
-        self._windows = Windows()
-        self._is_view = False
-        self.source: Source = open_source(self.url, hdfs_client, isolated=True, timeout_s=timeout_s)
-        with ExitStack() as undo:
-            undo.callback(self.source.close)
-            document = self.source.read(join(self.url, FEED_FILE))
-            self.manifest = Manifest.from_bytes(document, self.url)
-            if tuple_fields is not None:
-                self._check_names(tuple_fields)
-            undo.pop_all()
-
-    @property
-    def fields(self) -> dict[str, Field]:
-        """Name to Field, in the order of every sample's items."""
-        return {field.name: field for field in self.manifest.schema}
-
-    def __len__(self) -> int:
-        return self.manifest.n_samples
+        self._windows: Windows = Windows() if whole is None else whole._windows
 
     def __getitem__(self, position: int) -> Any:
         """Give one sample: a dict of numpy arrays, or a tuple of them for a tuple view."""
@@ -133,7 +102,7 @@ class Feed(OwnedByProcess):
             IndexError: a position is outside of [-len, len).
             TypeError: a position is no integer.
         """
-        self._check_owner()
+        self.check_open()
         wanted = np.array([self._position(position) for position in positions], np.int64)
         chunks, rows = self.manifest.locate(wanted)
         samples: list[Any] = [None] * len(wanted)
@@ -141,42 +110,13 @@ class Feed(OwnedByProcess):
             samples[i] = self._samples.sample(int(chunks[i]), int(rows[i]))
         return samples
 
-    def _position(self, position: int) -> int:
-        """Count a position from the start; a negative one counts from the end."""
-        found = operator.index(position)
-        found += len(self) if found < 0 else 0
-        if not 0 <= found < len(self):
-            raise IndexError(f"{self.url}: positions go from 0 to {len(self) - 1}")
-        return found
-
     def __iter__(self) -> Iterator[Any]:
         return (self[i] for i in range(len(self)))
-
-    def index(self, part: int) -> PartIndex:
-        """Load the chunk index of a part, once.
-
-        Raises:
-            SourceError: the part is missing or does not answer.
-            DamagedError: its index does not have its checksum.
-        """
-        found = self._indexes.get(part)
-        if found is None:
-            entry = self.manifest.parts[part]
-            place, url = entry.index, join(self.url, entry.file)
-            chunks, extents = bytearray(24 * place.n_chunks), bytearray(24 * place.n_extents)
-            self.source.pread_into(url, place.chunks_offset, memoryview(chunks))
-            self.source.pread_into(url, place.extents_offset, memoryview(extents))
-            found = self._indexes[part] = PartIndex(entry, bytes(chunks), bytes(extents))
-        return found
-
-    def part_url(self, part: int) -> str:
-        """Where a part lies."""
-        return join(self.url, self.manifest.parts[part].file)
 
     def mapped(self) -> MappedChunks | None:
         """Give all chunks as memory: of a window, or the parts, mapped once; None if there is none,
         or tiers that have to be asked stand before it."""
-        self._check_owner()
+        self.check_open()
         whole = self._windows.mapped()
         if whole is not None or self.servers or self._windows.tiers():
             return whole
@@ -184,27 +124,9 @@ class Feed(OwnedByProcess):
             self._mapping, self._is_mapping_known = MappedParts.of(self), True
         return self._mapping
 
-    def piece_lengths(self, chunk: int) -> list[int]:
-        """Bytes of each piece of a chunk, in payload order."""
-        part, number = self.manifest.chunk_place(chunk)
-        return self.index(part).lengths(number, len(pieces_of(self.manifest.schema)))
-
-    def origin(self, position: int) -> tuple[str, str]:
-        """Tell where a sample came from: URL of its shard, and its key there."""
-        self._check_owner()
-        position = self._position(position)
-        part = int(np.searchsorted(self.manifest.first_samples, position, side="right")) - 1
-        entry = self.manifest.parts[part]
-        row = position - int(self.manifest.first_samples[part])
-        url, place = join(self.url, entry.file), entry.origin
-        key, shard = bytearray(place.key_bytes), bytearray(4)
-        self.source.pread_into(url, place.keys_offset + row * len(key), memoryview(key))
-        self.source.pread_into(url, place.shards_offset + row * 4, memoryview(shard))
-        return entry.shards[int.from_bytes(shard, "little")], key.rstrip(b"\0").decode()
-
     def open_stack(self) -> TierStack:
         """Open the tiers, fastest first; the caller closes them."""
-        self._check_owner()
+        self.check_open()
         tiers = self._windows.tiers()
         if self.servers:
             *_, evicts, access, leaves = self._arguments
@@ -246,16 +168,15 @@ class Feed(OwnedByProcess):
             FeedError: a rank could not load its share.
             StallError: a rank did not come.
         """
-        self._check_owner()
+        self.check_open()
         n_held = self._windows.load(self, comm, memory_bytes, across_nodes, timeout_s, progress)
         self._samples.renew()  # with the window
         return n_held
 
     def as_tuple(self, *names: str) -> "Feed":
         """Give a view whose samples are tuples of these fields, and whose batches are lists."""
-        view = Feed(self.url, self.servers, *self._arguments, tuple_fields=names)
-        view._windows, view._is_view = self._windows, True
-        return view
+        self.check_open()
+        return Feed(self.url, self.servers, *self._arguments, tuple_fields=names, whole=self)
 
     def select(
         self,
@@ -296,15 +217,15 @@ class Feed(OwnedByProcess):
         found = split(self, by, shares)
         return {name: Selection(self, positions) for name, positions in found.items()}
 
-    def _check_names(self, names: Sequence[str]) -> None:
-        unknown = [name for name in names if name not in list(self.fields)]
-        if unknown or not names:
-            raise ConfigError(f"{self.url}: no field {unknown}; it has {list(self.fields)}")
-
     def close(self) -> None:
-        """Let go of tiers and source; twice is fine. Collective where it has a window."""
+        """Let go of tiers and source; twice is fine. Collective where it has a window.
+
+        What is read of it afterwards, of its views and its selections raises ConfigError.
+        """
+        self._is_closed = True
         self._samples.close()
-        if not self._is_view:
+        self._mapping = None
+        if self._whole is None:
             self._windows.close()
         self.source.close()
 

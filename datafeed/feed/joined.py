@@ -73,6 +73,11 @@ class Joined:
     def __len__(self) -> int:
         return self.manifest.n_samples
 
+    def check_open(self) -> None:
+        """Raise ConfigError in another process, and once one of the feeds is closed."""
+        for feed in self._feeds:
+            feed.check_open()
+
     def __getitem__(self, position: int) -> Any:
         """Give one sample."""
         return self.__getitems__([position])[0]

@@ -33,6 +33,9 @@ class Readable(Protocol):
     def __len__(self) -> int:
         """Samples."""
 
+    def check_open(self) -> None:
+        """Raise ConfigError in another process, and once it is closed."""
+
     def __getitem__(self, position: int) -> Any:
         """Give one sample."""
 

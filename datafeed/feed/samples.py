@@ -74,9 +74,10 @@ class Samples:
             stack.close()
 
     def close(self) -> None:
-        """Let go of the tiers; twice is fine."""
-        if self._stack is not None:
-            self._stack.close()
+        """Let go of tiers and chunks; twice is fine."""
+        self.renew()
+        with self._lock:
+            self._recent.clear()
 
 
 def _value(field: Field, columns: Sequence[Array], row: int) -> Any:

@@ -59,7 +59,8 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
     Iterating runs one epoch: it begins at the loaded step, or at step 0; after a whole epoch the
     next one follows. Leaving an epoch early changes nothing: iterating again begins it again; to
     go on in its middle, give ``state_dict()`` to ``load_state_dict``. A loader has one iteration
-    at a time. A batch stays valid for as long as anybody holds it.
+    at a time. A batch stays valid for as long as anybody holds it, and up to 16 MiB with it, as
+    small batches share buffers: of those kept for long, keep ``clone()``.
 
     Raises:
         ConfigError: arguments contradict each other, the feed or the memory.

@@ -96,6 +96,7 @@ class Reader:
         """
         with self._lock:
             self.check_open()
+            self._feed.check_open()
             pipeline = self._pipeline
             if pipeline is None or pipeline.handover.is_closed or self._next != (epoch, step):
                 self.stop()

@@ -112,8 +112,9 @@ def choose_residence(wanted: Wanted, counts: LoaderCounts) -> Residence:
     """Map what can be mapped, fetch what fits into the arena, else read samples one by one.
 
     Raises:
-        ConfigError: a batch alone needs more chunks than memory has room for.
+        ConfigError: a batch alone needs more chunks than memory has room for; the feed is closed.
     """
+    wanted.feed.check_open()
     parts = wanted.feed.mapped()
     if parts is not None:
         return _Mapped(wanted, parts, counts)

@@ -42,6 +42,7 @@ class HdfsConnection(OwnedByProcess):
         self._calls = Calls(self.root, timeout_s)
         self._connecting = threading.Lock()
         self._is_connected = False
+        self._failed, self._n_failed = Exception(), 0
         self._claim(self.root)
         self._load()
 
@@ -85,12 +86,16 @@ class HdfsConnection(OwnedByProcess):
         return failure
 
     def _connect(self, url: str) -> None:
+        n_failed = self._n_failed
         with self._connecting:
             if self._is_connected:
                 return
             try:
+                if n_failed != self._n_failed:  # while we waited: not a deadline for each in turn
+                    raise self._failed
                 self._calls.run(self._find_and_connect)
             except Exception as error:
+                self._failed, self._n_failed = error, self._n_failed + 1
                 raise source_error(url, error) from error
             self._is_connected = True
 

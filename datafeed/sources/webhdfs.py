@@ -36,8 +36,9 @@ class WebHdfsDriver:
 
     def connect(self, namenodes: NameNodes, timeout_s: float) -> None:
         """Make a client; it connects when it is asked something."""
-        self.close()
-        self._web = web_client(namenodes, timeout_s)
+        before, self._web = self._web, web_client(namenodes, timeout_s)
+        if before is not None:  # others may be asking it
+            before.close()
 
     def info(self, path: str) -> FileInfo:
         """Describe a file or folder."""

@@ -5,6 +5,7 @@ from typing import Any
 
 from datafeed.sources import open_source, scheme
 from datafeed.staging.append import Growth, grown
+from datafeed.staging.early import early_bytes
 from datafeed.staging.folder import TIMEOUT_S, Folder
 from datafeed.staging.plan import Plan
 
@@ -67,12 +68,15 @@ def growth_facts(plan: Plan, growth: Growth) -> dict[str, Any]:
 
 
 def task_memory_bytes(plan: Plan) -> int:
-    """Estimate the memory of one task's process: two chunks and a constant.
+    """Estimate the memory of one task's process: two chunks, small shards, and a constant.
 
-    It does not depend on the size of shards: formats read one sample after another, and a part
-    keeps the chunk that is being filled. A transform may of course hold what it likes.
+    It does not depend on the size of large shards: formats read one sample after another, and a
+    part keeps the chunk that is being filled. A transform may of course hold what it likes.
     """
-    is_hdfs = "hdfs" in (scheme(plan.to), scheme(plan.splits.shards.url(0)))
+    shards = plan.splits.shards
+    is_remote = scheme(shards.url(0)) == "hdfs"
+    is_hdfs = is_remote or scheme(plan.to) == "hdfs"
     client = _CLIENT_BYTES.get(plan.hdfs_client, _CLIENT_BYTES["native"]) if is_hdfs else 0
     chunk = plan.samples_per_chunk * max(1, plan.sample_bytes)
-    return _BASE_BYTES + client + _CHUNKS_HELD * chunk
+    early = early_bytes(shards.sizes) if is_remote else 0
+    return _BASE_BYTES + client + early + _CHUNKS_HELD * chunk

@@ -128,6 +128,11 @@ class ShardTable(Sequence[Shard]):
         """Bytes of all shards."""
         return sum(self._sizes)
 
+    @property
+    def sizes(self) -> Sequence[int]:
+        """Bytes of each, whole."""
+        return self._sizes
+
     def piece_bytes(self) -> Iterator[int]:
         """Bytes to be staged of each."""
         if not self._spans:

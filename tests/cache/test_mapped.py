@@ -12,7 +12,7 @@ from datafeed.bench.made_feed import MadeFeed
 from datafeed.cache import mapped_files, page_cache
 from datafeed.cache.mapped import MappedParts
 from datafeed.cache.page_cache import fits_page_cache
-from datafeed.cache.region import ALIGNMENT, Region, is_mappable
+from datafeed.cache.region import ALIGNMENT, Region
 from datafeed.cache.tier import Counters
 from datafeed.errors import DamagedError, SourceError
 from tests.loading.loader_feeds import RICH, write_feed
@@ -129,15 +129,6 @@ def test_rows_scattered_over_a_part_are_refused(feed: Feed) -> None:
         bring(parts_of(feed), 0)
 
 
-def test_only_disks_of_this_machine_are_mapped(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    assert is_mappable(tmp_path)
-    assert not is_mappable(Path("/proc/self"))
-    monkeypatch.setattr("sys.platform", "darwin")
-    assert not is_mappable(tmp_path)
-
-
 def test_what_is_behind_a_cache_is_not_mapped(feed: Feed, memcached_server: object) -> None:
     feed.servers.append("localhost:1")
     assert feed.mapped() is None
@@ -190,12 +181,11 @@ def test_the_kernel_reads_ahead_what_is_not_read_by_large_pages(
 def test_files_fit_the_page_cache_of_the_machine_and_of_its_container(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    memory, limit = tmp_path / "meminfo", tmp_path / "memory.max"
+    memory = tmp_path / "meminfo"
     memory.write_text("MemTotal:  9000 kB\nMemAvailable:    2000 kB\n")
     monkeypatch.setattr(page_cache, "_MEMORY", memory)
-    monkeypatch.setattr(page_cache, "_LIMITS", [limit, tmp_path / "none"])
-    for text, half in (("max\n", 1000 << 10), ("1024000\n", 512000)):
-        limit.write_text(text)
+    for limit, half in ((float("inf"), 1000 << 10), (1024000, 512000)):
+        monkeypatch.setattr(page_cache, "memory_limit_bytes", lambda limit=limit: limit)
         assert fits_page_cache(half)
         assert not fits_page_cache(half + 1)
     memory.unlink()

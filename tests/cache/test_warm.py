@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -37,6 +38,7 @@ from tests.cache.made_feeds import (
     requests_of,
     truth,
 )
+from tests.cache.played_server import played_server
 
 Start = Callable[..., MemcachedServer]
 
@@ -274,15 +276,39 @@ def test_a_killed_warming_goes_on(tmp_path: Path, memcached_server: Start) -> No
         assert verify_cache(feed, address, progress=False).present == 48
 
 
+def wait_until_moved(address: str) -> None:
+    """Wait until a server has moved all values to its disk, however busy that is.
+
+    Before, it has no memory to read them back, and some reads get no answer at all
+    (``get_oom_extstore``; see ``warn_of_full_memory``); and they stand in line behind writes.
+    """
+    deadline = time.monotonic() + 300
+    with closing(ServerPool(address)) as pool:
+        while True:
+            slabs, said = pool.stats(0, "slabs"), pool.stats(0)
+            (largest,) = (name for name in slabs if slabs[name] == "524288")
+            is_left = slabs[largest.replace("chunk_size", "used_chunks")] != "0"
+            if not is_left and said["extstore_io_queue"] == "0":
+                assert said["extstore_objects_used"] == said["curr_items"]
+                return
+            assert time.monotonic() < deadline, slabs
+            time.sleep(0.02)
+
+
 def test_a_server_with_a_disk_takes_more_than_its_memory(
-    tmp_path: Path, memcached_server: Start, caplog: pytest.LogCaptureFixture
+    tmp_path: Path,
+    memcached_server: Start,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr("datafeed.cache.warm._FLUSH_S", 300.0)  # the disk may be busy
     disk = f"ext_page_size=4,ext_item_age=0,ext_path={tmp_path}/ext:96M"
     address = memcached_server(memory_mb=32, options=["-o", disk]).address
     with made_feed(tmp_path / "large", EXACT, [80], 2) as feed:
         result = warm(feed, address, progress=False)
         assert (result.stored, result.did_not_fit) == (80, 0)
         assert caplog.text == ""
+        wait_until_moved(address)
         assert verify_cache(feed, address, progress=False).present == 80
         with closing(ServerPool(address)) as pool:
             assert int(pool.stats(0)["get_extstore"]) > 0
@@ -291,6 +317,28 @@ def test_a_server_with_a_disk_takes_more_than_its_memory(
         full = memcached_server(memory_mb=32, options=["-o", f"ext_path={tmp_path}/e:512M"])
         warm(feed, full.address, dry_run=True, progress=False)
         assert f"{full.address} moves values to its disk only when" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("settings", "general", "what"),
+    [
+        ({}, {}, "'limit_maxbytes'"),
+        ({}, {"limit_maxbytes": "much"}, "much"),
+        ({"growth_factor": "0"}, {"limit_maxbytes": "1048576"}, "zero"),
+    ],
+)
+def test_a_server_that_does_not_say_its_memory_is_named(
+    feed: Feed, settings: dict[str, str], general: dict[str, str], what: str
+) -> None:
+    """As a proxy does not."""
+    said = {"settings": {"evictions": "off", **settings}, "": general}
+    with played_server(said) as address:
+        with pytest.raises(CacheError, match=f"{address} does not say .*{what}.* no proxy"):
+            warm(feed, address, progress=False)
+        result = CliRunner().invoke(group, ["warm", feed.url, "--cache", address])
+        assert result.exit_code == 1
+        assert result.stderr.splitlines()[-1].startswith("datafeed: error: cache server")
+        assert "Traceback" not in result.stderr
 
 
 def test_evictions_are_counted(

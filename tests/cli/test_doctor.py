@@ -16,6 +16,7 @@ from datafeed.cli.doctor import command
 from datafeed.cluster import MemcachedServer
 from datafeed.doctor.training import _Run, _step_finding
 from datafeed.feed.feed import open as open_feed
+from tests.cache.played_server import played_server
 from tests.feed.made import make_feed
 
 Start = Callable[..., MemcachedServer]
@@ -104,6 +105,16 @@ def test_a_server_that_is_down(feed: Path, memcached_server: Start) -> None:
     assert found[f"server {well.address}"]["present"] == 1.0
     assert found["loader"]["tiers"]["memcached"]["down"] > 0
     assert found["loader"]["status"] == "warn"
+    assert summary["bad"] == 0
+
+
+def test_a_server_that_is_no_memcached(feed: Path) -> None:
+    with played_server({"settings": {"evictions": "off"}}) as address:
+        found, summary = doctor(feed, "--cache", address)
+    facts = found[f"server {address}"]
+    assert facts["status"] == "warn"
+    assert f"{address} does not say how much memory it has" in facts["text"]
+    assert "name memcached servers themselves" in facts["cure"]
     assert summary["bad"] == 0
 
 

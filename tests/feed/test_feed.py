@@ -3,12 +3,14 @@
 import math
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+import datafeed
 from datafeed.errors import ConfigError, DamagedError
 from datafeed.feed.feed import open as open_feed
 from datafeed.sources.local import LocalSource
@@ -109,3 +111,51 @@ def test_a_forked_child_is_refused(tmp_path: Path) -> None:
     command = [sys.executable, "-c", FORKED, str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert done.stdout.strip() == "4", done.stderr
+
+
+def test_a_closed_feed_its_views_and_its_selections_read_nothing(tmp_path: Path) -> None:
+    make_feed(tmp_path, [25, 3])
+    feed = open_feed(tmp_path)
+    view, some = feed.as_tuple("image"), feed.select([3, 4])
+    blend = datafeed.blend([feed])
+    assert some.origin(0)
+    assert feed[0]
+    assert view[0]
+    feed.close()
+    feed.close()
+    uses: list[Callable[[], object]] = [
+        *(lambda one=one: one[0] for one in (feed, view, some, blend)),
+        lambda: blend.joined.mapped(),
+        lambda: next(iter(feed)),
+        lambda: feed.__getitems__([]),
+        lambda: feed.origin(0),
+        lambda: some.origin(0),
+        lambda: feed.index(0),
+        lambda: feed.piece_lengths(0),
+        lambda: view.index(1),
+        feed.mapped,
+        view.mapped,
+        feed.open_stack,
+        view.open_stack,
+        lambda: feed.as_tuple("image"),
+        lambda: some.as_tuple("image"),
+        lambda: feed.select([1]),
+        lambda: some.select(keys=["key3"]),
+        lambda: feed.split(a=0.5, b=0.5),
+        lambda: feed.load_window(None, 1 << 20),
+    ]
+    for use in uses:
+        with pytest.raises(ConfigError, match="this feed is closed; open it again"):
+            use()
+    assert (len(feed), len(view), len(some)) == (28, 28, 2)
+    assert list(feed.fields) == list(view.fields)
+
+
+def test_closing_a_view_leaves_its_feed_open(tmp_path: Path) -> None:
+    make_feed(tmp_path, [3])
+    with open_feed(tmp_path) as feed:
+        with feed.as_tuple("image") as view:
+            assert len(view[0]) == 1
+        with pytest.raises(ConfigError, match="this feed is closed"):
+            view[0]
+        assert_is_sample(feed[0], 0)

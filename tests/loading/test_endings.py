@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+import datafeed
 from datafeed import Feed
 from datafeed.errors import ConfigError, FeedError
 from tests.loading.loader_feeds import (
@@ -116,6 +117,36 @@ def test_close_wakes_a_user_who_waits(fetched_feed: Feed, monkeypatch: pytest.Mo
     assert "closed" in str(errors[0])
     may_go_on.set()
     closer.join(10)
+
+
+@pytest.mark.parametrize("kind", ["feed", "tuples", "selection", "blend"])
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"shuffle": "global", "memory_bytes": 1 << 10}, {"sample_transform": lambda s, g: s}],
+    ids=["windows", "one by one", "transformed"],
+)
+def test_a_loader_of_a_closed_feed_ends(feed: Feed, options: dict[str, Any], kind: str) -> None:
+    """What was loaded before may come; then all is over, and nothing hangs."""
+    opened = datafeed.open(feed.url)
+    data: Any = {
+        "feed": opened,
+        "tuples": opened.as_tuple("image", "id"),
+        "selection": opened.select(range(200)),
+        "blend": datafeed.blend([opened]),
+    }[kind]
+    with loader_of(data, **options) as loader:
+        batches = iter(loader)
+        next(batches)
+        opened.close()
+        with suppress(ConfigError):
+            list(batches)
+        for _ in range(2):
+            with pytest.raises(ConfigError, match="this feed is closed; open it again"):
+                list(loader)
+        assert loader.stats()["batches"] >= 1
+    assert loader_threads() == []
+    with pytest.raises(ConfigError, match="this feed is closed"):
+        loader_of(data, **options)
 
 
 SCRIPT = """

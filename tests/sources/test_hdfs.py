@@ -3,104 +3,17 @@
 import socket
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from datafeed.errors import SourceError
-from datafeed.sources import FileInfo, SourceTimeoutError
+from datafeed.sources import SourceTimeoutError
 from datafeed.sources.hdfs import HdfsSource
-from datafeed.sources.namenode import NameNodes
+from tests.sources.memory_client import MemoryClient, PanicException
 from tests.sources.spaces import HANG_GUARD_S
-
-
-class PanicException(BaseException):
-    """Like the one of Rust, no Exception."""
-
-
-class MemoryFile:
-    """A handle and a writer."""
-
-    def __init__(self, client: "MemoryClient", path: str) -> None:
-        self._client, self._path = client, path
-        self.size = len(client.files.get(path, b""))
-
-    def read_at(self, offset: int, n_bytes: int) -> bytes:
-        self._client.meet("read")
-        return bytes(
-            self._client.files[self._path][offset : offset + min(n_bytes, self._client.read_bytes)]
-        )
-
-    def stream(self, offset: int) -> Iterator[bytes]:
-        data = self._client.files[self._path]
-        for start in range(offset, len(data), 64 << 10):
-            self._client.meet("stream")
-            yield data[start : start + (64 << 10)]
-
-    def write(self, data: memoryview) -> None:
-        self._client.meet("write")
-        self._client.files[self._path] += data
-
-    def close(self) -> None:
-        self._client.n_closed += 1
-
-
-class MemoryClient:
-    """A Driver whose files lie in a dict; ``failures`` are met one by one."""
-
-    needs_rpc = True
-    sure_write_bytes = 1 << 30
-
-    def __init__(self) -> None:
-        self.files: dict[str, bytes] = {}
-        self.failures: dict[str, list[BaseException | threading.Event]] = {}
-        self.n_connects = self.n_opens = self.n_closed = 0
-        self.read_bytes = 3
-
-    def meet(self, call: str) -> None:
-        if self.failures.get(call):
-            failure = self.failures[call].pop(0)
-            if isinstance(failure, threading.Event):
-                failure.wait(HANG_GUARD_S)
-            else:
-                raise failure
-
-    def start(self) -> None:
-        self.meet("start")
-
-    def connect(self, namenodes: NameNodes, timeout_s: float) -> None:
-        self.n_connects += 1
-
-    def info(self, path: str) -> FileInfo:
-        self.meet("info")
-        if path not in self.files:
-            raise FileNotFoundError(path)
-        return FileInfo(path, len(self.files[path]), 0)
-
-    def entries(self, path: str) -> list[FileInfo]:
-        return []
-
-    def open(self, path: str) -> MemoryFile:
-        self.n_opens += 1
-        return MemoryFile(self, path)
-
-    def create(self, path: str, size: int) -> MemoryFile:
-        self.files[path] = b""
-        return MemoryFile(self, path)
-
-    def rename(self, source: str, target: str) -> None:
-        self.meet("rename")
-        self.files[target] = self.files.pop(source)
-
-    def delete(self, path: str) -> None:
-        self.files.pop(path, None)
-
-    def mkdirs(self, path: str) -> None:
-        """Folders need no making."""
-
-    def close(self) -> None:
-        self.meet("close")
 
 
 @pytest.fixture
@@ -204,6 +117,29 @@ def test_hang_ends_by_the_deadline_and_is_left_alone(
     assert client.n_closed == 0  # closing below a read that may still run crashes libhdfs
     assert _read(source) == b"0123456789"
     assert client.n_connects == 2
+    hang.set()
+
+
+def test_who_waits_for_a_connection_that_fails_does_not_try_again(client: MemoryClient) -> None:
+    """Else each of many threads would wait for the deadline, one after another."""
+    hang, together = threading.Event(), threading.Barrier(8, timeout=HANG_GUARD_S)
+    client.failures["connect"] = [hang] * 8
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        authority = f"127.0.0.1:{server.getsockname()[1]}"
+        with closing(HdfsSource(client, authority, timeout_s=2)) as source:
+
+            def stat(_: int) -> str:
+                together.wait()
+                with pytest.raises(SourceTimeoutError) as raised:
+                    source.stat(_url(source))
+                return str(raised.value)
+
+            with ThreadPoolExecutor(8) as threads:
+                (message,) = set(threads.map(stat, range(8)))
+            assert "file: " in message
+            assert client.n_connects <= 2
+            client.failures.clear()
+            assert source.stat(_url(source)).size == 10
     hang.set()
 
 

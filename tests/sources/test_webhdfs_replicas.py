@@ -10,6 +10,9 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from datafeed.cluster.ports import free_ports
+from datafeed.sources import webhdfs
+from datafeed.sources.namenode import NameNodes
+from datafeed.sources.webhdfs import WebHdfsDriver
 from datafeed.sources.webhdfs_client import WebHdfs
 from tests.sources.spaces import numbered_bytes
 
@@ -82,3 +85,20 @@ def test_a_dead_datanode_is_left_out_from_then_on(servers: Servers) -> None:
     blocks = [("100", "900"), ("1000", "1000"), ("2000", "400")]
     assert servers.asked[0] == (*blocks[0], "")
     assert servers.asked[1:] == [(*block, _DEAD) for block in blocks * 2]
+
+
+def test_others_ask_on_while_a_driver_connects_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    namenodes = NameNodes("nn:8020", (("nn", 8020),), ("http://nn:9870",))
+    driver = WebHdfsDriver()
+    driver.connect(namenodes, 1.0)
+
+    def made_beside_a_question(namenodes: NameNodes, timeout_s: float) -> WebHdfs:
+        assert driver._client is not None
+        return WebHdfs(namenodes.web, timeout_s)
+
+    monkeypatch.setattr(webhdfs, "web_client", made_beside_a_question)
+    before = driver._client
+    driver.connect(namenodes, 1.0)
+    assert driver._client is not before
+    driver.close()
+    driver.close()

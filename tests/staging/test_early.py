@@ -1,7 +1,9 @@
 """Small remote shards are read before their turn; what comes of it is as without."""
 
+import socket
 import threading
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Generator, Iterator
 from contextlib import AbstractContextManager, closing
 from pathlib import Path
 from typing import cast
@@ -10,8 +12,11 @@ import pytest
 
 from datafeed.errors import SourceError
 from datafeed.sources import FileInfo, OpenedSources, Source, open_source
+from datafeed.sources.hdfs import HdfsSource
 from datafeed.staging.early import in_turn
 from datafeed.staging.shards import Shard
+from tests.sources.memory_client import MemoryClient
+from tests.sources.spaces import HANG_GUARD_S
 
 DEADLINE_S = 20.0
 
@@ -95,3 +100,76 @@ def test_another_size_large_ones_and_local_ones_are_not_read_early(tmp_path: Pat
     opened = OpenedSources(lambda url: local)
     with closing(in_turn([Shard(str(tmp_path / "s"), 1, 0)], opened)) as turns:
         assert [source for _, source in turns] == [local]
+
+
+N_HUNG_SHARDS = 20
+Turns = Generator[tuple[Shard, Source], None, None]
+Found = list[bytes | str]
+
+
+def read_beside_hanging(hanging: dict[str, int], early: bool) -> Found:
+    """Read shards of an HDFS of which some hang, until one of them fails; all ends.
+
+    Args:
+        hanging: Call of the client to how many times it hangs, as ``read /5``.
+        early: Whether they are read before their turn.
+
+    Returns:
+        What each one held; the last may be the text of its error.
+    """
+    client, hang = MemoryClient(), threading.Event()
+    client.files = {f"/{i}": bytes([i]) * 100 for i in range(N_HUNG_SHARDS)}
+    client.read_bytes = 100
+    client.failures = {call: [hang] * n for call, n in hanging.items()}
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        root = f"hdfs://127.0.0.1:{server.getsockname()[1]}"
+        shards = [Shard(f"{root}/{i}", 100, 0) for i in range(N_HUNG_SHARDS)]
+        with closing(HdfsSource(client, root.removeprefix("hdfs://"), timeout_s=1.0)) as source:
+            opened = OpenedSources(lambda url: source)
+            reading: Turns = in_turn(shards, opened) if early else ((s, source) for s in shards)
+            began_s = time.monotonic()
+            with closing(reading) as turns:
+                found = _read_all(turns)
+            assert time.monotonic() - began_s < HANG_GUARD_S / 2
+            assert not [t for t in threading.enumerate() if "small shard" in t.name]
+        hang.set()
+    _wait_until(lambda: not [t for t in threading.enumerate() if root in t.name])
+    return [text.replace(root, "") if isinstance(text, str) else text for text in found]
+
+
+def _read_all(turns: Turns) -> Found:
+    found: Found = []
+    for shard, source in turns:
+        try:
+            source.stat(shard.url)
+            found.append(source.open(shard.url).read())
+        except SourceError as error:
+            return [*found, f"{type(error).__name__}: {error}"]
+    return found
+
+
+def _wait_until(is_so: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + DEADLINE_S
+    while not is_so():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+@pytest.mark.parametrize(
+    ("hanging", "n_read"),
+    [
+        ({"read /11": 1}, 11),
+        ({f"info /{i}": 9 for i in range(20)}, 0),
+        ({"connect": 99}, 0),
+        ({}, 20),
+    ],
+    ids=["one file", "all questions", "connecting", "none"],
+)
+def test_beside_a_source_that_hangs_all_is_as_without(hanging: dict[str, int], n_read: int) -> None:
+    found = read_beside_hanging(hanging, early=True)
+    assert found == read_beside_hanging(hanging, early=False)
+    assert found[:n_read] == [bytes([i]) * 100 for i in range(n_read)]
+    if n_read < N_HUNG_SHARDS:
+        (error,) = found[n_read:]
+        assert str(error).startswith(f"SourceTimeoutError: /{n_read}: ")
+        assert "did not answer within 1 s" in str(error)

@@ -121,6 +121,34 @@ def test_questions_are_answered_until_the_last_roll_call_is_closed(peer: socket.
     assert "roll call" not in [thread.name for thread in threading.enumerate()]
 
 
+def test_a_port_that_was_told_stays_while_others_close(peer: socket.socket) -> None:
+    """One is closed while the next has told its port, and waits for those of the other ranks."""
+    before = RollCall(lambda mine: [mine], 0, 0, here)
+    entries: list[bytes] = []
+
+    def gather(mine: bytes) -> list[bytes]:
+        entries.append(mine)
+        before.close()
+        before.close()
+        return [mine]
+
+    call = RollCall(gather, 0, 0, here)
+    key, port = entries[0][:8], json.loads(entries[0][8:])["port"]
+    peer.sendto(key + b"0001", ("127.0.0.1", port))
+    assert peer.recv(1000)[:12] == key + b"0001"
+    call.close()
+    assert "roll call" not in [thread.name for thread in threading.enumerate()]
+
+
+def test_a_gathering_that_fails_leaves_nobody_to_answer() -> None:
+    def gather(mine: bytes) -> list[bytes]:
+        raise OSError("a rank is gone")
+
+    with pytest.raises(OSError, match="is gone"):
+        RollCall(gather, 0, 0, here)
+    assert "roll call" not in [thread.name for thread in threading.enumerate()]
+
+
 STOPPED = """
 import os, signal
 from trainers.world import connect
