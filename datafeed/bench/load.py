@@ -181,7 +181,7 @@ def _checked(
             plain.receive_checked(arena.data[start : start + n * row_bytes])
             for i in range(0, n, len(batch)):
                 places = shuffled[i : min(i + len(batch), n)]
-                rows.take(start + places, batch[: len(places)])
+                rows.take(rows.places(start + places), batch[: len(places)])
 
     return run
 

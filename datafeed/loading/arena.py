@@ -47,7 +47,7 @@ class FixedColumn:
 
     def fill(self, lot: Lot, out: Array) -> None:
         """Copy samples to ``out``, contiguous, one row for each."""
-        self._rows.take(lot.rows * self.field.row_bytes, out)
+        self._rows.take(self._rows.places(lot.rows * self.field.row_bytes), out)
 
 
 class RaggedColumn:

@@ -9,7 +9,7 @@ from datafeed.cache.mapped import MappedChunks
 from datafeed.feed.schema import Array, Field
 from datafeed.loading.arena import Ragged, cut
 from datafeed.loading.layout import I64Array
-from datafeed.loading.rows import Rows
+from datafeed.loading.rows import Places, Rows
 from datafeed.loading.schedule import Lot
 
 __all__ = ["MappedColumn", "MappedRagged"]
@@ -32,13 +32,13 @@ class MappedColumn:
         self._parts, self._piece = parts, piece
         self._rows = Rows(parts.memory, field.row_bytes)
 
-    def places(self, chunks: I64Array, rows: I64Array) -> I64Array | None:
+    def places(self, chunks: I64Array, rows: I64Array) -> Places | None:
         """Work out where samples begin; None if a part of them has not been opened yet."""
         starts: I64Array = self._parts.starts[chunks, self._piece]
         if len(starts) and starts.min() < 0:
             return None
         starts += rows * self.field.row_bytes
-        return starts
+        return self._rows.places(starts)
 
     def fill(self, lot: Lot, out: Array) -> None:
         """Copy samples of open parts to ``out``, contiguous, one row for each."""

@@ -7,17 +7,18 @@ import numpy as np
 
 from datafeed.feed.manifest import Manifest
 from datafeed.loading.layout import I64Array
+from datafeed.loading.rows import Places
 from datafeed.loading.schedule import Lot, Plan, Step, Stretch, Take, stretches
 from datafeed.loading.slots import Load
 from datafeed.loading.steps import Steps
 
-__all__ = ["Places", "planned_mapped"]
+__all__ = ["Located", "planned_mapped"]
 
 
-class Places(Protocol):
+class Located(Protocol):
     """A field of fixed size."""
 
-    def places(self, chunks: I64Array, rows: I64Array) -> I64Array | None:
+    def places(self, chunks: I64Array, rows: I64Array) -> Places | None:
         """Tell where samples begin; None if that is not known yet."""
 
 
@@ -31,7 +32,7 @@ def planned_mapped(
     *,
     manifest: Manifest,
     n_ahead: int,
-    columns: Sequence[Places] = (),
+    columns: Sequence[Located] = (),
 ) -> Iterator[Plan]:
     """Give the steps, with loads that bring each chunk into memory once an epoch.
 
@@ -47,7 +48,7 @@ def planned_mapped(
 
 
 class _Planner:
-    def __init__(self, manifest: Manifest, n_ahead: int, columns: Sequence[Places]) -> None:
+    def __init__(self, manifest: Manifest, n_ahead: int, columns: Sequence[Located]) -> None:
         self._manifest, self._columns = manifest, columns
         self._is_asked = np.zeros(manifest.n_chunks, np.bool_)
         self._firsts: I64Array = np.zeros(manifest.n_chunks, np.int64)
@@ -89,7 +90,7 @@ class _Planner:
             for chunk, after in zip(chunks.tolist(), known[: len(takes)].tolist(), strict=True)
         ]
 
-    def _places(self, chunks: I64Array, rows: I64Array) -> list[I64Array] | None:
+    def _places(self, chunks: I64Array, rows: I64Array) -> list[Places] | None:
         found = []
         for column in self._columns:
             places = column.places(chunks, rows)

@@ -8,6 +8,7 @@ import numpy as np
 
 from datafeed.feed.manifest import Manifest
 from datafeed.loading.layout import I64Array
+from datafeed.loading.rows import Places
 from datafeed.loading.slots import Distinct, Load, Slots
 from datafeed.loading.steps import Share, Steps
 
@@ -24,14 +25,14 @@ class Lot(NamedTuple):
     """Of the arena; of their chunks where these are mapped."""
     chunks: I64Array = _NO_CHUNKS
     """Of each sample, where they are mapped."""
-    places: Sequence[I64Array] | None = None
+    places: Sequence[Places] | None = None
     """For each field of fixed size where each sample begins, if it was known when it was planned:
     whoever gathers would have to work it out while the user wants the GIL."""
 
     def cut(self, start: int, stop: int) -> "Lot":
         """Give some of the samples, without a copy."""
         mine = slice(start, stop)
-        places = None if self.places is None else [one[mine] for one in self.places]
+        places = None if self.places is None else [one.cut(start, stop) for one in self.places]
         return Lot(self.rows[mine], self.chunks[mine], places)
 
     @staticmethod
