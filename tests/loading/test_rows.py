@@ -15,7 +15,7 @@ from datafeed.loading.layout import I64Array
 from datafeed.loading.rows import Rows
 
 
-def take(memory: Array, row_bytes: int, starts: I64Array, out: Array) -> None:
+def take_rows(memory: Array, row_bytes: int, starts: I64Array, out: Array) -> None:
     rows_of = Rows(memory, row_bytes)
     rows_of.take(rows_of.places(starts), out)
 
@@ -33,7 +33,7 @@ def test_rows_begin_at_any_place(
     last = len(memory) - row_bytes
     places = np.array([0, last // step * step, *range(0, last, 97 * step)])
     out = np.zeros((len(places), row_bytes), np.uint8)
-    take(memory, row_bytes, places, out)
+    take_rows(memory, row_bytes, places, out)
     for place, row in zip(places.tolist(), out, strict=True):
         assert np.array_equal(row, memory[place : place + row_bytes])
 
@@ -47,14 +47,14 @@ def test_large_rows_of_large_memory(row_bytes: int, tmp_path: Path) -> None:
         os.pwrite(file.fileno(), bytes([1, 2]), place)
         memory = np.frombuffer(mmap.mmap(file.fileno(), size, access=mmap.ACCESS_READ), np.uint8)
     out = np.zeros((1, row_bytes), np.uint8)
-    take(memory, row_bytes, np.array([place]), out)
+    take_rows(memory, row_bytes, np.array([place]), out)
     assert out[0, :3].tolist() == [1, 2, 0]
 
 
 def test_nothing_is_taken_of_nothing() -> None:
     none = np.zeros(0, np.int64)
-    take(np.zeros(3, np.uint8), 4, none, np.zeros((0, 4), np.uint8))
-    take(np.zeros(3, np.uint8), 0, np.zeros(2, np.int64), np.zeros((2, 0), np.float32))
+    take_rows(np.zeros(3, np.uint8), 4, none, np.zeros((0, 4), np.uint8))
+    take_rows(np.zeros(3, np.uint8), 0, np.zeros(2, np.int64), np.zeros((2, 0), np.float32))
 
 
 def test_the_numbers_of_threads_stay_as_they_are() -> None:
@@ -65,7 +65,7 @@ def test_the_numbers_of_threads_stay_as_they_are() -> None:
 
     def take() -> None:
         seen.append(torch.get_num_threads())
-        take(memory, 1024, np.arange(1000) * 1024, out)
+        take_rows(memory, 1024, np.arange(1000) * 1024, out)
         seen.append(torch.get_num_threads())
 
     before = torch.get_num_threads()
