@@ -35,7 +35,7 @@ class MappedChunks(Protocol):
     memory: npt.NDArray[np.uint8]
     """Where they lie; places are indices of it. Its length is a multiple of 4,096."""
     starts: npt.NDArray[np.int64]
-    """Place at which each piece of each chunk begins, once the chunk was brought."""
+    """Place at which each piece of each chunk begins; -1 until the chunk was brought."""
 
     @property
     def n_asked(self) -> int:
@@ -52,6 +52,10 @@ class MappedChunks(Protocol):
 
     def n_bytes(self, chunk: int) -> int:
         """Bytes of a chunk's payload."""
+
+    @property
+    def is_all_checked(self) -> bool:
+        """Whether this process has brought all chunks of the feed, and seen their checksums."""
 
     def is_checked(self, chunk: int) -> bool:
         """Whether this process has brought the chunk once, and seen that it has its checksum."""
