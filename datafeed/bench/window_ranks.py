@@ -20,7 +20,7 @@ from datafeed.errors import CacheError
 from datafeed.feed.feed import Feed
 from datafeed.feed.feed import open as open_feed
 from datafeed.loading.mapped import MappedColumn
-from datafeed.loading.schedule import Take
+from datafeed.loading.schedule import Lot
 from datafeed.mpi import load_mpi, wait_all
 
 __all__ = ["COPY", "COPY_ALL", "GATHER", "GATHER_COPY", "NODE", "RMA"]
@@ -91,15 +91,15 @@ class _Reader:
         column = MappedColumn(mapped, field, 0)
         order = np.random.default_rng(0).permutation(len(feed))
         batch = np.zeros((_BATCH, *field.shape), field.dtype)
-        takes = []
+        lots = []
         for i in range(0, len(order) - _BATCH + 1, _BATCH):
             chunks, rows = feed.manifest.locate(order[i : i + _BATCH])
-            takes.append(Take(rows, 0, chunks))
-        plain = self.truth[: len(takes) * batch.nbytes].reshape(len(takes), *batch.shape)
+            lots.append(Lot(rows, chunks))
+        plain = self.truth[: len(lots) * batch.nbytes].reshape(len(lots), *batch.shape)
 
         def gather() -> None:
-            for take in takes:
-                column.fill(take, batch)
+            for lot in lots:
+                column.fill(lot, batch)
 
         def copy() -> None:
             for piece in plain:

@@ -52,7 +52,7 @@ class MappedChunks(Protocol):
     memory: npt.NDArray[np.uint8]
     """Where they lie; places are indices of it. Its length is a multiple of 4,096."""
     starts: npt.NDArray[np.int64]
-    """Place at which each piece of each chunk begins, once the chunk was brought."""
+    """Place at which each piece of each chunk begins; -1 until the chunk was brought."""
 
     @property
     def n_asked(self) -> int:
@@ -69,6 +69,10 @@ class MappedChunks(Protocol):
 
     def n_bytes(self, chunk: int) -> int:
         """Bytes of a chunk's payload."""
+
+    @property
+    def is_all_checked(self) -> bool:
+        """Whether this process has brought all chunks of the feed, and seen their checksums."""
 
     def is_checked(self, chunk: int) -> bool:
         """Whether this process has brought the chunk once, and seen that it has its checksum."""
@@ -107,12 +111,13 @@ class MappedParts:
         """Bytes of all parts; places are indices of it."""
         self._pieces = pieces_of(manifest.schema)
         self._whole = [i for i, piece in enumerate(self._pieces) if piece.role != "values"]
-        self.starts: npt.NDArray[np.int64] = np.zeros(
-            (manifest.n_chunks, len(self._pieces)), np.int64
+        self.starts: npt.NDArray[np.int64] = np.full(
+            (manifest.n_chunks, len(self._pieces)), -1, np.int64
         )
-        """Place at which each piece of each chunk begins, once a chunk of its part was brought."""
+        """Place at which each piece of each chunk begins; -1 until a chunk of its part came."""
         self._is_open = np.zeros(len(self._sizes), np.bool_)
         self._is_checked = np.zeros(manifest.n_chunks, np.bool_)
+        self._n_unchecked = manifest.n_chunks
         self._lock = Lock()
         _tell_of_bus_errors()
 
@@ -185,6 +190,11 @@ class MappedParts:
         part, number = self._feed.manifest.chunk_place(chunk)
         return self._feed.index(part).n_bytes(number)
 
+    @property
+    def is_all_checked(self) -> bool:
+        """Whether this process has brought all chunks of the feed, and seen their checksums."""
+        return not self._n_unchecked
+
     def is_checked(self, chunk: int) -> bool:
         """Whether this process has brought the chunk once, and seen that it has its checksum."""
         return bool(self._is_checked[chunk])
@@ -223,8 +233,9 @@ class MappedParts:
             return False
         self._check(chunk, extents, counters)
         with self._lock:
-            is_new = not self._is_checked[chunk]
+            is_new = not bool(self._is_checked[chunk])
             self._is_checked[chunk] = True
+            self._n_unchecked -= is_new
         return is_new
 
     def _unreadable(self, chunk: int) -> SourceError:

@@ -30,9 +30,10 @@ class MappedWindow:
         self._window, self._feed = window, window.feed
         self.memory = window.memory
         self._is_checked = np.zeros(len(window.places), np.bool_)
+        self._n_unchecked = len(window.places)
         self._lock = Lock()
         n_pieces = len(pieces_of(self._feed.manifest.schema))
-        self.starts: npt.NDArray[np.int64] = np.zeros((len(window.places), n_pieces), np.int64)
+        self.starts: npt.NDArray[np.int64] = np.full((len(window.places), n_pieces), -1)
 
     def look(self) -> None:
         """Nothing can be cut off."""
@@ -52,6 +53,11 @@ class MappedWindow:
         """Bytes of a chunk's payload."""
         part, number = self._feed.manifest.chunk_place(chunk)
         return self._feed.index(part).n_bytes(number)
+
+    @property
+    def is_all_checked(self) -> bool:
+        """Whether this process has brought all chunks of the feed, and seen their checksums."""
+        return not self._n_unchecked
 
     def is_checked(self, chunk: int) -> bool:
         """Whether this process has brought the chunk once, and seen that it has its checksum."""
@@ -78,6 +84,7 @@ class MappedWindow:
             raise
         self.starts[chunk] = [extent.offset for extent in self.extents(chunk)]
         with self._lock:
-            is_new = not self._is_checked[chunk]
+            is_new = not bool(self._is_checked[chunk])
             self._is_checked[chunk] = True
+            self._n_unchecked -= is_new
         return is_new

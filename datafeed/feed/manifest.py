@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from datafeed.errors import ConfigError, DamagedError, FormatError
 from datafeed.feed.index import PartEntry
+from datafeed.feed.runs import Runs
 from datafeed.feed.schema import Field, Schema
 
 __all__ = ["FEED_FILE", "FORMAT_VERSION", "Manifest"]
@@ -94,9 +95,23 @@ class Manifest:
             Chunk ordinals and rows, int64 of the same shape.
         """
         wanted = np.asarray(positions, np.int64)
-        part = np.searchsorted(self.first_samples, wanted, side="right") - 1
-        chunk, row = np.divmod(wanted - self.first_samples[part], self.per_chunk[part])
+        part = self._runs.find(wanted)
+        row = wanted - self.first_samples[part]
+        # numpy divides by one number at a fifth of the time that different ones take.
+        per_chunk = self.per_chunk[part] if self._one_per_chunk is None else self._one_per_chunk
+        chunk = row // per_chunk
+        row -= chunk * per_chunk
         return self.first_chunks[part] + chunk, row
+
+    @cached_property
+    def _runs(self) -> Runs:
+        return Runs(self.first_samples)
+
+    @cached_property
+    def _one_per_chunk(self) -> int | None:
+        """Samples of a full chunk, if all parts have the same."""
+        found = np.unique(self.per_chunk)
+        return int(found[0]) if len(found) == 1 else None
 
     def to_bytes(self) -> bytes:
         """Give the text of ``feed.json``."""

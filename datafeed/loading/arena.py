@@ -13,7 +13,7 @@ from datafeed.feed.manifest import Manifest
 from datafeed.feed.schema import Array, Field
 from datafeed.loading.layout import I64Array
 from datafeed.loading.rows import Rows
-from datafeed.loading.schedule import Take
+from datafeed.loading.schedule import Lot
 
 __all__ = ["Arena", "FixedColumn", "Ragged", "RaggedColumn", "cut"]
 
@@ -45,9 +45,9 @@ class FixedColumn:
     def settle(self, slot: int, lengths: Sequence[int]) -> None:
         """Make a fetched slot ready for gathering: nothing to do."""
 
-    def fill(self, take: Take, out: Array) -> None:
+    def fill(self, lot: Lot, out: Array) -> None:
         """Copy samples to ``out``, contiguous, one row for each."""
-        self._rows.take(take.rows * self.field.row_bytes, out)
+        self._rows.take(lot.rows * self.field.row_bytes, out)
 
 
 class RaggedColumn:
@@ -85,9 +85,9 @@ class RaggedColumn:
         starts[:n] += slot * self._n_values - starts[0]
         starts[n] = slot * self._n_values + lengths[1] // max(1, self.field.row_bytes)
 
-    def samples(self, take: Take) -> Ragged:
+    def samples(self, lot: Lot) -> Ragged:
         """Copy samples one by one: an index of all values costs more."""
-        slots, rows = np.divmod(take.rows, self._n_rows)
+        slots, rows = np.divmod(lot.rows, self._n_rows)
         starts, ends = self._starts[slots, rows].tolist(), self._starts[slots, rows + 1].tolist()
         pieces = [self.values[a:b] for a, b in zip(starts, ends, strict=True)]
         if self.field.kind == "str":

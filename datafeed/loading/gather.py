@@ -10,7 +10,7 @@ from datafeed.loading.bring import Coldness, n_blocks_read
 from datafeed.loading.depth import Depth
 from datafeed.loading.handover import Handover
 from datafeed.loading.pool import Pool
-from datafeed.loading.schedule import Step, Take
+from datafeed.loading.schedule import Lot, Step, Take
 
 __all__ = ["Arrays", "FixedSamples", "Gatherer", "RaggedSamples"]
 
@@ -24,7 +24,7 @@ class FixedSamples(Protocol):
 
     field: Field
 
-    def fill(self, take: Take, out: Array) -> None:
+    def fill(self, lot: Lot, out: Array) -> None:
         """Copy samples to ``out``, contiguous, one row for each."""
 
 
@@ -33,7 +33,7 @@ class RaggedSamples(Protocol):
 
     field: Field
 
-    def samples(self, take: Take) -> Ragged:
+    def samples(self, lot: Lot) -> Ragged:
         """Copy samples."""
 
 
@@ -76,13 +76,13 @@ class Gatherer:
         for some in [takes] if len(steps) > 1 else [[take] for take in takes]:
             if not handover.wait_loaded(some[-1].need):
                 return None
-            self._fill(group, Take.join(some))
+            self._fill(group, Take.samples_of(some))
             handover.taken(len(some))
         return group.batches()
 
-    def _fill(self, group: "_Group", take: Take) -> None:
+    def _fill(self, group: "_Group", lot: Lot) -> None:
         before = n_blocks_read() if self._coldness else 0
-        group.fill(take)
+        group.fill(lot)
         if self._coldness:
             self._coldness.note(before)
 
@@ -107,16 +107,16 @@ class _Group:
         ]
         self._n_filled = 0
 
-    def fill(self, take: Take) -> None:
+    def fill(self, lot: Lot) -> None:
         """Copy the next samples of all fields."""
-        end = self._n_filled + len(take.rows)
+        end = self._n_filled + len(lot.rows)
         for column, room in self._rooms:
             is_text = column.field.kind in ("str", "bytes")
             with self._activity.doing("decode" if is_text else "gather"):
                 if column.field.is_ragged:
-                    room += cast(RaggedSamples, column).samples(take)
+                    room += cast(RaggedSamples, column).samples(lot)
                 else:
-                    cast(FixedSamples, column).fill(take, room[self._n_filled : end])
+                    cast(FixedSamples, column).fill(lot, room[self._n_filled : end])
         self._n_filled = end
 
     def batches(self) -> list[Arrays]:

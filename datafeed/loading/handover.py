@@ -10,10 +10,12 @@ The planner waits while enough is planned, the assembler while enough batches ar
 the user, who may take as long as he likes. The user waits for a batch, under a deadline.
 """
 
+import sys
 import time
 from collections import deque
 from collections.abc import Sequence
 from math import inf
+from collections.abc import Callable, Sequence
 from threading import Condition, RLock
 from typing import Any, NamedTuple, Protocol
 
@@ -52,15 +54,23 @@ class Handover:
         group: Batches gathered by one call, at most; the assembler waits for as much room.
         load_group: Loads that may begin before a fetcher is woken for them, unless a batch
             waits: every thread that wakes takes the GIL from the user.
+        is_all_there: Tells whether no batch has to wait for loads, as of now.
     """
 
-    def __init__(self, max_samples: int, depth: int, group: int = 1, load_group: int = 1) -> None:
+    def __init__(
+        self,
+        max_samples: int,
+        depth: int,
+        group: int = 1,
+        load_group: int = 1,
+        is_all_there: Callable[[], bool] = lambda: False,
+    ) -> None:
         lock = RLock()  # a finaliser may call close() from wherever garbage is collected
         self._lock = lock
         self._may_plan, self._may_fetch = Condition(lock), Condition(lock)
         self._may_gather, self._may_go_on = Condition(lock), Condition(lock)
         self._max_samples, self._depth, self._group = max_samples, depth, group
-        self._load_group = load_group
+        self._load_group, self._is_all_there = load_group, is_all_there
         self._n_ahead = 0
         self._loads: deque[Load] = deque()
         self._in_flight: dict[int, int] = {}
@@ -140,7 +150,8 @@ class Handover:
             if self.is_closed:
                 return []
             steps = [self._steps.popleft()]
-            while len(steps) < self._group and self._steps and self._is_there(self._steps[0]):
+            n_loaded = sys.maxsize if self._is_all_there() else self._n_loaded
+            while len(steps) < self._group and self._steps and self._goes_with(steps, n_loaded):
                 steps.append(self._steps.popleft())
             self._n_ahead -= sum(len(step.positions) for step in steps)
             if not self._steps or self._n_ahead <= self._max_samples:
@@ -150,14 +161,18 @@ class Handover:
     def _has_room(self) -> bool:
         return len(self._ready) <= self._depth - self._group
 
-    def _is_there(self, step: Step) -> bool:
-        return len(step.takes) == 1 and step.takes[0].need <= self._n_loaded
+    def _goes_with(self, steps: Sequence[Step], n_loaded: int) -> bool:
+        """Whether the next step's chunks are there, and worth it: to join lots takes a copy."""
+        takes = self._steps[0].takes
+        if len(takes) != 1 or takes[0].need > n_loaded:
+            return False
+        return len(steps) < self._group // 2 or takes[0].lot is steps[-1].takes[0].lot
 
     def wait_loaded(self, n: int) -> bool:
         """Wait until the first n loads are done; returns False at the end."""
         with self._lock:
             self._n_awaited = n
-            while not self.is_closed and self._n_loaded < n:
+            while not (self.is_closed or self._n_loaded >= n or self._is_all_there()):
                 self._may_fetch.notify_all()
                 with self._starvation.waits("gatherer"):
                     self._may_gather.wait()

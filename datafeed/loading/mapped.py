@@ -10,7 +10,7 @@ from datafeed.feed.schema import Array, Field
 from datafeed.loading.arena import Ragged, cut
 from datafeed.loading.layout import I64Array
 from datafeed.loading.rows import Rows
-from datafeed.loading.schedule import Take
+from datafeed.loading.schedule import Lot
 
 __all__ = ["MappedColumn", "MappedRagged"]
 
@@ -24,17 +24,27 @@ class MappedColumn:
         parts: Where the chunks lie.
         field: The field.
         piece: Its piece of a chunk.
+        number: Of the field among those of fixed size: its places in a lot.
     """
 
-    def __init__(self, parts: MappedChunks, field: Field, piece: int) -> None:
-        self.field = field
+    def __init__(self, parts: MappedChunks, field: Field, piece: int, number: int = 0) -> None:
+        self.field, self._number = field, number
         self._parts, self._piece = parts, piece
         self._rows = Rows(parts.memory, field.row_bytes)
 
-    def fill(self, take: Take, out: Array) -> None:
+    def places(self, chunks: I64Array, rows: I64Array) -> I64Array | None:
+        """Work out where samples begin; None if a part of them has not been opened yet."""
+        starts: I64Array = self._parts.starts[chunks, self._piece]
+        if len(starts) and starts.min() < 0:
+            return None
+        starts += rows * self.field.row_bytes
+        return starts
+
+    def fill(self, lot: Lot, out: Array) -> None:
         """Copy samples of open parts to ``out``, contiguous, one row for each."""
-        starts = self._parts.starts[take.chunks, self._piece]
-        self._rows.take(starts + take.rows * self.field.row_bytes, out)
+        places = lot.places[self._number] if lot.places else self.places(lot.chunks, lot.rows)
+        assert places is not None, "chunks are brought before they are gathered"
+        self._rows.take(places, out)
 
 
 class _Values:
@@ -80,12 +90,12 @@ class MappedRagged:
         self._row_bytes = field.row_bytes
         self._recent: OrderedDict[int, _Values] = OrderedDict()
 
-    def samples(self, take: Take) -> Ragged:
+    def samples(self, lot: Lot) -> Ragged:
         """Copy samples, one by one."""
         memory = self._parts.memory.data
         found = [
             self._values(chunk).pieces(row, memory)
-            for chunk, row in zip(take.chunks.tolist(), take.rows.tolist(), strict=True)
+            for chunk, row in zip(lot.chunks.tolist(), lot.rows.tolist(), strict=True)
         ]
         if self.field.kind == "ragged":
             return self._arrays(found)

@@ -117,7 +117,13 @@ class Reader:
             self._transforms,
             residence.bring,
             residence.n_threads,
-            Handover(residence.max_samples, depth.batches, depth.group, residence.load_group),
+            Handover(
+                residence.max_samples,
+                depth.batches,
+                depth.group,
+                residence.load_group,
+                residence.is_all_there,
+            ),
         )
 
     def read(self, pipeline: Pipeline) -> Any:

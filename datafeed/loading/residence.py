@@ -5,7 +5,7 @@ cache, is fetched into the arena's slots. A uniform shuffle of a feed larger tha
 fetch a chunk for nearly every sample, so it reads samples one by one.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -18,7 +18,7 @@ from datafeed.loading.arena import Arena
 from datafeed.loading.bring import Bringer, Coldness
 from datafeed.loading.depth import Depth
 from datafeed.loading.fetch import Fetcher
-from datafeed.loading.gather import FixedSamples, Gatherer, RaggedSamples
+from datafeed.loading.gather import Gatherer
 from datafeed.loading.handover import Handover
 from datafeed.loading.mapped import MappedColumn, MappedRagged
 from datafeed.loading.mapped_schedule import planned_mapped
@@ -36,9 +36,10 @@ _N_THREADS = 2
 # While one waits for the disk others check: with two, cold files came at 0.7 of the rate.
 _N_BRINGERS = 3
 # Samples planned at a time: the numbers of so many stay in a core's cache (0.25 us a sample; 0.5
-# at 65,536). And ahead of the batches: 6 MiB of numbers at most.
+# at 65,536). And ahead of the batches: so many bytes of numbers at most, 3 numbers and more each.
 _MAX_STRETCH = 1 << 14
 _MAX_PLANNED = 1 << 18
+_PLANNED_BYTES = 6 << 20
 _AHEAD_BYTES = 64 << 20
 
 
@@ -88,6 +89,9 @@ class Residence(Protocol):
     def source(self) -> Source:
         """Gathers batches."""
 
+    def is_all_there(self) -> bool:
+        """Whether every chunk is at hand, as far as is known, so that no batch waits for loads."""
+
     def plans(self, epoch: int, step: int) -> Iterator[Plan]:
         """Plan all batches from a place on."""
 
@@ -136,6 +140,10 @@ class _Resident:
         wanted, n = self._wanted, min(self.max_samples, _MAX_STRETCH)
         return wanted.order, wanted.rank, wanted.world_size, epoch, step, n
 
+    def is_all_there(self) -> bool:
+        """Whether no batch waits for loads."""
+        return False
+
     def bring(self, handover: Handover) -> None:
         """Do loads until there are no more."""
 
@@ -158,23 +166,31 @@ class _Mapped(_Resident):
         super().__init__(wanted, counts)
         manifest, coldness = wanted.feed.manifest, Coldness()
         self._tier, self._counters = parts.name, Counters()
+        self._parts, self._coldness = parts, coldness
         self._bringer = Bringer(parts, self._counters, counts, coldness)
         sample_bytes = sum(manifest.max_piece_bytes) // manifest.samples_per_chunk or 1
         # Two epochs ahead at most: a small feed's chunks would be counted hundreds of times over.
         two_epochs = 2 * wanted.order.steps * wanted.order.global_batch // wanted.world_size
         in_memory = wanted.memory_bytes // sample_bytes
-        self.max_samples = max(1, min(_MAX_PLANNED, in_memory, two_epochs))
         chunk_bytes = max(1, sum(manifest.max_piece_bytes))
         self._n_ahead = max(1, min(_AHEAD_BYTES, wanted.memory_bytes) // chunk_bytes)
         self.load_group = max(1, self._n_ahead // 2)
-        by_name = {column.field.name: column for column in _mapped_columns(parts, wanted.feed)}
-        columns = [by_name[name] for name in wanted.names]
+        columns = list(_mapped_columns(parts, wanted.feed, wanted.names))
+        self._fixed = [column for column in columns if isinstance(column, MappedColumn)]
+        in_numbers = _PLANNED_BYTES // (8 * (3 + len(self._fixed)))
+        self.max_samples = max(1, min(in_numbers, in_memory, two_epochs))
         self.source = Gatherer(columns, wanted.depth, wanted.is_pinned, counts.activity, coldness)
 
     def plans(self, epoch: int, step: int) -> Iterator[Plan]:
         return planned_mapped(
-            *self._share(epoch, step), manifest=self._wanted.feed.manifest, n_ahead=self._n_ahead
+            *self._share(epoch, step),
+            manifest=self._wanted.feed.manifest,
+            n_ahead=self._n_ahead,
+            columns=self._fixed,
         )
+
+    def is_all_there(self) -> bool:
+        return not self._coldness.is_cold and self._parts.is_all_checked
 
     def bring(self, handover: Handover) -> None:
         self._bringer.run(handover)
@@ -183,13 +199,23 @@ class _Mapped(_Resident):
         return {**super().stats(), "tiers": {self._tier: self._counters.as_dict()}}
 
 
-def _mapped_columns(parts: MappedChunks, feed: Readable) -> Iterator[FixedSamples | RaggedSamples]:
+def _mapped_columns(
+    parts: MappedChunks, feed: Readable, names: Sequence[str]
+) -> Iterator[MappedColumn | MappedRagged]:
     schema = feed.manifest.schema
-    for i, piece in enumerate(pieces_of(schema)):
-        if piece.role == "rows":
-            yield MappedColumn(parts, schema[piece.field], i)
-        elif piece.role == "offsets":
-            yield MappedRagged(parts, schema[piece.field], i)
+    firsts = {
+        schema[piece.field].name: i
+        for i, piece in enumerate(pieces_of(schema))
+        if piece.role in ("rows", "offsets")
+    }
+    n_fixed = 0
+    for name in names:
+        field = feed.fields[name]
+        if field.is_ragged:
+            yield MappedRagged(parts, field, firsts[name])
+        else:
+            yield MappedColumn(parts, field, firsts[name], n_fixed)
+            n_fixed += 1
 
 
 class _Fetched(_Resident):

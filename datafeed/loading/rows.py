@@ -102,7 +102,8 @@ def _at_every_place(flat: torch.Tensor, n: int) -> torch.Tensor | None:
 def _select(rows: torch.Tensor, numbers: I64Array, room: Array) -> None:
     """Copy rows by this thread alone: other cores are the user's, and memory is the limit."""
     assert _set_threads is not None
-    out: Any = torch.from_numpy(room).view(len(numbers), -1)
+    # Shaped by numpy: torch's ``view`` would let go of the GIL, and wait until the user lets go.
+    out: Any = torch.from_numpy(room.reshape(len(numbers), -1))
     n_threads = torch.get_num_threads()
     _set_threads(1)
     try:

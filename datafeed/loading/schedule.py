@@ -11,29 +11,51 @@ from datafeed.loading.layout import I64Array
 from datafeed.loading.slots import Distinct, Load, Slots
 from datafeed.loading.steps import Share, Steps
 
-__all__ = ["Plan", "Step", "Stretch", "Take", "planned", "stretches", "unplanned"]
+__all__ = ["Lot", "Plan", "Step", "Stretch", "Take", "planned", "stretches", "unplanned"]
 
 _FIRST_STEPS = 2
 _NO_CHUNKS = np.empty(0, np.int64)
 
 
-class Take(NamedTuple):
-    """Samples of a batch to gather in one go."""
+class Lot(NamedTuple):
+    """Where the samples of many takes lie."""
 
     rows: I64Array
     """Of the arena; of their chunks where these are mapped."""
-    need: int
-    """Loads, counted from the start, that must be done before."""
     chunks: I64Array = _NO_CHUNKS
     """Of each sample, where they are mapped."""
+    places: Sequence[I64Array] | None = None
+    """For each field of fixed size where each sample begins, if it was known when it was planned:
+    whoever gathers would have to work it out while the user wants the GIL."""
+
+    def cut(self, start: int, stop: int) -> "Lot":
+        """Give some of the samples, without a copy."""
+        mine = slice(start, stop)
+        places = None if self.places is None else [one[mine] for one in self.places]
+        return Lot(self.rows[mine], self.chunks[mine], places)
 
     @staticmethod
-    def join(takes: "Sequence[Take]") -> "Take":
-        """Make one of several."""
-        if len(takes) == 1:
-            return takes[0]
-        rows, chunks = ([getattr(take, name) for take in takes] for name in ("rows", "chunks"))
-        return Take(np.concatenate(rows), takes[-1].need, np.concatenate(chunks))
+    def join(lots: "Sequence[Lot]") -> "Lot":
+        """Make one of several, by a copy."""
+        rows, chunks = ([getattr(lot, name) for lot in lots] for name in ("rows", "chunks"))
+        return Lot(np.concatenate(rows), np.concatenate(chunks))
+
+
+class Take(NamedTuple):
+    """Samples of a batch to gather in one go: a stretch of a lot."""
+
+    lot: Lot
+    start: int
+    stop: int
+    need: int
+    """Loads, counted from the start, that must be done before."""
+
+    @staticmethod
+    def samples_of(takes: "Sequence[Take]") -> Lot:
+        """Join takes that come one after the other."""
+        if takes[0].lot is takes[-1].lot:
+            return takes[0].lot.cut(takes[0].start, takes[-1].stop)
+        return Lot.join([take.lot.cut(take.start, take.stop) for take in takes])
 
 
 @dataclass
@@ -170,9 +192,10 @@ class _Planner:
         n = len(run.chunks)
         ends = self._ends[i:done] - start if done > i else np.array([n])
         assigned = self._slots.assign(run, ends, ahead)
-        rows = assigned.slots * self._n_rows + self._rows[start : start + n]
-        for step, need, take in zip(
-            self._steps[i:], assigned.needs.tolist(), np.split(rows, ends[:-1]), strict=False
+        lot, first = Lot(assigned.slots * self._n_rows + self._rows[start : start + n]), 0
+        for step, need, end in zip(
+            self._steps[i:], assigned.needs.tolist(), ends.tolist(), strict=False
         ):
-            step.takes.append(Take(take, need))
+            step.takes.append(Take(lot, first, end, need))
+            first = end
         return assigned.loads

@@ -10,8 +10,10 @@ import pytest
 
 from datafeed.errors import ConfigError, StallError
 from datafeed.loading.handover import Handover, Ready
-from datafeed.loading.schedule import Plan, Step, Take
+from datafeed.loading.schedule import Lot, Plan, Step, Take
 from datafeed.loading.slots import Load
+
+LOT = Lot(np.arange(2))
 
 
 def ready() -> Ready:
@@ -59,7 +61,7 @@ def test_what_is_ready_comes_before_the_error_behind_it() -> None:
 def test_a_slot_is_not_overwritten_before_it_was_taken() -> None:
     handover = Handover(100, 2)
     loads = [Load(0, 0, 0, False), Load(1, 0, 1, False)]
-    step = Step(0, 0, np.arange(2), [Take(np.arange(1), 1), Take(np.arange(1), 2)])
+    step = Step(0, 0, np.arange(2), [Take(LOT, 0, 1, 1), Take(LOT, 1, 2, 2)])
     handover.add(Plan(loads, [step], 2))
     assert [load.chunk for _, load in handover.next_loads(8)] == [0]
     handover.taken()
@@ -92,7 +94,7 @@ def test_closing_ends_every_wait() -> None:
 
 
 def steps_of(needs: list[int]) -> list[Step]:
-    return [Step(0, i, np.arange(2), [Take(np.arange(2), need)]) for i, need in enumerate(needs)]
+    return [Step(0, i, np.arange(2), [Take(LOT, 0, 2, need)]) for i, need in enumerate(needs)]
 
 
 def test_steps_whose_chunks_are_there_come_together() -> None:
@@ -149,3 +151,20 @@ def test_fetchers_are_woken_for_many_loads_or_when_a_batch_waits() -> None:
     assert found == [[1, 2, 3], [4]]
     handover.close()
     thread.join(10)
+
+
+def test_nobody_waits_for_loads_while_all_is_there() -> None:
+    is_there = [True]
+    handover = Handover(100, 8, group=3, is_all_there=lambda: is_there[0])
+    handover.add(Plan([Load(i, -1, 0, False) for i in range(6)], steps_of([1, 2, 3, 4, 5, 6]), 12))
+    assert [step.step for step in handover.next_steps()] == [0, 1, 2]
+    assert handover.wait_loaded(6)
+    is_there[0] = False  # a chunk had to be read: whoever gathers goes on to wait
+    assert [step.step for step in handover.next_steps()] == [3]
+    thread = threading.Thread(target=handover.wait_loaded, args=[4], daemon=True)
+    thread.start()
+    thread.join(0.1)
+    assert thread.is_alive()
+    handover.loaded([number for number, _ in handover.next_loads(6)])
+    thread.join(5)
+    assert not thread.is_alive()
