@@ -13,9 +13,8 @@ the user, who may take as long as he likes. The user waits for a batch, under a 
 import sys
 import time
 from collections import deque
-from collections.abc import Sequence
-from math import inf
 from collections.abc import Callable, Sequence
+from math import inf
 from threading import Condition, RLock
 from typing import Any, NamedTuple, Protocol
 
