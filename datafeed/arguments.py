@@ -4,9 +4,11 @@ from numbers import Real
 from operator import index
 from typing import Any
 
+import numpy as np
+
 from datafeed.errors import ConfigError
 
-__all__ = ["checked_count", "checked_integer", "checked_seconds"]
+__all__ = ["checked_count", "checked_integer", "checked_seconds", "checked_switch"]
 
 _MOST = (1 << 62) - 1
 """Sums of two counts still fit into 64 bits."""
@@ -17,9 +19,18 @@ _LONGEST_S = 1e9
 def checked_integer(name: str, value: Any) -> int:
     """Give an argument as int, or raise ConfigError by its name."""
     try:
+        if isinstance(value, bool):
+            raise TypeError("True and False are no counts")
         return index(value)
     except TypeError as error:
         raise ConfigError(f"{name}={value!r}: give an integer") from error
+
+
+def checked_switch(name: str, value: Any) -> bool:
+    """Give an argument as bool, or raise ConfigError by its name."""
+    if isinstance(value, (bool, int, np.bool_)) and value in (0, 1):
+        return bool(value)
+    raise ConfigError(f"{name}={value!r}: give True or False")
 
 
 def checked_count(name: str, value: Any, least: int = 1) -> int:

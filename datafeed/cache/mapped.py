@@ -6,11 +6,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 from threading import Lock
-from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
+from datafeed.cache.mapped_chunks import Indexed, MappedChunks
 from datafeed.cache.mapped_files import MappedFiles
 from datafeed.cache.mounts import is_mappable
 from datafeed.cache.part_files import part_error
@@ -18,8 +18,7 @@ from datafeed.cache.region import PAGE_BYTES
 from datafeed.cache.tier import Counters
 from datafeed.errors import DamagedError, SourceError
 from datafeed.feed.chunk import crc_of, pieces_of
-from datafeed.feed.index import Extent, PartIndex
-from datafeed.feed.manifest import Manifest
+from datafeed.feed.index import Extent
 from datafeed.sources.urls import scheme, split
 
 __all__ = ["Indexed", "MappedChunks", "MappedParts"]
@@ -28,64 +27,6 @@ __all__ = ["Indexed", "MappedChunks", "MappedParts"]
 _N_ASKED, _N_ASKED_LARGE = 8, 4
 # A mapping each; the kernel gives a process 65,530 (vm.max_map_count).
 _MOST_PARTS = 20_000
-
-
-class Indexed(Protocol):
-    """Parts with their indexes."""
-
-    @property
-    def manifest(self) -> Manifest:
-        """What they hold."""
-
-    def index(self, part: int) -> PartIndex:
-        """Load the chunk index of a part, once."""
-
-    def part_url(self, part: int) -> str:
-        """Where a part lies."""
-
-
-class MappedChunks(Protocol):
-    """Chunks in memory that batches are gathered from."""
-
-    name: str
-    """Of the tier, as ``stats()`` shows it."""
-    memory: npt.NDArray[np.uint8]
-    """Where they lie; places are indices of it. Its length is a multiple of 4,096."""
-    starts: npt.NDArray[np.int64]
-    """Place at which each piece of each chunk begins; -1 until the chunk was brought."""
-
-    @property
-    def n_asked(self) -> int:
-        """Chunks to ask for before one waits for the first of them, if they have to be read."""
-
-    def look(self) -> None:
-        """See, at times, that the memory is still what it was."""
-
-    def note_read(self, n_bytes: int) -> None:
-        """Take note that so many bytes of chunks are read from there."""
-
-    def extents(self, chunk: int) -> Sequence[Extent]:
-        """Places of the bytes of a chunk that was brought, in payload order."""
-
-    def n_bytes(self, chunk: int) -> int:
-        """Bytes of a chunk's payload."""
-
-    @property
-    def is_all_checked(self) -> bool:
-        """Whether this process has brought all chunks of the feed, and seen their checksums."""
-
-    def is_checked(self, chunk: int) -> bool:
-        """Whether this process has brought the chunk once, and seen that it has its checksum."""
-
-    def will_need(self, chunk: int) -> None:
-        """Let the chunk come into memory."""
-
-    def bring(self, chunk: int, counters: Counters) -> bool:
-        """Wait until a chunk is in memory, and check it if this process has not yet.
-
-        Returns:
-            Whether it was new; of threads that bring it at the same time one is told so.
-        """
 
 
 class MappedParts:

@@ -8,12 +8,10 @@ at once, and the tier behind becomes slow of it, they stop where both are about 
 import logging
 import math
 import time
-from collections import deque
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
 from threading import Lock
 
-from datafeed.cache.health import FIRST_WAIT_S, LONGEST_WAIT_S
+from datafeed.cache.paced_server import PacedServer, Rate, Tries
 
 __all__ = ["Pace"]
 
@@ -24,83 +22,10 @@ _RATIO = 1.5
 _EVERY_S = 0.25
 _PATIENCE_S = 2.0
 """For so long chunks were late at every look before the tier behind is tried: no run starts so."""
-_LEAST = 1 / 8
-"""Share of its chunks that a server keeps at least, or none."""
 _WIDTH = 16
 """Servers that share a call, at most: it asks for so many blocks, about."""
 
 _log = logging.getLogger("datafeed")
-
-
-@dataclass
-class _Rate:
-    """Seconds for a byte. They fall at once, and rise when two of the last three looks say so: one
-    hiccup counts nothing, as the first read through HDFS, which opens files."""
-
-    byte_s: float = math.nan
-    call_s: float = math.nan
-    _last: deque[tuple[float, float]] = field(default_factory=lambda: deque(maxlen=3))
-    _n_bytes: int = 0
-    _seconds: float = 0.0
-    _n_calls: int = 0
-
-    @property
-    def is_known(self) -> bool:
-        return not math.isnan(self.byte_s)
-
-    def add(self, n_bytes: int, seconds: float) -> None:
-        """Add what a call of one thread brought, and how long it took."""
-        self._n_bytes += n_bytes
-        self._seconds += seconds
-        self._n_calls += 1
-
-    def settle(self) -> bool:
-        """Take in what was added since the last time; returns whether anything was."""
-        if not self._n_bytes:
-            return False
-        new = self._seconds / self._n_bytes, self._seconds / self._n_calls
-        self._last.append(new)
-        self.byte_s, self.call_s = min(new, sorted(self._last)[(len(self._last) - 1) // 2])
-        self._n_bytes = self._n_calls = 0
-        self._seconds = 0.0
-        return True
-
-
-@dataclass
-class _Tries:
-    """When to try something again: later each time."""
-
-    wait_s: float = FIRST_WAIT_S
-    at: float = 0.0
-
-    def later(self, now: float) -> None:
-        self.at, self.wait_s = now + self.wait_s, min(LONGEST_WAIT_S, 2 * self.wait_s)
-
-
-@dataclass
-class _Server:
-    name: str
-    rate: _Rate = field(default_factory=_Rate)
-    share: float = 1.0
-    """Of its chunks that are asked of it."""
-    tries: _Tries = field(default_factory=_Tries)
-    """While that is none."""
-    whole_at: float = 0.0
-    """When it last got all of its chunks back."""
-
-    def leave(self, now: float) -> None:
-        """Ask it for half as many."""
-        if self.share == 1.0 and now > self.whole_at + LONGEST_WAIT_S:
-            self.tries = _Tries()
-        self.share = self.share / 2 if self.share > _LEAST else 0.0
-        if not self.share:
-            self.tries.later(now)
-
-    def come_back(self, now: float) -> None:
-        """Ask it for twice as many."""
-        self.share = min(1.0, max(_LEAST, 2 * self.share))
-        if self.share == 1.0:
-            self.whole_at = now
 
 
 class Pace:
@@ -120,9 +45,9 @@ class Pace:
         blocks_per_chunk: int,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._servers = [_Server(name) for name in names]
+        self._servers = [PacedServer(name) for name in names]
         self._blocks_per_chunk, self._clock = blocks_per_chunk, clock
-        self._behind, self._tries = _Rate(), _Tries()
+        self._behind, self._tries = Rate(), Tries()
         self._tries.later(clock())
         self._next_look = clock() + _EVERY_S
         self._late_since = math.inf
@@ -141,7 +66,7 @@ class Pace:
             if n_bytes:
                 self._behind.add(n_bytes, seconds)
                 return
-            self._behind = _Rate()
+            self._behind = Rate()
             self._tries.later(self._clock())
             for server in self._servers:
                 server.share = 1.0
@@ -227,7 +152,7 @@ class Pace:
                 continue
             self._tell(server)
 
-    def _dear(self, behind_s: float) -> list[_Server]:
+    def _dear(self, behind_s: float) -> list[PacedServer]:
         """Give the servers without which chunks come soonest.
 
         A thread asks all servers at the same time, so it waits for the slowest of them; then it
@@ -245,13 +170,13 @@ class Pace:
                 best, n_best = cost, n_left
         return known[:n_best]
 
-    def _cost(self, kept: Sequence[_Server], n_kept: int, behind_s: float) -> float:
+    def _cost(self, kept: Sequence[PacedServer], n_kept: int, behind_s: float) -> float:
         """Seconds for a byte with these servers, the slowest first, and what else is unknown."""
         share = (n_kept / len(self._servers)) ** self._blocks_per_chunk
         slowest_s = kept[0].rate.byte_s if kept else 0.0
         return slowest_s * share / max(1, min(n_kept, _WIDTH)) + behind_s * (1 - share)
 
-    def _tell(self, server: _Server) -> None:
+    def _tell(self, server: PacedServer) -> None:
         _log.log(
             logging.INFO if server.share else logging.WARNING,
             "cache server %s brings a thread %.3g MB/s, the tier behind it %.3g: it is asked for "

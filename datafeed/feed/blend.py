@@ -5,8 +5,10 @@ import operator
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from hashlib import blake2b
+from numbers import Real
 from typing import Any
 
+from datafeed.arguments import checked_count
 from datafeed.errors import ConfigError
 from datafeed.feed.feed import Feed
 from datafeed.feed.joined import Joined
@@ -37,7 +39,10 @@ def blend(
         ConfigError: there is no member, an empty one, a weight that is not above 0, or members
             with different fields.
     """
+    if isinstance(members, (Feed, Selection, Blend)):
+        raise ConfigError("blend: give a list of feeds, or a dict of them and their weights")
     if not isinstance(members, Mapping):
+        _check([(member, 1) for member in members])
         members = {member: len(member) for member in members}
     return Blend(list(members.items()), epoch_samples)
 
@@ -55,11 +60,11 @@ class Blend:
         self.weights = whole_weights([weight for _, weight in members])
         """Whole numbers in proportion to the weights given."""
         self.epoch_samples = (
-            sum(map(len, self.members)) if epoch_samples is None else operator.index(epoch_samples)
+            sum(map(len, self.members))
+            if epoch_samples is None
+            else checked_count("epoch_samples", epoch_samples)
         )
         """Samples of an epoch."""
-        if self.epoch_samples < 1:
-            raise ConfigError(f"epoch_samples={epoch_samples}: give 1 or more")
         self._mixture = Mixture(self.weights)
         feeds = {id(_feed_of(member)): _feed_of(member) for member in self.members}
         self.joined = Joined(list(feeds.values()))
@@ -108,7 +113,7 @@ def _feed_of(member: Member) -> Feed:
     return member.feed if isinstance(member, Selection) else member
 
 
-def _check(members: Sequence[tuple[Member, float]]) -> None:
+def _check(members: Sequence[tuple[Any, Any]]) -> None:
     if not members:
         raise ConfigError("blend: give at least one feed")
     for member, weight in members:
@@ -116,5 +121,5 @@ def _check(members: Sequence[tuple[Member, float]]) -> None:
             raise ConfigError(f"blend: {type(member).__name__} is neither a feed nor a selection")
         if not len(member):
             raise ConfigError(f"blend: {_feed_of(member).url} gives no samples; leave it out")
-        if not 0 < weight < math.inf:
-            raise ConfigError(f"blend: weight {weight} of {_feed_of(member).url}; give above 0")
+        if not isinstance(weight, Real) or not 0 < float(weight) < math.inf:
+            raise ConfigError(f"blend: weight {weight!r} of {_feed_of(member).url}; give above 0")

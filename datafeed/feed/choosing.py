@@ -83,6 +83,8 @@ def _mask_of(choice: Choice, n: int) -> npt.NDArray[np.bool_]:
 
 def _meeting(feed: OpenFeed, where: Mapping[str, Test]) -> npt.NDArray[np.bool_]:
     mask = np.zeros(len(feed), bool)
+    if not isinstance(where, Mapping):
+        raise ConfigError(f"select: where={where!r}; give a dict: field name to a function")
     for name, test in where.items():
         if not callable(test):
             raise ConfigError(f"select: where[{name!r}] is {test!r}; give a function of values")

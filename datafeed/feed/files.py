@@ -79,7 +79,12 @@ class FeedFiles(OwnedByProcess):
 
     def _position(self, position: int) -> int:
         """Count a position from the start; a negative one counts from the end."""
-        found = operator.index(position)
+        try:
+            found = operator.index(position)
+        except TypeError as error:
+            raise TypeError(
+                f"{self.url}: position {position!r} is no integer; feed.select() takes several"
+            ) from error
         found += len(self) if found < 0 else 0
         if not 0 <= found < len(self):
             raise IndexError(f"{self.url}: positions go from 0 to {len(self) - 1}")

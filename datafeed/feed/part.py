@@ -25,6 +25,7 @@ import numpy as np
 import numpy.typing as npt
 
 from datafeed.errors import FormatError
+from datafeed.feed.alignment import alignment_of
 from datafeed.feed.checksum import Stretch, joined_crc
 from datafeed.feed.chunk import crc_of, pieces_of
 from datafeed.feed.column import Column, bytes_of
@@ -36,8 +37,6 @@ from datafeed.feed.writeback import Writeback
 
 __all__ = ["PartWriter", "hdf5_version", "write_virtual"]
 
-_ALIGNMENT, _LEAST_ALIGNMENT = 4096, 64
-_ALIGNED_WELL_FROM_BYTES = 64 << 10
 # Aligning whatever its size keeps libhdf5 from gathering small chunks (the labels
 # of a few large images) at the front of the file, away from the rest of their chunk.
 _ALIGNED_FROM_BYTES = 1
@@ -64,7 +63,7 @@ class PartWriter:
             "x",
             libver=("v110", "v110"),
             alignment_threshold=_ALIGNED_FROM_BYTES,
-            alignment_interval=_alignment(schema, samples_per_chunk),
+            alignment_interval=alignment_of(schema, samples_per_chunk),
         )
         self._writeback = Writeback(path)
         self._pieces = pieces_of(schema)
@@ -194,17 +193,6 @@ class PartWriter:
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if kind is not None:
             self.abandon()
-
-
-def _alignment(schema: Schema, samples_per_chunk: int) -> int:
-    """Align chunks to pages, unless they are small: there the holes would be most of the file.
-
-    A feed of 1,000 samples of 16 bytes takes 1.9 times their bytes so, and 27 times with pages.
-    """
-    n_bytes = samples_per_chunk * sum(field.row_bytes for field in schema if not field.is_ragged)
-    is_ragged = any(field.is_ragged for field in schema)
-    is_large = is_ragged or n_bytes >= _ALIGNED_WELL_FROM_BYTES
-    return _ALIGNMENT if is_large else _LEAST_ALIGNMENT
 
 
 def _key_bytes(key: str, shard: str) -> bytes:

@@ -10,7 +10,15 @@ from datafeed.errors import ConfigError
 from datafeed.feed.schema import Schema
 from datafeed.loading.gather import Arrays
 
-__all__ = ["add_index", "check_dtypes", "map_tensors", "n_bytes_of", "tensors_of"]
+__all__ = [
+    "add_index",
+    "check_dtypes",
+    "emptied",
+    "frozen",
+    "map_tensors",
+    "n_bytes_of",
+    "tensors_of",
+]
 
 
 def check_dtypes(schema: Schema) -> None:
@@ -57,6 +65,23 @@ def map_tensors(function: Callable[[torch.Tensor], torch.Tensor], batch: Any) ->
     if isinstance(batch, (list, tuple)):
         return [map_tensors(function, value) for value in batch]
     return batch
+
+
+def frozen(values: Any) -> Any:
+    """Make a tuple of a list of texts, as torch's ``default_collate`` does in a list of fields."""
+    is_text = isinstance(values, list) and (not values or isinstance(values[0], (str, bytes)))
+    return tuple(values) if is_text else values
+
+
+def emptied(batch: Any) -> Any:
+    """Cut every tensor and list of a collated batch to no samples."""
+    if isinstance(batch, torch.Tensor):
+        return batch[:0]
+    if isinstance(batch, dict):
+        return {name: emptied(value) for name, value in batch.items()}
+    if batch and isinstance(batch[0], (str, bytes)):
+        return []
+    return [emptied(value) for value in batch]
 
 
 def n_bytes_of(arrays: Arrays) -> int:

@@ -53,7 +53,7 @@ class FeedLoader(DataLoader):
 
     @_signed
     def __init__(self, dataset: FastDataset, *args: Any, **options: Any) -> None:
-        asked = LoaderOptions.parse(args, options)
+        asked = LoaderOptions.parse(args, options, len(dataset))
         self._asked, self._pid = asked, os.getpid()
         self._epoch = self._start = self._step = 0
         self._iteration = self._n_moves = 0
@@ -232,6 +232,13 @@ class FeedLoader(DataLoader):
             raise ConfigError(
                 f"this loader belongs to process {self._pid}; make one in process {os.getpid()}"
             )
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Refuse, by the error that those expect who try whether things can be pickled."""
+        raise TypeError(
+            "a loader over a feed has threads and memory, and cannot be copied or pickled; send "
+            "the feed, and make a loader there (its place: state_dict())"
+        )
 
     @property
     def _is_accelerate_prepared(self) -> bool:

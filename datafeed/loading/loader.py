@@ -1,16 +1,16 @@
 """``datafeed.DataLoader``: torch's loader, with a fast path for feeds."""
 
 from collections.abc import Mapping
+from os import PathLike
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 import torch.utils.data
 
+from datafeed.errors import ConfigError
 from datafeed.loading.datasets import is_fast
 
 if TYPE_CHECKING:
-    from os import PathLike
-
     from datafeed.loading.trace import TraceFile
 
 __all__ = ["DataLoader"]
@@ -70,6 +70,8 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         """Make torch's own loader, or one with what only feeds have."""
         from datafeed.loading.feed_loader import FeedLoader
 
+        if isinstance(dataset, (str, PathLike)):
+            raise ConfigError(f"DataLoader({str(dataset)!r}): give datafeed.open({str(dataset)!r})")
         if not is_fast(dataset) or issubclass(cls, FeedLoader):
             return super().__new__(cls)
         if cls is DataLoader:

@@ -30,8 +30,12 @@ _NEEDLESS = {
 }  # fmt: skip
 
 
-def translate(args: Sequence[Any], options: Mapping[str, Any]) -> dict[str, Any]:
+def translate(args: Sequence[Any], options: Mapping[str, Any], n_samples: int) -> dict[str, Any]:
     """Turn the arguments of ``DataLoader(feed, *args, **options)`` into options of its own.
+
+    Args:
+        args, options: As given.
+        n_samples: Of the feed; a sampler of another number is of something else.
 
     Returns:
         Options by name; those of a loader over a feed stay as they are.
@@ -48,19 +52,20 @@ def translate(args: Sequence[Any], options: Mapping[str, Any]) -> dict[str, Any]
     found |= options
     for name in _NEEDLESS:
         found.pop(name, None)
-    _translate_samplers(found)
+    _translate_samplers(found, n_samples)
     _translate_rest(found)
     if found.get("batch_size", 1) is None and found.get("global_batch_size") is None:
         raise ConfigError("batch_size=None: give a number; for single samples iterate the feed")
     return found
 
 
-def _translate_samplers(found: dict[str, Any]) -> None:
+def _translate_samplers(found: dict[str, Any], n_samples: int) -> None:
     """Take from samplers what they say about order, ranks and batches."""
     batches = found.pop("batch_sampler", None)
     sampler = found.pop("sampler", None)
     if batches is not None:
-        if sampler is not None or found.get("batch_size", 1) != 1 or found.get("shuffle"):
+        others = sampler is not None or found.get("shuffle") or found.get("drop_last")
+        if others or found.get("batch_size", 1) != 1:
             raise ConfigError("batch_sampler= excludes batch_size, shuffle, sampler and drop_last")
         if not isinstance(getattr(batches, "_batch_sampler", batches), BatchSampler):
             raise ConfigError(
@@ -72,26 +77,45 @@ def _translate_samplers(found: dict[str, Any]) -> None:
     if sampler is not None:
         if found.pop("shuffle", None):
             raise ConfigError("sampler= and shuffle=: give one of them")
-        _translate_sampler(sampler, found)
+        _translate_sampler(sampler, found, n_samples)
         # Lightning makes a loader anew from what its attributes tell, batch_size among them.
         if found.get("global_batch_size") is not None:
             found.pop("batch_size", None)
 
 
-def _translate_sampler(sampler: Any, found: dict[str, Any]) -> None:
+def _translate_sampler(sampler: Any, found: dict[str, Any], n_samples: int) -> None:
     if isinstance(sampler, FeedSampler):  # of another loader that this one shall be like
         found |= {**sampler.options, **found}
     elif type(sampler) is DistributedSampler:
+        _check_source(sampler, sampler.dataset, n_samples)
         own = {"rank": sampler.rank, "world_size": sampler.num_replicas, "seed": sampler.seed}
+        # What is said outright counts.
         found |= {**own, "shuffle": sampler.shuffle, **found, "epoch_from": sampler}
     elif type(sampler) is RandomSampler and not sampler.replacement:
+        _check_source(sampler, sampler.data_source, n_samples)
+        if sampler.num_samples != n_samples:
+            raise ConfigError(
+                f"sampler=RandomSampler(num_samples={sampler.num_samples}) of {n_samples} samples "
+                "means nothing for a feed; use feed.select(), or leave the loop early"
+            )
         found["shuffle"] = True
+        if sampler.generator is not None:
+            found.setdefault("seed", sampler.generator.initial_seed())
     elif type(sampler) is SequentialSampler:
+        _check_source(sampler, sampler.data_source, n_samples)
         found["shuffle"] = False
     else:
         raise ConfigError(
             f"sampler={type(sampler).__name__} means nothing for a feed; use shuffle=, for some of "
             "the samples feed.select(), for weights datafeed.blend()"
+        )
+
+
+def _check_source(sampler: Any, source: Any, n_samples: int) -> None:
+    if len(source) != n_samples:
+        raise ConfigError(
+            f"sampler={type(sampler).__name__} is of {len(source)} samples, the feed has "
+            f"{n_samples}; make it of the feed, or use shuffle="
         )
 
 

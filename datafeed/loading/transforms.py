@@ -3,16 +3,15 @@
 from collections.abc import Callable
 from concurrent.futures import Future
 from queue import SimpleQueue
-from threading import Lock
 from typing import Any, Literal, Protocol
 
 import numpy as np
 import torch
 
-from datafeed.errors import ConfigError, FeedError
+from datafeed.errors import FeedError
 from datafeed.feed.mixing import key64
 from datafeed.loading.activity import Activity
-from datafeed.loading.batch import add_index, tensors_of
+from datafeed.loading.batch import add_index, emptied, frozen, tensors_of
 from datafeed.loading.gather import Arrays
 from datafeed.loading.handover import Result
 from datafeed.loading.pool import Pool
@@ -23,6 +22,7 @@ from datafeed.loading.sample_code import (
     generator_of,
 )
 from datafeed.loading.schedule import Step
+from datafeed.loading.shared_work import SharedWork
 from datafeed.loading.transform_process import TransformProcess
 from datafeed.loading.workers import Workers
 
@@ -109,7 +109,7 @@ class Transforms:
             self._threads.submit(self._in_process, self._idle, arrays, step, future)
             return future
         shares = np.array_split(np.arange(len(step.positions)), self._n_workers)
-        work = _Work(self, arrays, step, future, [share.tolist() for share in shares])
+        work = SharedWork(self, arrays, step, future, [share.tolist() for share in shares])
         for share in work.shares:
             self._threads.submit(work.run, share)
         return future
@@ -139,7 +139,7 @@ class Transforms:
     def _shaped(self, items: dict[str, Any]) -> Any:
         """A dict, or a list for a tuple view; text in it as a tuple, as torch collates it."""
         names = self._feed.tuple_fields
-        return items if names is None else [_frozen(items[name]) for name in names]
+        return items if names is None else [frozen(items[name]) for name in names]
 
     def _finish(self, batch: Any, step: Step) -> Any:
         if self._with_index:
@@ -150,9 +150,9 @@ class Transforms:
                 with self.activity.doing("transform"):
                     batch = self._batch_transform(batch, generator_of(key, step.step))
             except Exception as error:
-                raise FeedError(
-                    f"batch_transform failed in epoch {step.epoch}, step {step.step}: {error!r}"
-                ) from error
+                raise FeedError(f"batch_transform failed in {_at(step)}: {error!r}") from error
+            if batch is None:
+                raise FeedError(f"batch_transform gave None in {_at(step)}; let it return a batch")
         if self._place is None:
             return batch
         with self.activity.doing("transfer"):
@@ -181,12 +181,19 @@ class Transforms:
         """Make a batch of transformed samples; an empty one looks like a batch of sample 0."""
         assert self._code is not None
         if samples:
-            return self._finish(self._code.collate(samples), step)
+            return self._finish(self._collate(samples, step), step)
         try:
-            model = self._code.collate([self._code.run_on(self._feed[0], 0, step.epoch)])
+            model = self._code.run_on(self._feed[0], 0, step.epoch)
         except SampleError as error:
             raise self._named(error) from error.__cause__
-        return self._finish(_emptied(model), step)
+        return self._finish(emptied(self._collate([model], step)), step)
+
+    def _collate(self, samples: list[Any], step: Step) -> Any:
+        assert self._code is not None
+        try:
+            return self._code.collate(samples)
+        except FeedError as error:
+            raise FeedError(f"{_at(step)}: {error}") from error.__cause__
 
     def close(self) -> None:
         """End the threads and processes, but for a function that hangs; twice is fine."""
@@ -214,53 +221,5 @@ class _Finished:
         return self._batch
 
 
-class _Work:
-    """The samples of one batch, transformed by several threads; the last one collates."""
-
-    def __init__(
-        self,
-        transforms: Transforms,
-        arrays: Arrays,
-        step: Step,
-        future: "Future[Any]",
-        shares: list[list[int]],
-    ) -> None:
-        self._transforms, self._arrays, self._step = transforms, arrays, step
-        self._future = future
-        self.shares = shares
-        self._n_left = len(shares)
-        self._outputs: list[Any] = [None] * len(step.positions)
-        self._lock = Lock()
-
-    def run(self, share: list[int]) -> None:
-        try:
-            with self._transforms.activity.doing("transform"):
-                for i in share:
-                    if self._transforms.is_closed:
-                        raise ConfigError("this loader is closed; make a new one")
-                    self._outputs[i] = self._transforms.one(self._arrays, i, self._step)
-            with self._lock:
-                self._n_left -= 1
-                is_last = not self._n_left
-            if is_last:
-                self._future.set_result(self._transforms.collated(self._outputs, self._step))
-        except BaseException as error:
-            with self._lock:
-                if not self._future.done():
-                    self._future.set_exception(error)
-
-
-def _frozen(values: Any) -> Any:
-    is_text = isinstance(values, list) and (not values or isinstance(values[0], (str, bytes)))
-    return tuple(values) if is_text else values
-
-
-def _emptied(batch: Any) -> Any:
-    """Cut every tensor and list of a collated batch to no samples."""
-    if isinstance(batch, torch.Tensor):
-        return batch[:0]
-    if isinstance(batch, dict):
-        return {name: _emptied(value) for name, value in batch.items()}
-    if batch and isinstance(batch[0], (str, bytes)):
-        return []
-    return [_emptied(value) for value in batch]
+def _at(step: Step) -> str:
+    return f"epoch {step.epoch}, step {step.step}"

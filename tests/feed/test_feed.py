@@ -74,7 +74,7 @@ def test_a_position_that_is_no_integer_is_a_type_error(tmp_path: Path, position:
     make_feed(tmp_path, [3])
     with open_feed(str(tmp_path)) as feed:
         for use in (feed.__getitem__, feed.origin):
-            with pytest.raises(TypeError):
+            with pytest.raises(TypeError, match=r"is no integer; feed\.select\(\) takes several"):
                 use(position)
 
 

@@ -85,6 +85,8 @@ def test_conditions_and_selections_of_selections(feed: Feed) -> None:
         ({"where": {"depth": np.isnan}}, "depth"),
         ({"where": {"id": lambda values: values}}, "one bool for each"),
         ({"where": {"id": 3}}, r"where\['id'\] is 3; give a function"),
+        ({"where": ["id"]}, r"where=\['id'\]; give a dict"),
+        ({"choice": slice(3)}, "integers"),
         ({"keys": "key"}, "keys='key'; give a list"),
         ({"keys": [3]}, r"keys=\[3\]; give a list"),
     ],

@@ -1,11 +1,22 @@
 """Arguments: wrong ones are named, in one line, as ConfigError."""
 
+import copy
+import functools
+from collections.abc import Callable
+from multiprocessing.reduction import ForkingPickler
 from pathlib import Path
 from typing import Any, cast
 
+import numpy as np
 import pytest
 import torch
-from torch.utils.data import DistributedSampler, RandomSampler, SubsetRandomSampler
+from torch.utils.data import (
+    BatchSampler,
+    DistributedSampler,
+    RandomSampler,
+    SequentialSampler,
+    SubsetRandomSampler,
+)
 
 from datafeed import DataLoader, Feed
 from datafeed.errors import ConfigError
@@ -53,6 +64,20 @@ from tests.loading.small_feed import loader_of, order_of
         ({"shuffle": "local"}, "shuffle='local'"),
         ({"window": 0}, "window=0"),
         ({"streams": 0}, "streams=0"),
+        ({"global_batch_size": True}, "global_batch_size=True: give an integer"),
+        ({"memory_bytes": None}, "memory_bytes=None: give an integer"),
+        (
+            {"sample_transform": lambda sample: sample},
+            r"as f\(sample, generator\), but takes",
+        ),
+        ({"batch_transform": lambda: 0}, r"batch_transform=.*called as f\(batch, generator\)"),
+        ({"collate_fn": lambda samples, more: samples}, r"collate_fn=.*called as f\(samples\)"),
+        ({"pin_memory": "yes"}, "pin_memory='yes': give True or False"),
+        ({"drop_last": None}, "drop_last=None: give True or False"),
+        ({"sampler": RandomSampler(range(9))}, "RandomSampler is of 9 samples, the feed has 293"),
+        ({"sampler": SequentialSampler(range(9))}, "is of 9 samples"),
+        ({"sampler": DistributedSampler(range(9), 2, 1)}, "is of 9 samples"),  # type: ignore[arg-type]
+        ({"sampler": RandomSampler(range(293), num_samples=9)}, r"num_samples=9.*feed.select\(\)"),
     ],
 )
 def test_wrong_options_are_named(feed: Feed, options: dict[str, Any], words: str) -> None:
@@ -69,6 +94,38 @@ def test_an_argument_is_given_once(feed: Feed) -> None:
     sampler: Any = DistributedSampler(cast(Any, feed), num_replicas=2, rank=1)
     with DataLoader(feed, 4, sampler=sampler, rank=0, world_size=1) as loader:
         assert len(loader) == -(-len(feed) // 4)  # what is said outright counts
+
+
+def test_a_batch_sampler_says_all_about_batches(feed: Feed) -> None:
+    batches: Any = BatchSampler(SequentialSampler(feed), 24, False)
+    for more in ({"drop_last": True}, {"batch_size": 3}, {"shuffle": True}):
+        with pytest.raises(ConfigError, match="batch_sampler= excludes"):
+            DataLoader(feed, batch_sampler=batches, **more)
+
+
+def test_switches_may_be_numbers(feed: Feed) -> None:
+    with loader_of(feed, drop_last=np.bool_(True), with_index=1) as loader:
+        assert loader.drop_last is True
+        assert "index" in next(iter(loader))
+
+
+@pytest.mark.parametrize("path", ["/data/feed", Path("/data/feed")])
+def test_a_path_is_no_data_set(path: Any) -> None:
+    with pytest.raises(ConfigError, match=r"give datafeed.open\('/data/feed'\)"):
+        DataLoader(path)
+
+
+def test_functions_of_any_kind_are_taken(feed: Feed) -> None:
+    """Also those that tell nothing of their arguments, or take any."""
+    for collate in (len, lambda *samples: 0, functools.partial(max, key=len), torch.nn.Identity()):
+        with loader_of(feed, collate_fn=collate) as loader:
+            next(iter(loader))
+
+
+@pytest.mark.parametrize("copied", [ForkingPickler.dumps, copy.copy, copy.deepcopy])
+def test_a_loader_is_not_copied(feed: Feed, copied: Callable[[object], object]) -> None:
+    with loader_of(feed) as loader, pytest.raises(TypeError, match="make a loader there"):
+        copied(loader)
 
 
 def test_torch_defaults_are_accepted(feed: Feed) -> None:

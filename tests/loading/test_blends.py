@@ -189,6 +189,12 @@ def test_wrong_blends_are_named(feeds: list[Feed], tmp_path: Path) -> None:
             ([], "at least one"),
             ({feeds[0]: 0}, "weight 0"),
             ({feeds[0]: float("nan")}, "weight nan"),
+            ({feeds[0]: "a"}, "weight 'a'"),
+            ({feeds[0]: None}, "weight None"),
+            (feeds[0], "give a list of feeds"),
+            (feeds[0].select([1]), "give a list of feeds"),
+            ([3], "int is neither a feed"),
+            ([datafeed.blend(feeds)], "Blend is neither"),
             ({feeds[0].select([]): 1}, "no samples"),
             ([feeds[0], feeds[1].as_tuple("id")], "same fields"),
             ([feeds[0], plain], "'tokens' is missing"),
@@ -197,5 +203,6 @@ def test_wrong_blends_are_named(feeds: list[Feed], tmp_path: Path) -> None:
                 datafeed.blend(members)  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match="tuple is neither"):
         datafeed.blend({(1, 2): 1})  # type: ignore[dict-item]
-    with pytest.raises(ConfigError, match="epoch_samples"):
-        datafeed.blend(feeds, epoch_samples=0)
+    for wrong in (0, 1.5, "9"):
+        with pytest.raises(ConfigError, match="epoch_samples="):
+            datafeed.blend(feeds, epoch_samples=wrong)  # type: ignore[arg-type]

@@ -160,6 +160,7 @@ def test_samplers_are_understood(feed: Feed) -> None:
     options: dict[str, Any]
     for options, seed, shuffle in (
         ({"sampler": RandomSampler(feed), "generator": generator}, 77, True),
+        ({"sampler": RandomSampler(feed, generator=generator)}, 77, True),
         ({"sampler": SequentialSampler(feed)}, 0, False),
         ({"batch_sampler": BatchSampler(RandomSampler(feed), 24, True)}, 0, True),
     ):

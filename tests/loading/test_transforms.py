@@ -122,9 +122,26 @@ def test_an_error_names_the_sample_and_where_it_came_from(feed: Feed) -> None:
 def test_results_that_cannot_be_stacked_are_told(feed: Feed) -> None:
     with (
         loader_of(feed, sample_transform=lambda sample, _: np.zeros(int(sample["id"]))) as loader,
-        pytest.raises(FeedError, match="cannot be stacked"),
+        pytest.raises(FeedError, match=r"epoch 0, step 0: results .*cannot be stacked"),
     ):
         list(loader)
+
+
+def test_a_batch_that_is_not_returned_is_told(feed: Feed) -> None:
+    with (
+        loader_of(feed, batch_transform=lambda batch, generator: None) as loader,
+        pytest.raises(FeedError, match="gave None in epoch 0, step 0; let it return"),
+    ):
+        list(loader)
+
+
+def test_an_error_of_collate_fn_names_the_step(feed: Feed) -> None:
+    with (
+        loader_of(feed, collate_fn=lambda samples: samples[16]) as loader,
+        pytest.raises(FeedError, match=r"epoch 0, step 0: collate_fn failed: IndexError") as found,
+    ):
+        list(loader)
+    assert isinstance(found.value.__cause__, IndexError)
 
 
 def test_an_error_names_the_step(feed: Feed) -> None:

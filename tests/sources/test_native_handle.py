@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from datafeed.sources import native
+from datafeed.sources.native_handle import NativeHandle
 from datafeed.sources.patience import Patience
 from tests.sources.spaces import numbered_bytes
 
@@ -88,7 +89,7 @@ def world(monkeypatch: pytest.MonkeyPatch) -> World:
             return Status(_BLOCK, world.mtime_ms)
 
     monkeypatch.setattr("hdfs_native.Client", Client)
-    monkeypatch.setattr("datafeed.sources.native.time", world)
+    monkeypatch.setattr("datafeed.sources.native_handle.time", world)
     return world
 
 
@@ -101,7 +102,7 @@ def clients(world: World) -> Any:
 
 def test_a_hung_datanode_costs_its_limit_once_a_block(world: World, clients: Any) -> None:
     world.hung_first = 2
-    handle = native._NativeHandle(clients, "/a")
+    handle = NativeHandle(clients, "/a")
     began_s = world.now_s
     for block in (0, 0, 0, 1, 1):
         offset = block * _BLOCK + 7
@@ -115,16 +116,16 @@ def test_a_hung_datanode_costs_its_limit_once_a_block(world: World, clients: Any
 def test_files_opened_before_are_opened_anew_before_they_are_used(
     world: World, clients: Any
 ) -> None:
-    calm = native._NativeHandle(clients, "/b")
+    calm = NativeHandle(clients, "/b")
     world.hung_first = 1
-    native._NativeHandle(clients, "/a").read_at(0, 10)
+    NativeHandle(clients, "/a").read_at(0, 10)
     assert calm.read_at(0, 10) == _DATA[:10]
     assert world.opened == [1.0, 1.0, 0.3]
 
 
 def test_a_slow_cluster_is_waited_for(world: World, clients: Any) -> None:
     world.needs_s = 2.0
-    handle = native._NativeHandle(clients, "/a")
+    handle = NativeHandle(clients, "/a")
     for _ in range(3):
         assert handle.read_at(5, 10) == _DATA[5:15]
     assert world.opened == [1.0, _MOST_S]
@@ -135,7 +136,7 @@ def test_a_slow_cluster_is_waited_for(world: World, clients: Any) -> None:
 
 def test_a_stream_goes_on_where_it_was(world: World, clients: Any) -> None:
     world.hung_first = 1
-    handle = native._NativeHandle(clients, "/a")
+    handle = NativeHandle(clients, "/a")
     stream = handle.stream(3)
     pieces = [next(stream)]
     world.needs_s = 2.0
@@ -148,7 +149,7 @@ def test_a_stream_goes_on_where_it_was(world: World, clients: Any) -> None:
 def test_a_file_that_was_replaced_is_told(
     world: World, clients: Any, data: bytes, now: int
 ) -> None:
-    handle = native._NativeHandle(clients, "/a")
+    handle = NativeHandle(clients, "/a")
     world.data, world.mtime_ms, world.needs_s = data, 2, 2.0
     told = f"it had 3000 bytes and was modified at 1 ms, now {now} bytes and 2 ms"
     with pytest.raises(OSError, match=told):
@@ -159,7 +160,7 @@ def test_a_file_that_was_replaced_is_told(
 
 def test_a_stream_never_mixes_two_files_of_one_size(world: World, clients: Any) -> None:
     world.hung_first = 1
-    stream = native._NativeHandle(clients, "/a").stream(0)
+    stream = NativeHandle(clients, "/a").stream(0)
     assert next(stream) == _DATA[:100]
     world.data, world.mtime_ms = _DATA[::-1], 2
     with pytest.raises(OSError, match="was replaced"):
@@ -168,7 +169,7 @@ def test_a_stream_never_mixes_two_files_of_one_size(world: World, clients: Any) 
 
 def test_a_slow_network_does_not_open_anew_for_good(world: World, clients: Any) -> None:
     world.takes_s = 1.2
-    handle = native._NativeHandle(clients, "/a")
+    handle = NativeHandle(clients, "/a")
     assert b"".join(handle.stream(0)) == _DATA
     for _ in range(60):
         assert handle.read_at(5, 10) == _DATA[5:15]
@@ -179,7 +180,7 @@ def test_a_slow_network_does_not_open_anew_for_good(world: World, clients: Any) 
 
 def test_a_long_read_is_not_a_silence(world: World, clients: Any) -> None:
     """Three waits of 0.4 s are 1.2 s, and none of them is longer than 1 s."""
-    handle = native._NativeHandle(clients, "/a")
+    handle = NativeHandle(clients, "/a")
     world.takes_s = 0.4
     assert handle.read_at(0, 3 * _BLOCK) == _DATA
     assert world.opened == [1.0]
@@ -189,7 +190,7 @@ def test_a_long_read_is_not_a_silence(world: World, clients: Any) -> None:
 def test_what_was_read_is_given_where_the_next_opening_fails(world: World, clients: Any) -> None:
     world.takes_s = 0.5
     clients.patience.met_silence()
-    handle = native._NativeHandle(clients, "/a")
+    handle = NativeHandle(clients, "/a")
     world.n_busy = 1
     assert handle.read_at(5, 10) == _DATA[5:15]
     world.n_busy = 1
@@ -200,13 +201,13 @@ def test_what_was_read_is_given_where_the_next_opening_fails(world: World, clien
 
 def test_an_opening_that_fails_is_tried_again(world: World, clients: Any) -> None:
     world.n_busy = 1
-    handle = native._NativeHandle(clients, "/a")
+    handle = NativeHandle(clients, "/a")
     assert world.opened == [_MOST_S]
     world.n_busy = 1
     assert handle.read_at(5, 10) == _DATA[5:15]
     world.n_busy = 2
     with pytest.raises(RuntimeError, match="NameNode busy"):
-        native._NativeHandle(clients, "/a")
+        NativeHandle(clients, "/a")
 
 
 def test_clients_may_be_forgotten_while_one_is_made(

@@ -22,6 +22,8 @@ from trainers.out_of_core.profile import Profile, Ticks
 from trainers.out_of_core.recorder import Recorder
 from trainers.out_of_core.segments import Segment, parameters_apart
 from trainers.out_of_core.stepper import IDLE, Stepper
+from trainers.out_of_core.turn import Turn
+from trainers.out_of_core.updates import Updates
 
 __all__ = ["OutOfCore"]
 
@@ -57,14 +59,14 @@ class OutOfCore:
         self._model, self._optimizer, self._segments = model, optimizer, list(segments)
         self._device, self._memory, self._copies = device, memory, copies
         self._budget_bytes, self._policy = budget_bytes, policy
-        self._on_gradients = on_gradients
         self._ticks = Ticks(len(self._segments))
-        self._apart = parameters_apart(model, optimizer, self._segments)
+        apart = parameters_apart(model, optimizer, self._segments)
+        self._updates = Updates(optimizer, apart, on_gradients)
         self._anchor = torch.zeros((), device=device, requires_grad=True)
         self._hold = Hold(model, optimizer)
         try:
             self._inventory = Inventory(
-                model, optimizer, segments, is_chain, self._apart, device, memory, copies, pool
+                model, optimizer, segments, is_chain, apart, device, memory, copies, pool
             )
         except BaseException:
             self._hold.close()
@@ -110,7 +112,7 @@ class OutOfCore:
             with self._tick(self._ticks.forward(i)), torch.no_grad():
                 return call.result(call(inputs))
         run = Pass(segment.name, segment.module, call, i in self.plan.recomputed, self._device)
-        turn = _Turn(self, i, self._n_passes, run)
+        turn = Turn(self, i, self._n_passes, run)
         return call.result(Boundary.apply(turn, self._anchor, *inputs))  # type: ignore[no-untyped-call]
 
     def _begin_forward(self, i: int, inputs: Sequence[Tensor]) -> None:
@@ -170,25 +172,9 @@ class OutOfCore:
             self._inventory.drop_activations(i)
             input_grads = run.backward(grads)
         with self._tick(self._ticks.update(i)):
-            self._update(self._segments[i].parameters)
+            self._updates.update(self._segments[i].parameters)
         self._inventory.updated(i)
         return input_grads
-
-    def _update(self, parameters: Sequence[Tensor]) -> None:
-        """Let the optimizer see the gradients of these parameters alone, then drop them."""
-        ready = [p for p in parameters if p.grad is not None]
-        if not ready:
-            return
-        if self._on_gradients is not None:
-            self._on_gradients([p for p in ready if isinstance(p, nn.Parameter)])
-        hidden = [(p, p.grad) for p in self._apart if not any(p is q for q in ready)]
-        for p, _ in hidden:
-            p.grad = None
-        self._optimizer.step()
-        for p in ready:
-            p.grad = None
-        for p, grad in hidden:
-            p.grad = grad
 
     def step(self) -> None:
         """End a step: in place of ``optimizer.step()`` and ``optimizer.zero_grad()``.
@@ -200,7 +186,7 @@ class OutOfCore:
         """
         is_whole = self._stepper.tick >= len(self._segments)
         with self._tick(self._ticks.end):
-            self._update(self._apart)
+            self._updates.update(self._updates.apart)
         self._n_passes += 1
         self._inventory.drop_activations()
         self._stepper.settle()
@@ -257,18 +243,3 @@ class OutOfCore:
         traceback: TracebackType | None,
     ) -> None:
         self.close()
-
-
-class _Turn:
-    """A segment's part in a pass, as the outer graph calls it."""
-
-    def __init__(self, trained: OutOfCore, i: int, n_pass: int, run: Pass) -> None:
-        self._trained, self._i, self._n_pass, self._run = trained, i, n_pass, run
-
-    def forward(self, inputs: Sequence[Tensor]) -> list[Tensor]:
-        """Compute the results."""
-        return self._trained.forward_of(self._i, self._run, inputs)
-
-    def backward(self, grads: Sequence[Tensor | None]) -> list[Tensor | None]:
-        """Compute gradients, and update the weights."""
-        return self._trained.backward_of(self._i, self._n_pass, self._run, grads)
