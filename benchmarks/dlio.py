@@ -28,6 +28,9 @@ FEED = "datafeed.integrations.dlio.FeedDataLoader"
 NOTHING = "benchmarks.dlio_nothing.NothingDataLoader"
 N_RANKS = 2
 GOAL = Goal(0.98)
+# Each rank says a line a step. Passed on by mpirun and read by us these took a core from the ranks
+# several times a step: on two cores a loader that does nothing came to 91.5 % instead of 92.8.
+_QUIETLY = ["sh", "-c", 'exec "$@" > "$OMPI_COMM_WORLD_RANK.said" 2>&1', "sh"]
 
 
 @dataclass(frozen=True)
@@ -93,14 +96,15 @@ def run_dlio(binaries: Path, folder: Path, n_ranks: int, settings: Sequence[str]
         "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
     }
     with tempfile.TemporaryDirectory(dir=folder) as out:
-        command = [str(binaries / "mpirun"), "--oversubscribe", "-n", str(n_ranks)]
+        command = [str(binaries / "mpirun"), "--oversubscribe", "-n", str(n_ranks), *_QUIETLY]
         command += [str(binaries / "python"), "-m", "dlio_benchmark.main", *settings]
         command += [f"hydra.run.dir={out}", f"++workload.output.folder={out}"]
         done = subprocess.run(
             command, env=environment, cwd=out, capture_output=True, text=True, timeout=1200
         )
         if done.returncode:
-            raise click.ClickException(done.stdout[-2000:] + done.stderr[-2000:])
+            said = "".join(path.read_text()[-2000:] for path in Path(out).glob("*.said"))
+            raise click.ClickException(said + done.stdout[-2000:] + done.stderr[-2000:])
         found = list(Path(out).rglob("summary.json"))
         metric = json.loads(found[0].read_text())["metric"] if found else {}
         return metric.get("train_au_mean_percentage")

@@ -14,6 +14,7 @@ from datafeed.cache.parts import PartTier
 from datafeed.cache.servers import parse_servers
 from datafeed.cache.stack import TierStack
 from datafeed.cache.windows import Windows
+from datafeed.errors import ConfigError
 from datafeed.feed.choosing import Choice, Test, choose, split
 from datafeed.feed.files import FeedFiles
 from datafeed.feed.samples import Samples
@@ -52,6 +53,8 @@ def open(
         DamagedError: ``feed.json`` is damaged.
         CacheError: a server may evict, or does not let us in.
     """
+    if not isinstance(url, (str, os.PathLike)):
+        raise ConfigError(f"open({url!r}): give the feed's folder, as str or Path")
     servers = parse_servers(cache) if cache else []
     checked_seconds("timeout_s", timeout_s)
     arguments = (hdfs_client, timeout_s, allow_eviction, cache_access, leave_slow_cache)

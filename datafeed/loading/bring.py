@@ -60,23 +60,29 @@ class Bringer:
     ) -> None:
         self._parts, self._counters, self._counts = parts, counters, counts
         self._coldness = coldness
+        self._has_new = True
 
     def run(self, handover: Handover) -> None:
         """Do loads until there are no more."""
         while loads := handover.next_loads(self._n_at_once):
             self._parts.look()
-            if self._coldness.is_cold or not self._are_checked(loads):
+            # Of chunks that were checked and are in memory nothing is left to do.
+            left = [one for one in loads if self._coldness.is_cold or not self._is_checked(one)]
+            self._has_new = bool(left)
+            if len(left) < len(loads):
+                numbers = {number for number, _ in left}
+                self._hand_on([one for one in loads if one[0] not in numbers], handover)
+            if left:
                 with self._counts.activity.doing("source"):
-                    self._bring(loads, handover)
-            else:
-                self._hand_on(loads, handover)
+                    self._bring(left, handover)
 
     @property
     def _n_at_once(self) -> int:
-        return self._parts.n_asked if self._coldness.is_cold else _MANY
+        """Few where there is work, so that all threads have a part in it."""
+        return self._parts.n_asked if self._coldness.is_cold or self._has_new else _MANY
 
-    def _are_checked(self, loads: list[tuple[int, Load]]) -> bool:
-        return all(self._parts.is_checked(load.chunk) for _, load in loads)
+    def _is_checked(self, one: tuple[int, Load]) -> bool:
+        return self._parts.is_checked(one[1].chunk)
 
     def _bring(self, loads: list[tuple[int, Load]], handover: Handover) -> None:
         before = n_blocks_read()

@@ -15,7 +15,7 @@ from datafeed.loading.loader import DataLoader
 from datafeed.loading.metrics import metrics_text
 from datafeed.loading.options import LoaderOptions
 from datafeed.loading.pipeline import Pipeline
-from datafeed.loading.ranks import ALONE, find_rank, warn_if_alone
+from datafeed.loading.ranks import ALONE, find_rank, warn_if_alone, warn_if_uneven
 from datafeed.loading.reader import Reader
 from datafeed.loading.sampler import sampler_of
 from datafeed.loading.state import make_state, read_state
@@ -77,6 +77,7 @@ class FeedLoader(DataLoader):
         """Become the loader of a rank."""
         order = order_of(dataset, self._asked, share[1])
         order.check_rank(*share)
+        warn_if_uneven(order, *share)
         self._share, self._order, self._feed_id = share, order, id_of(dataset)
         self._reader = Reader(readable_of(dataset), order, *share, self._asked)
         self._closer = weakref.finalize(self, _close, self._reader, self._pid)

@@ -14,6 +14,7 @@ import sys
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from math import inf
 from threading import Condition, RLock
 from typing import Any, NamedTuple, Protocol
 
@@ -73,6 +74,7 @@ class Handover:
         self._loads: deque[Load] = deque()
         self._in_flight: dict[int, int] = {}
         self._n_started = self._n_loaded = self._n_taken = 0
+        self._n_awaited: float = inf
         self._finished: set[int] = set()
         self._steps: deque[Step] = deque()
         self._ready: deque[Ready] = deque()
@@ -129,7 +131,9 @@ class Handover:
                 self._finished.remove(self._n_loaded)
                 self._n_loaded += 1
             self._last_move_s = time.monotonic()
-            self._may_gather.notify()
+            # One who waits for room would wake for each load, and take the GIL from the user.
+            if self._n_loaded >= self._n_awaited:
+                self._may_gather.notify()
 
     # The assembler.
 
@@ -166,10 +170,12 @@ class Handover:
     def wait_loaded(self, n: int) -> bool:
         """Wait until the first n loads are done; returns False at the end."""
         with self._lock:
+            self._n_awaited = n
             while not (self.is_closed or self._n_loaded >= n or self._is_all_there()):
                 self._may_fetch.notify_all()
                 with self._starvation.waits("gatherer"):
                     self._may_gather.wait()
+            self._n_awaited = inf
             return not self.is_closed
 
     def taken(self, n: int = 1) -> None:

@@ -5,6 +5,7 @@ from threading import Thread, current_thread
 from time import monotonic
 from typing import Protocol
 
+from datafeed.loading.background import step_back
 from datafeed.loading.batch import n_bytes_of
 from datafeed.loading.gather import Arrays
 from datafeed.loading.handover import Handover, Ready
@@ -89,6 +90,7 @@ class Pipeline:
 def _guarded(work: Callable[[], None], handover: Handover) -> None:
     """Do a thread's work; what it raises is raised where the user waits."""
     try:
+        step_back()
         work()
     except BaseException as error:
         handover.fail(error)

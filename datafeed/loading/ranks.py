@@ -7,9 +7,9 @@ from typing import Any
 import torch.distributed
 
 from datafeed.errors import ConfigError
-from datafeed.loading.steps import check_rank_number
+from datafeed.loading.steps import Steps, check_rank_number
 
-__all__ = ["ALONE", "find_rank", "warn_if_alone"]
+__all__ = ["ALONE", "find_rank", "warn_if_alone", "warn_if_uneven"]
 
 ALONE = (0, 1)
 """Rank 0 of 1: what a process is that nobody tells otherwise."""
@@ -22,6 +22,8 @@ _SIZES = {
     "PMI_SIZE": "mpiexec",
     "SLURM_STEP_NUM_TASKS": "srun",
 }
+_EVEN = 1.1
+"""By so much the largest share of a step may exceed the smallest without a word."""
 _log = logging.getLogger("datafeed")
 
 
@@ -63,3 +65,15 @@ def warn_if_alone() -> None:
                 launcher, size, variable,
             )  # fmt: skip
             return
+
+
+def warn_if_uneven(order: Steps, rank: int, world_size: int) -> None:
+    """Warn, on rank 0, where some ranks get many more samples of each step than others."""
+    streams = order.streams
+    most, least = -(-streams // world_size), streams // world_size
+    if rank == 0 and order.shuffle is True and most > _EVEN * least:
+        _log.warning(
+            "%d streams are shared by %d ranks: of each step some get %.3g times as many samples "
+            "as others; give streams=%d (it changes the order), or weigh ranks by their samples",
+            streams, world_size, most / least, most * world_size,
+        )  # fmt: skip

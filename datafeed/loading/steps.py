@@ -6,7 +6,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from datafeed.arguments import checked_count, checked_integer
+from datafeed.arguments import checked_count, checked_integer, checked_switch
 from datafeed.errors import ConfigError
 from datafeed.loading.layout import I64Array
 
@@ -47,7 +47,7 @@ class Steps(ABC):
             raise ConfigError(f"shuffle={shuffle!r}: give True, False or 'global'")
         self.global_batch = checked_count("global_batch", global_batch)
         self.seed = checked_integer("seed", seed)
-        self.drop_last = bool(drop_last)
+        self.drop_last = checked_switch("drop_last", drop_last)
         self.shuffle: Shuffle = "global" if shuffle == "global" else bool(shuffle)
 
     @property
@@ -72,7 +72,7 @@ class Steps(ABC):
         Returns:
             int64 array of ``global_batch`` positions, fewer in the last step of an epoch.
         """
-        start, stop = self._bounds(step, step + 1)
+        start, stop = self._bounds(step)
         return self.positions(epoch, int(start), int(stop))
 
     def rank_batch(self, epoch: int, step: int, rank: int, world_size: int) -> I64Array:
@@ -82,7 +82,7 @@ class Steps(ABC):
             int64 array of feed positions, in the order in which they stand in ``batch``. It may
             be empty where the batch has fewer samples than there are ranks.
         """
-        self._bounds(step, step + 1)
+        self._bounds(step)
         return self.rank_steps(epoch, step, step + 1, rank, world_size).positions
 
     def positions(self, epoch: int, start: int, stop: int) -> I64Array:
@@ -131,11 +131,13 @@ class Steps(ABC):
         mine: npt.NDArray[np.bool_] = (number >= first) & (number < end)
         return mine
 
-    def _bounds(self, step: int, stop: int) -> I64Array:
+    def _bounds(self, step: int) -> I64Array:
         """Global positions at which a step begins and ends."""
-        if not 0 <= checked_integer("step", step) < self.steps:
+        first = checked_integer("step", step)
+        if not 0 <= first < self.steps:
             raise ConfigError(f"step={step}: an epoch has {self.steps} steps, counted from 0")
-        bounds: I64Array = np.minimum(np.array([step, stop]) * self.global_batch, self.n_samples)
+        ends = np.array([first, first + 1])
+        bounds: I64Array = np.minimum(ends * self.global_batch, self.n_samples)
         return bounds
 
 

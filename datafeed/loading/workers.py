@@ -10,6 +10,8 @@ from collections.abc import Callable
 from queue import Empty, SimpleQueue
 from typing import Any
 
+from datafeed.loading.background import step_back
+
 __all__ = ["Workers"]
 
 _Job = tuple[Callable[..., object], tuple[Any, ...]]
@@ -65,6 +67,7 @@ class Workers:
 
 
 def _run(jobs: "SimpleQueue[_Job | None]") -> None:
+    step_back()
     while (job := jobs.get()) is not None:
         call, args = job
         call(*args)

@@ -63,6 +63,12 @@ def test_a_deadline_is_a_number_of_seconds(tmp_path: Path, timeout_s: Any) -> No
         open_feed(tmp_path, timeout_s=timeout_s)
 
 
+@pytest.mark.parametrize("url", [None, 3, b"/feed"])
+def test_a_feed_is_a_str_or_a_path(url: Any) -> None:
+    with pytest.raises(ConfigError, match="give the feed's folder, as str or Path"):
+        open_feed(url)
+
+
 def test_names_given_as_a_list_are_no_field(tmp_path: Path) -> None:
     make_feed(tmp_path, [3])
     with open_feed(tmp_path) as feed, pytest.raises(ConfigError, match="no field"):

@@ -168,3 +168,24 @@ def test_nobody_waits_for_loads_while_all_is_there() -> None:
     handover.loaded([number for number, _ in handover.next_loads(6)])
     thread.join(5)
     assert not thread.is_alive()
+
+
+def test_only_what_is_awaited_wakes_the_gatherer(monkeypatch: pytest.MonkeyPatch) -> None:
+    handover = Handover(100, 2)
+    handover.add(Plan([Load(i, i, 0, False) for i in range(4)], [], 0))
+    handover.next_loads(4)
+    woken: list[int] = []
+    monkeypatch.setattr(handover._may_gather, "notify", lambda: woken.append(handover._n_loaded))
+    waits: list[int] = []
+
+    def wait() -> None:
+        waits.append(handover._n_loaded)
+        handover.loaded([len(waits)])
+
+    handover.loaded([0])  # nobody waits for loads: he who waits for room may sleep on
+    monkeypatch.setattr(handover._may_gather, "wait", wait)
+    assert handover.wait_loaded(3)
+    assert waits == [1, 2]
+    assert woken == [3]
+    handover.loaded([3])
+    assert woken == [3]

@@ -261,6 +261,8 @@ def test_a_huge_feed_costs_memory_for_its_parts_only(part_samples: Any) -> None:
         ("streams", {"streams": 0}),
         ("window", {"window": -1}),
         ("shuffle", {"shuffle": "local"}),
+        ("drop_last", {"drop_last": "no"}),
+        ("global_batch", {"global_batch": True}),
     ],
 )
 def test_a_wrong_argument_is_named(name: str, arguments: dict[str, Any]) -> None:
@@ -282,6 +284,8 @@ def test_wrong_places_are_named() -> None:
         order.batch(0, 13)
     with pytest.raises(ConfigError, match="step=-1"):
         order.rank_batch(0, -1, 0, 1)
+    with pytest.raises(ConfigError, match="step='3': give an integer"):
+        order.batch(0, "3")  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match="epoch=-1"):
         order.batch(-1, 0)
     with pytest.raises(ConfigError, match="rank=2"):

@@ -1,13 +1,16 @@
 """Which rank a loader serves."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from datafeed import DataLoader, Order
 from datafeed.errors import ConfigError
-from datafeed.loading.ranks import find_rank
+from datafeed.loading.ranks import find_rank, warn_if_uneven
+from tests.loading.loader_feeds import write_feed
 
 
 class Comm:
@@ -25,6 +28,45 @@ def test_a_communicator_or_numbers_or_one_rank() -> None:
     assert find_rank(None, 2, 5) == (2, 5)
     assert find_rank(Comm(), 3, 7) == (3, 7)
     assert find_rank(None, None, None) == (0, 1)
+
+
+@pytest.mark.parametrize(
+    ("streams", "world_size", "words"),
+    [
+        (
+            3,
+            2,
+            "3 streams are shared by 2 ranks: of each .* 2 times as many.*streams=4 ",
+        ),
+        (96, 36, "some get 1.5 times as many.*streams=108 "),
+        (96, 5, ""),  # 20 and 19
+        (96, 32, ""),
+        (1, 1, ""),
+    ],
+)
+def test_shares_that_differ_much_are_told_once(
+    streams: int, world_size: int, words: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    order = Order(10_000, 10, 64, streams=streams)
+    for rank in range(world_size):
+        warn_if_uneven(order, rank, world_size)
+    warn_if_uneven(Order(10_000, 10, 64, streams=streams, shuffle=False), 0, world_size)
+    assert len(caplog.records) == bool(words)
+    assert re.search(words, caplog.text)
+
+
+def test_a_loader_tells_of_uneven_shares(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    pytest.importorskip("torch")
+    with write_feed(tmp_path / "f", [240], 10) as feed:
+        sizes = []
+        for rank in range(2):
+            with DataLoader(feed, 8, rank=rank, world_size=2) as loader:
+                sizes.append(sum(len(batch["id"]) for batch in loader))
+        assert sizes == [160, 80]
+        assert caplog.text.count("3 streams are shared by 2 ranks") == 1
+        with DataLoader(feed, 8, rank=0, world_size=2, streams=4) as loader:
+            assert len(next(iter(loader))["id"]) == 8
+        assert len(caplog.records) == 1
 
 
 SCRIPT = """
