@@ -10,6 +10,7 @@ from typing import Any, TypeVar, cast
 import torch.utils.data
 
 from datafeed.errors import ConfigError
+from datafeed.loading.beginnings import Beginnings
 from datafeed.loading.datasets import FastDataset, id_of, order_of, readable_of
 from datafeed.loading.loader import DataLoader
 from datafeed.loading.metrics import metrics_text
@@ -58,6 +59,7 @@ class FeedLoader(DataLoader):
         self._epoch = self._start = self._step = 0
         self._iteration = self._n_moves = 0
         self._followed: int | None = None
+        self._beginnings = Beginnings()
         self._serve(dataset, find_rank(asked.comm, asked.rank, asked.world_size))
         rank, world_size = self._share
         torch.utils.data.DataLoader.__init__(
@@ -121,6 +123,8 @@ class FeedLoader(DataLoader):
         if self._start >= self._order.steps:
             self._set_place(self._epoch + 1, 0)
             return None
+        if self._order.shuffle:
+            self._beginnings.note(self._epoch, self._start, self._n_moves)
         return self._reader.start(self._epoch, self._start)
 
     def _epoch_of(self, pipeline: Pipeline | None, iteration: int, n_moves: int) -> Iterator[Any]:

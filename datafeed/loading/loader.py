@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from os import PathLike
-from types import TracebackType
+from types import GenericAlias, TracebackType
 from typing import TYPE_CHECKING, Any
 
 import torch.utils.data
@@ -66,8 +66,8 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         ConfigError: arguments contradict each other, the feed or the memory.
     """
 
-    def __new__(cls, dataset: Any, *args: Any, **options: Any) -> "DataLoader":
-        """Make torch's own loader, or one with what only feeds have."""
+    def __new__(cls, dataset: Any = None, *args: Any, **options: Any) -> "DataLoader":
+        """Make torch's own loader, or one with what only feeds have; a copy names no data set."""
         from datafeed.loading.feed_loader import FeedLoader
 
         if isinstance(dataset, (str, PathLike)):
@@ -77,6 +77,10 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         if cls is DataLoader:
             return super().__new__(FeedLoader)
         return super().__new__(type(cls.__name__, (cls, FeedLoader), {}))
+
+    def __class_getitem__(cls, item: Any) -> GenericAlias:
+        """Let ``DataLoader[Any]`` stand in annotations, as those of torch's loader do."""
+        return GenericAlias(cls, item)
 
     if TYPE_CHECKING:  # only loaders over feeds have these: see FeedLoader
 

@@ -1,5 +1,6 @@
 """In place of torch's loader: other data sets as ever; its attributes, collation and samplers."""
 
+import copy
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, cast
@@ -245,3 +246,16 @@ def test_single_samples_are_not_loaded(feed: Feed, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="iterate the feed"):
         DataLoader(feed, batch_size=None)
     assert isinstance(next(iter(feed))["image"], np.ndarray)
+
+
+def test_loaders_of_other_data_are_copied_and_annotated_as_torch_has_it(feed: Feed) -> None:
+    other = DataLoader([1, 2, 3], batch_size=2)
+    for one in (copy.copy(other), copy.deepcopy(other)):
+        assert type(one) is DataLoader
+        assert [batch.tolist() for batch in one] == [[1, 2], [3]]
+    annotated: Any = DataLoader
+    with annotated[dict](feed, 24) as loader:
+        assert isinstance(loader, DataLoader)
+    assert isinstance(annotated[int]([1, 2]), torch.utils.data.DataLoader)
+    with pytest.raises(TypeError, match="dataset"):
+        annotated()

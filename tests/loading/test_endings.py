@@ -37,6 +37,33 @@ def test_leaving_early_ends_the_threads_and_the_epoch_can_begin_again(feed: Feed
     loader.close()
 
 
+def test_an_epoch_left_again_and_again_is_told(
+    feed: Feed, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A training loop of so many steps an epoch would see the same batches for ever."""
+    with loader_of(feed) as loader:
+        for n_begun in range(1, 6):
+            next(iter(loader))
+            said = "epoch 0 begins at step 0 for the 3rd time, with the same batches" in caplog.text
+            assert said == (n_begun >= 3)
+        assert len(caplog.records) == 1
+
+
+def test_who_moves_on_is_told_nothing(feed: Feed, caplog: pytest.LogCaptureFixture) -> None:
+    with loader_of(feed) as loader, loader_of(feed, shuffle=False) as fixed:
+        for epoch in range(4):
+            loader.set_epoch(epoch)
+            next(iter(loader))
+            next(iter(fixed))
+        for _ in range(4):
+            state = loader.state_dict()
+            loader.load_state_dict(state)
+            next(iter(loader))
+        for _ in range(4):
+            list(loader)
+    assert caplog.text == ""
+
+
 def test_close_twice_and_in_the_middle(feed: Feed) -> None:
     loader = loader_of(feed)
     batches = iter(loader)
