@@ -4,6 +4,7 @@ import time
 import weakref
 from collections.abc import Sequence
 
+from datafeed.arguments import checked_count, checked_seconds
 from datafeed.cache import meta
 from datafeed.cache.access import CacheAccess
 from datafeed.cache.handles import Handle, Operations
@@ -32,7 +33,7 @@ class CacheClient:
         access: How to be let in; default: as the environment says.
 
     Raises:
-        ConfigError: servers are malformed.
+        ConfigError: servers are malformed, or an argument is out of range.
     """
 
     def __init__(
@@ -43,6 +44,8 @@ class CacheClient:
         n_threads: int = 1,
         access: CacheAccess | None = None,
     ) -> None:
+        checked_seconds("timeout_s", timeout_s)
+        checked_count("n_threads", n_threads)
         self._pool = ServerPool(
             servers, idle_s=timeout_s, connect_timeout_s=timeout_s, access=access
         )
@@ -107,7 +110,7 @@ class CacheClient:
         return self._operations.start(self._set(key, buffer))
 
     def _get(self, name: bytes | str, buffer: memoryview | bytearray) -> Handle:
-        key, view = meta.checked_key(name), memoryview(buffer).cast("B")
+        key, view = _checked(name, buffer)
         if view.readonly:
             raise ConfigError(f"cache key {key!r}: the buffer is read-only; give a writable one")
 
@@ -122,7 +125,7 @@ class CacheClient:
         return Handle(self._server(key), meta.get(key, [view], view.nbytes), self._until(), judge)
 
     def _set(self, name: bytes | str, buffer: Buffer) -> Handle:
-        key, view = meta.checked_key(name), memoryview(buffer).cast("B")
+        key, view = _checked(name, buffer)
         command = meta.put(key, view.nbytes, lambda: ([view], b""))
         return Handle(
             self._server(key),
@@ -166,3 +169,14 @@ class CacheClient:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _checked(name: bytes | str, buffer: Buffer) -> tuple[bytes, memoryview]:
+    """Give the key, and the buffer as bytes."""
+    key = meta.checked_key(name)
+    try:
+        return key, memoryview(buffer).cast("B")
+    except (TypeError, ValueError) as error:
+        raise ConfigError(
+            f"cache key {key!r}: {error}; give bytes, a bytearray or a contiguous array"
+        ) from error

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -99,6 +100,20 @@ def test_bad_keys_and_servers_are_refused(memcached_server: Start) -> None:
     client = CacheClient(memcached_server().address)
     with client, pytest.raises(ConfigError, match="cache key"):
         client.set(b"two words", b"v")
+
+
+@pytest.mark.parametrize("buffer", ["text", None, 3, np.zeros((4, 4))[:, ::2]])
+def test_what_is_no_run_of_bytes_is_refused(memcached_server: Start, buffer: Any) -> None:
+    with CacheClient(memcached_server().address) as client:
+        for use in (client.set, client.iset, client.get_into, client.iget_into):
+            with pytest.raises(ConfigError, match=r"cache key b'key'.*a contiguous array"):
+                use(b"key", buffer)
+
+
+@pytest.mark.parametrize("wrong", [{"timeout_s": -1}, {"timeout_s": "a"}, {"n_threads": 0}])
+def test_arguments_out_of_range_are_named(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match=f"{next(iter(wrong))}="):
+        CacheClient("127.0.0.1:1", **wrong)
 
 
 def test_it_is_public_and_closes_twice(memcached_server: Start) -> None:
