@@ -8,7 +8,7 @@ import numpy as np
 
 from datafeed.errors import ConfigError
 
-__all__ = ["checked_count", "checked_integer", "checked_seconds", "checked_switch"]
+__all__ = ["checked_count", "checked_integer", "checked_seconds", "checked_share", "checked_switch"]
 
 _MOST = (1 << 62) - 1
 """Sums of two counts still fit into 64 bits."""
@@ -24,6 +24,13 @@ def checked_integer(name: str, value: Any) -> int:
         return index(value)
     except TypeError as error:
         raise ConfigError(f"{name}={value!r}: give an integer") from error
+
+
+def checked_share(name: str, value: Any) -> float:
+    """Give a number from 0 to 1, or raise ConfigError by the argument's name."""
+    if not isinstance(value, Real) or not 0 <= float(value) <= 1:
+        raise ConfigError(f"{name}={value!r}: give 0 to 1")
+    return float(value)
 
 
 def checked_switch(name: str, value: Any) -> bool:

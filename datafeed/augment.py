@@ -13,8 +13,8 @@ Images are a field of the batch of shape (n, height, width, channels) or (n, hei
 staging stores them; ``Normalise`` gives (n, channels, height, width).
 
 A batch transform's generator is the same on all ranks. With ``with_index=True`` draws also go by
-each sample's feed position, so that they are the same for any number of ranks; without it they go
-by its place in the rank's batch.
+each sample's feed position, so that they are the same for any number of ranks; without it, and in
+batches of tuple views, they go by its place in the rank's batch.
 """
 
 from abc import ABC, abstractmethod
@@ -25,6 +25,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from datafeed.arguments import checked_count, checked_share
 from datafeed.errors import ConfigError
 from datafeed.feed.mixing import mix64
 
@@ -42,6 +43,9 @@ class Chain:
     """
 
     def __init__(self, *transforms: Any) -> None:
+        for transform in transforms:
+            if not callable(transform):
+                raise ConfigError(f"Chain({transform!r}): give transforms, not a list of them")
         self._transforms = transforms
 
     def __call__(self, batch: Any, generator: np.random.Generator) -> Any:
@@ -68,7 +72,8 @@ class _OnImages(ABC):
         made = self._transform(images, _Draws(batch, len(images), generator))
         if isinstance(batch, Mapping):
             return {**batch, self._field: made}
-        return [made if i == self._field else one for i, one in enumerate(batch)]
+        place = range(len(batch))[self._field]
+        return [made if i == place else one for i, one in enumerate(batch)]
 
     @abstractmethod
     def _transform(self, images: torch.Tensor, draws: "_Draws") -> torch.Tensor:
@@ -105,8 +110,12 @@ class RandomCrop(_OnImages):
         self, size: int | tuple[int, int], padding: int = 0, field: str | int = "image"
     ) -> None:
         super().__init__(field)
-        self._size = (size, size) if isinstance(size, int) else size
-        self._padding = padding
+        sizes = size if isinstance(size, (tuple, list)) else (size, size)
+        if len(sizes) != 2:
+            raise ConfigError(f"RandomCrop(size={size!r}): give height and width, or one number")
+        height, width = (checked_count("RandomCrop's size", one) for one in sizes)
+        self._size = height, width
+        self._padding = checked_count("RandomCrop's padding", padding, least=0)
 
     def _transform(self, images: torch.Tensor, draws: _Draws) -> torch.Tensor:
         around = [(0, 0), *[(self._padding, self._padding)] * 2, *[(0, 0)] * (images.ndim - 3)]
@@ -132,7 +141,7 @@ class RandomFlip(_OnImages):
 
     def __init__(self, probability: float = 0.5, field: str | int = "image") -> None:
         super().__init__(field)
-        self._probability = probability
+        self._probability = checked_share("RandomFlip's probability", probability)
 
     def _transform(self, images: torch.Tensor, draws: _Draws) -> torch.Tensor:
         chosen = torch.from_numpy(np.flatnonzero(draws.next() < self._probability))
@@ -158,7 +167,7 @@ class Normalise(_OnImages):
         field: str | int = "image",
     ) -> None:
         super().__init__(field)
-        self._mean, self._std = (torch.tensor(one).reshape(-1, 1, 1) for one in (mean, std))
+        self._mean, self._std = _of_channels("mean", mean), _of_channels("std", std)
         if not bool((self._std > 0).all()):
             raise ConfigError(f"Normalise(std={std}): give more than 0")
 
@@ -168,3 +177,13 @@ class Normalise(_OnImages):
         shift = self._mean / self._std
         made = pixels.permute(0, 3, 1, 2).to(torch.float32, memory_format=torch.contiguous_format)
         return made.div_(scale).sub_(shift)
+
+
+def _of_channels(name: str, numbers: float | Sequence[float]) -> torch.Tensor:
+    try:
+        found = torch.as_tensor(numbers, dtype=torch.float32)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ConfigError(
+            f"Normalise({name}={numbers!r}): give a number, or one for each channel"
+        ) from error
+    return found.reshape(-1, 1, 1)

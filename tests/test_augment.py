@@ -1,5 +1,6 @@
 """Image transforms on whole batches, and the same draws for any number of ranks."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -93,3 +94,28 @@ def test_what_cannot_be_done_is_said() -> None:
         RandomCrop(3)({"image": images(1, 2, 2)}, generator())
     with pytest.raises(ConfigError, match="std"):
         Normalise(0.5, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda: RandomCrop(0), "RandomCrop's size=0: give 1 or more"),
+        (lambda: RandomCrop("28"), "RandomCrop's size='28': give an integer"),  # type: ignore[arg-type]
+        (lambda: RandomCrop((1, 2, 3)), "give height and width"),  # type: ignore[arg-type]
+        (lambda: RandomCrop(3, padding=-1), "RandomCrop's padding=-1: give 0 or more"),
+        (lambda: RandomFlip(2), "probability=2: give 0 to 1"),
+        (lambda: RandomFlip("a"), "probability='a'"),  # type: ignore[arg-type]
+        (lambda: Normalise("image"), r"Normalise\(mean='image'\): give a number"),  # type: ignore[arg-type]
+        (lambda: Chain([RandomFlip()]), "not a list of them"),
+    ],
+)
+def test_wrong_arguments_are_named_at_once(make: Callable[[], object], words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        make()
+
+
+def test_a_place_in_a_tuple_counts_from_both_ends() -> None:
+    images = torch.arange(2 * 3 * 3 * 1, dtype=torch.uint8).reshape(2, 3, 3, 1)
+    for place in (1, -1):
+        batch = RandomCrop(2, field=place)([torch.arange(2), images], np.random.default_rng(1))
+        assert [tuple(one.shape) for one in batch] == [(2,), (2, 2, 2, 1)]
