@@ -72,7 +72,7 @@ class _OnImages(ABC):
         made = self._transform(images, _Draws(batch, len(images), generator))
         if isinstance(batch, Mapping):
             return {**batch, self._field: made}
-        place = range(len(batch))[self._field]
+        place = range(len(batch))[int(self._field)]
         return [made if i == place else one for i, one in enumerate(batch)]
 
     @abstractmethod
