@@ -46,6 +46,7 @@ def _feed_facts(feed: Feed) -> dict[str, Any]:
 
 def _sample_facts(feed: Feed, position: int) -> dict[str, Any]:
     sample = feed[position]
+    position += len(feed) if position < 0 else 0
     shard, key = feed.origin(position)
     part, _ = feed.manifest.chunk_place(int(feed.manifest.locate(position)[0]))
     return {

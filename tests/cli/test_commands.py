@@ -44,6 +44,14 @@ def test_inspect_tells_where_a_sample_came_from(staged: Path) -> None:
     assert facts["fields"]["label"] == 5
 
 
+def test_inspect_counts_samples_from_the_end_too(staged: Path) -> None:
+    last, negative = (
+        json.loads(datafeed("inspect", staged, "--sample", number, "--json").stdout)
+        for number in (59, -1)
+    )
+    assert negative == last
+
+
 def test_inspect_of_a_sample_that_is_not_there(staged: Path) -> None:
     done = datafeed("inspect", staged, "--sample", 60)
     assert done.returncode == 2
