@@ -1,6 +1,9 @@
 """Threads that work ahead of the user do not take the core from him."""
 
+import ctypes
 import os
+import platform
+import struct
 import sys
 import threading
 import time
@@ -52,6 +55,35 @@ def test_all_threads_of_a_loader_step_back_and_the_user_does_not(feed: datafeed.
     assert not left
     assert os.sched_getscheduler(0) == own
     loader.close()
+
+
+def test_nice_stays_and_slices_are_long_where_the_kernel_knows_them() -> None:
+    found: list[int] = []
+
+    def work() -> None:
+        os.setpriority(os.PRIO_PROCESS, 0, 3)
+        step_back()
+        found.append(os.getpriority(os.PRIO_PROCESS, 0))
+        found.append(slice_ns())
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join(10)
+    assert found[0] == 3
+    if linux_version() >= (6, 12) and platform.machine() == "x86_64":
+        assert found[1] == 50_000_000
+
+
+def slice_ns() -> int:
+    """Of the calling thread, by sched_getattr(2)."""
+    room = ctypes.create_string_buffer(48)
+    if platform.machine() != "x86_64" or ctypes.CDLL(None).syscall(315, 0, room, 48, 0):
+        return 0
+    return int(struct.unpack("=IIQiIQQQ", room.raw)[5])
+
+
+def linux_version() -> tuple[int, ...]:
+    return tuple(map(int, os.uname().release.split("-")[0].split(".")[:2]))
 
 
 def test_the_policy_that_the_user_chose_stays() -> None:
