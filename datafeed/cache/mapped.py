@@ -23,8 +23,8 @@ from datafeed.sources.urls import scheme, split
 
 __all__ = ["Indexed", "MappedChunks", "MappedParts"]
 
-# Chunks of a thread that the kernel reads ahead; it does by itself what lies behind a large page.
-_N_ASKED, _N_ASKED_LARGE = 8, 4
+# Chunks of a thread that the kernel reads ahead.
+_N_ASKED = 8
 # A mapping each; the kernel gives a process 65,530 (vm.max_map_count).
 _MOST_PARTS = 20_000
 
@@ -40,6 +40,7 @@ class MappedParts:
     """
 
     name = "parts"
+    n_asked = _N_ASKED
 
     def __init__(self, feed: Indexed) -> None:
         self._feed = feed
@@ -99,11 +100,6 @@ class MappedParts:
             starts = index.starts(len(self._pieces), self._whole) + self._files.firsts[part]
             self.starts[first : first + len(starts)] = starts
             self._is_open[part] = True
-
-    @property
-    def n_asked(self) -> int:
-        """Chunks to ask for before one waits for the first of them, if they have to be read."""
-        return _N_ASKED_LARGE if self._files.region.in_large_pages else _N_ASKED
 
     def look(self) -> None:
         """See, at times, that no file was cut since it was mapped: reading there kills the process.

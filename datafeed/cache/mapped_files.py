@@ -9,7 +9,6 @@ from threading import Lock
 
 import numpy as np
 
-from datafeed.cache.page_cache import fits_page_cache
 from datafeed.cache.region import ALIGNMENT, Region
 from datafeed.errors import DamagedError
 
@@ -34,7 +33,7 @@ class MappedFiles:
     def __init__(self, sizes: Sequence[int]) -> None:
         units = -(-np.array(sizes, np.int64) // ALIGNMENT)
         firsts = np.concatenate([np.zeros(1, np.int64), np.cumsum(units)]) * ALIGNMENT
-        self.region = Region(int(firsts[-1]), in_large_pages=fits_page_cache(sum(sizes)))
+        self.region = Region(int(firsts[-1]))
         self.firsts: list[int] = firsts.tolist()
         """Place of each file's first byte, and the end."""
         self._sizes = list(sizes)

@@ -22,9 +22,7 @@ ALIGNMENT = 2 << 20
 """Files that begin at multiples of this can be mapped by huge pages, where their file system has
 such."""
 _MAP_FIXED = 0x10
-_MADV_WILLNEED, _MADV_HUGEPAGE, _MADV_POPULATE_READ = 3, 14, 22
-# From here on the kernel reads a whole large page where a byte of it is touched; before, 128 KiB.
-_READS_LARGE = (5, 18)
+_MADV_WILLNEED, _MADV_POPULATE_READ = 3, 22
 
 
 class Region:
@@ -34,15 +32,12 @@ class Region:
 
     Args:
         n_bytes: Room for all files.
-        in_large_pages: Let the kernel read files by pages of 2 MiB, and what lies behind, and map
-            them as such where their file system has such pages. Takes a sixth of the CPU time, but
-            reads more than is asked for: of use where all will be needed and stays in memory.
 
     Raises:
         OSError: the process may not have so many addresses (``ulimit -v``).
     """
 
-    def __init__(self, n_bytes: int, in_large_pages: bool = False) -> None:
+    def __init__(self, n_bytes: int) -> None:
         size = max(n_bytes, PAGE_BYTES) + ALIGNMENT
         reserved = mmap.mmap(-1, size, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS, mmap.PROT_READ)
         whole = np.frombuffer(reserved, np.uint8)
@@ -50,8 +45,6 @@ class Region:
         self.memory: Array = whole[head : size - ALIGNMENT + head]
         """All of it, read-only."""
         self._address: int = self.memory.ctypes.data
-        self.in_large_pages = in_large_pages and _kernel() >= _READS_LARGE
-        """Whether files are read so; where it cannot be had they are not."""
 
     def map_file(self, fd: int, start: int, n_bytes: int) -> None:
         """Map the first bytes of a file; the descriptor may be closed afterwards.
@@ -65,16 +58,10 @@ class Region:
         flags = mmap.MAP_SHARED | _MAP_FIXED
         if n_bytes and _libc().mmap(wanted, n_bytes, mmap.PROT_READ, flags, fd, 0) != wanted:
             raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
-        if self.in_large_pages:
-            self.in_large_pages = not self._advise(start, n_bytes, _MADV_HUGEPAGE)
 
     def will_need(self, start: int, n_bytes: int) -> None:
-        """Ask the kernel to begin reading bytes from the disk; does not wait.
-
-        It would read them into small pages, so not where large ones are wanted.
-        """
-        if not self.in_large_pages:
-            self._advise(start, n_bytes, _MADV_WILLNEED)
+        """Ask the kernel to begin reading bytes from the disk; does not wait."""
+        self._advise(start, n_bytes, _MADV_WILLNEED)
 
     def populate(self, start: int, n_bytes: int) -> bool:
         """Wait until bytes are in memory; False if they cannot be read, and would kill the process.
@@ -99,8 +86,3 @@ def _libc() -> Any:
     libc.mmap.restype = ctypes.c_void_p
     libc.madvise.argtypes = [address, size, number]
     return libc
-
-
-def _kernel() -> tuple[int, ...]:
-    """Major and minor number of the kernel's version."""
-    return tuple(map(int, os.uname().release.split("-")[0].split(".")[:2]))

@@ -18,11 +18,8 @@ from datafeed.errors import DamagedError, SourceError
 from tests.loading.loader_feeds import RICH, write_feed
 
 
-@pytest.fixture(params=[True, False], ids=["large pages", "small pages"])
-def feed(
-    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Feed]:
-    monkeypatch.setattr(mapped_files, "fits_page_cache", lambda n_bytes: request.param)
+@pytest.fixture
+def feed(tmp_path: Path) -> Iterator[Feed]:
     with write_feed(tmp_path / "f", [60, 0, 33], 6, RICH) as opened:
         yield opened
 
@@ -149,33 +146,6 @@ def test_a_region_gives_its_addresses_back_with_its_last_array(tmp_path: Path) -
     assert mappings() == 1
     del view
     assert mappings() == 0
-
-
-@pytest.mark.parametrize("kernel", ["5.4.0-42-generic", "6.18.44"])
-def test_the_kernel_reads_ahead_what_is_not_read_by_large_pages(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kernel: str
-) -> None:
-    real = os.uname()
-    monkeypatch.setattr(
-        "os.uname", lambda: os.uname_result((real[0], real[1], kernel, real[3], real[4]))
-    )
-    asked = []
-
-    def advise(region: Region, start: int, n_bytes: int, advice: int) -> int:
-        asked.append(advice)
-        return 0
-
-    monkeypatch.setattr(Region, "_advise", advise)
-    path = tmp_path / "file"
-    path.write_bytes(b"x" * 5120)
-    region = Region(ALIGNMENT, in_large_pages=True)
-    with path.open("rb") as file:
-        region.map_file(file.fileno(), 0, 5120)
-    region.will_need(0, 5120)
-    huge, will_need = 14, 3
-    assert asked == ([will_need] if kernel.startswith("5.4") else [huge])
-    assert region.in_large_pages == (asked == [huge])
-    assert region.memory[:5120].tobytes() == path.read_bytes()
 
 
 def test_files_fit_the_page_cache_of_the_machine_and_of_its_container(
