@@ -10,6 +10,7 @@ from threading import Lock
 import numpy as np
 import numpy.typing as npt
 
+from datafeed.cache.checked import Checked
 from datafeed.cache.mapped_chunks import Indexed, MappedChunks
 from datafeed.cache.mapped_files import MappedFiles
 from datafeed.cache.mounts import is_mappable
@@ -58,8 +59,7 @@ class MappedParts:
         )
         """Place at which each piece of each chunk begins; -1 until a chunk of its part came."""
         self._is_open = np.zeros(len(self._sizes), np.bool_)
-        self._is_checked = np.zeros(manifest.n_chunks, np.bool_)
-        self._n_unchecked = manifest.n_chunks
+        self._checked = Checked(manifest.n_chunks)
         self._lock = Lock()
         _tell_of_bus_errors()
 
@@ -130,11 +130,11 @@ class MappedParts:
     @property
     def is_all_checked(self) -> bool:
         """Whether this process has brought all chunks of the feed, and seen their checksums."""
-        return not self._n_unchecked
+        return self._checked.is_all
 
     def is_checked(self, chunk: int) -> bool:
         """Whether this process has brought the chunk once, and seen that it has its checksum."""
-        return bool(self._is_checked[chunk])
+        return chunk in self._checked
 
     def will_need(self, chunk: int) -> None:
         """Let the kernel begin to read a chunk.
@@ -166,14 +166,10 @@ class MappedParts:
             if not self._files.region.populate(place, n_bytes):
                 counters.add(down=1)
                 raise self._unreadable(chunk)
-        if self._is_checked[chunk]:
+        if chunk in self._checked:
             return False
         self._check(chunk, extents, counters)
-        with self._lock:
-            is_new = not bool(self._is_checked[chunk])
-            self._is_checked[chunk] = True
-            self._n_unchecked -= is_new
-        return is_new
+        return self._checked.add(chunk)
 
     def _unreadable(self, chunk: int) -> SourceError:
         path = self._path(self._feed.manifest.chunk_place(chunk)[0])

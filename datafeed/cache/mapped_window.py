@@ -1,11 +1,11 @@
 """A node's window that holds a whole feed, as memory to gather from."""
 
 from collections.abc import Sequence
-from threading import Lock
 
 import numpy as np
 import numpy.typing as npt
 
+from datafeed.cache.checked import Checked
 from datafeed.cache.tier import Counters
 from datafeed.cache.window import NodeWindow
 from datafeed.errors import DamagedError
@@ -29,9 +29,7 @@ class MappedWindow:
     def __init__(self, window: NodeWindow) -> None:
         self._window, self._feed = window, window.feed
         self.memory = window.memory
-        self._is_checked = np.zeros(len(window.places), np.bool_)
-        self._n_unchecked = len(window.places)
-        self._lock = Lock()
+        self._checked = Checked(len(window.places))
         n_pieces = len(pieces_of(self._feed.manifest.schema))
         self.starts: npt.NDArray[np.int64] = np.full((len(window.places), n_pieces), -1)
 
@@ -57,11 +55,11 @@ class MappedWindow:
     @property
     def is_all_checked(self) -> bool:
         """Whether this process has brought all chunks of the feed, and seen their checksums."""
-        return not self._n_unchecked
+        return self._checked.is_all
 
     def is_checked(self, chunk: int) -> bool:
         """Whether this process has brought the chunk once, and seen that it has its checksum."""
-        return bool(self._is_checked[chunk])
+        return chunk in self._checked
 
     def will_need(self, chunk: int) -> None:
         """Nothing has to be read."""
@@ -75,7 +73,7 @@ class MappedWindow:
         Raises:
             DamagedError: it does not have its checksum.
         """
-        if self._is_checked[chunk]:
+        if chunk in self._checked:
             return False
         try:
             self._window.payload(chunk)
@@ -83,8 +81,4 @@ class MappedWindow:
             counters.add(corrupt=1)
             raise
         self.starts[chunk] = [extent.offset for extent in self.extents(chunk)]
-        with self._lock:
-            is_new = not bool(self._is_checked[chunk])
-            self._is_checked[chunk] = True
-            self._n_unchecked -= is_new
-        return is_new
+        return self._checked.add(chunk)

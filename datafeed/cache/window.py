@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from datafeed.cache.checked import Checked
 from datafeed.cache.choice import Flags, I64Array
 from datafeed.cache.shared_window import SharedWindow
 from datafeed.cache.tier import ChunkRequest, Counters
@@ -72,7 +73,7 @@ class NodeWindow(SharedWindow):
         firsts = np.cumsum(shares) - shares
         self.places: I64Array = self.layout.offsets + firsts[self.layout.ranks]
         """Where each chunk that is held begins in it."""
-        self._is_checked = np.zeros(len(self.layout.ranks), np.bool_)
+        self._checked = Checked(len(self.layout.ranks))
         self._fill(progress and comm.Get_rank() == 0)
 
     def payload(self, chunk: int) -> Bytes | None:
@@ -89,13 +90,13 @@ class NodeWindow(SharedWindow):
             return None
         place = int(self.places[chunk])
         found = self.memory[place : place + int(self.layout.payload_bytes[chunk])]
-        if not self._is_checked[chunk]:
+        if chunk not in self._checked:
             if not is_right(self.feed, chunk, [found.data]):
                 raise DamagedError(
                     f"chunk {chunk} in the shared window is not what was loaded; "
                     "another program wrote there, or the memory is bad: see the machine's log"
                 )
-            self._is_checked[chunk] = True
+            self._checked.add(chunk)
         return found
 
     def tier(self) -> "WindowTier":

@@ -67,11 +67,14 @@ class Bringer:
         while loads := handover.next_loads(self._n_at_once):
             self._parts.look()
             # Of chunks that were checked and are in memory nothing is left to do.
-            left = [one for one in loads if self._coldness.is_cold or not self._is_checked(one)]
+            left: list[tuple[int, Load]] = []
+            known: list[tuple[int, Load]] = []
+            for one in loads:
+                is_left = self._coldness.is_cold or not self._parts.is_checked(one[1].chunk)
+                (left if is_left else known).append(one)
             self._has_new = bool(left)
-            if len(left) < len(loads):
-                numbers = {number for number, _ in left}
-                self._hand_on([one for one in loads if one[0] not in numbers], handover)
+            if known:
+                self._hand_on(known, handover)
             if left:
                 with self._counts.activity.doing("source"):
                     self._bring(left, handover)
@@ -80,9 +83,6 @@ class Bringer:
     def _n_at_once(self) -> int:
         """Few where there is work, so that all threads have a part in it."""
         return self._parts.n_asked if self._coldness.is_cold or self._has_new else _MANY
-
-    def _is_checked(self, one: tuple[int, Load]) -> bool:
-        return self._parts.is_checked(one[1].chunk)
 
     def _bring(self, loads: list[tuple[int, Load]], handover: Handover) -> None:
         before = n_blocks_read()

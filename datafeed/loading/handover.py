@@ -10,7 +10,6 @@ The planner waits while enough is planned, the assembler while enough batches ar
 the user, who may take as long as he likes. The user waits for a batch, under a deadline.
 """
 
-import sys
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -149,7 +148,7 @@ class Handover:
             if self.is_closed:
                 return []
             steps = [self._steps.popleft()]
-            n_loaded = sys.maxsize if self._is_all_there() else self._n_loaded
+            n_loaded = inf if self._is_all_there() else self._n_loaded
             while len(steps) < self._group and self._steps and self._goes_with(steps, n_loaded):
                 steps.append(self._steps.popleft())
             self._n_ahead -= sum(len(step.positions) for step in steps)
@@ -160,7 +159,7 @@ class Handover:
     def _has_room(self) -> bool:
         return len(self._ready) <= self._depth - self._group
 
-    def _goes_with(self, steps: Sequence[Step], n_loaded: int) -> bool:
+    def _goes_with(self, steps: Sequence[Step], n_loaded: float) -> bool:
         """Whether the next step's chunks are there, and worth it: to join lots takes a copy."""
         takes = self._steps[0].takes
         if len(takes) != 1 or takes[0].need > n_loaded:
