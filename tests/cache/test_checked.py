@@ -7,7 +7,6 @@ from datafeed.cache.checked import Checked
 
 def test_each_chunk_is_new_once_whoever_marks_it() -> None:
     checked = Checked(200)
-    assert not checked.is_all
     with ThreadPoolExecutor(4) as threads:
         new = list(threads.map(checked.add, [*range(200)] * 4))
     assert sum(new) == 200
