@@ -111,16 +111,16 @@ build/mpich/.stamp: constraints.txt | $(VENV)/.stamp-packages
 	@$(PY) -m pip install -q --no-deps --ignore-installed --prefix $(@D) -c constraints.txt mpich >&2
 	@touch $@
 
-$(HADOOP)/.stamp: datafeed/cluster/hadoop-pom.xml tools/fetch-jars.sh | system
+$(HADOOP)/.stamp: datafeed/cluster/hadoop/hadoop-pom.xml tools/fetch-jars.sh | system
 	@echo "fetching Hadoop's jars" >&2
 	@mkdir -p $(HADOOP)
-	@tools/fetch-jars.sh datafeed/cluster/hadoop-pom.xml $(HADOOP)/lib >&2
+	@tools/fetch-jars.sh datafeed/cluster/hadoop/hadoop-pom.xml $(HADOOP)/lib >&2
 	@touch $@
 
-$(HADOOP)/bin/hadoop: datafeed/cluster/hadoop.sh
+$(HADOOP)/bin/hadoop: datafeed/cluster/hadoop/hadoop.sh
 	@install -D -m 755 $< $@
 
-$(HADOOP)/conf/%: datafeed/cluster/%
+$(HADOOP)/conf/%: datafeed/cluster/hadoop/%
 	@install -D -m 644 $< $@
 
 $(VENV)/.stamp-pydoop: tools/build-pydoop.sh tools/pydoop-pom.xml tools/fetch-jars.sh | system $(VENV)/.stamp-packages

@@ -20,7 +20,7 @@ from pathlib import Path
 import click
 import numpy as np
 
-from datafeed.bench.measure import Goal, Row, make_row
+from datafeed.bench.harness.measure import Goal, Row, make_row
 
 ROOT = Path(__file__).parents[1]
 VERSION = "2.0.0"

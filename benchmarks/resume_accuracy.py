@@ -21,7 +21,7 @@ from typing import Any
 import click
 
 import datafeed
-from datafeed.bench.mpirun import find_mpirun, rank_environment
+from datafeed.bench.harness.mpirun import find_mpirun, rank_environment
 
 IMAGES = Path("/usr/share/datasets/fashion-mnist")
 LIMIT_S = 900

@@ -19,7 +19,7 @@ import numpy.typing as npt
 import torch
 
 from datafeed import Order
-from datafeed.staging.sizing import samples_per_chunk
+from datafeed.staging.plan.sizing import samples_per_chunk
 
 FOLDER = Path("/usr/share/datasets/fashion-mnist")
 N_CLASSES, BATCH = 10, 256

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 from datafeed import errors
 
 if TYPE_CHECKING:
-    from datafeed.cache.access import CacheAccess
-    from datafeed.cache.client import CacheClient
-    from datafeed.feed.blend import blend
-    from datafeed.feed.feed import Feed, open
+    from datafeed.cache.memcached.client import CacheClient
+    from datafeed.cache.memcached.net.access import CacheAccess
+    from datafeed.dataset.blending.blend import blend
+    from datafeed.dataset.feed import Feed, open
     from datafeed.loading.loader import DataLoader
-    from datafeed.loading.order import Order
+    from datafeed.loading.order.order import Order
     from datafeed.staging.stage import stage
 
 __version__ = "0.1.0.dev0"
@@ -32,13 +32,13 @@ __all__ = [
 ]
 
 _HOMES = {
-    "CacheAccess": "datafeed.cache.access",
-    "CacheClient": "datafeed.cache.client",
+    "CacheAccess": "datafeed.cache.memcached.net.access",
+    "CacheClient": "datafeed.cache.memcached.client",
     "DataLoader": "datafeed.loading.loader",
-    "Feed": "datafeed.feed.feed",
-    "Order": "datafeed.loading.order",
-    "blend": "datafeed.feed.blend",
-    "open": "datafeed.feed.feed",
+    "Feed": "datafeed.dataset.feed",
+    "Order": "datafeed.loading.order.order",
+    "blend": "datafeed.dataset.blending.blend",
+    "open": "datafeed.dataset.feed",
     "stage": "datafeed.staging.stage",
 }
 

@@ -27,7 +27,7 @@ import torch
 
 from datafeed.arguments import checked_count, checked_share
 from datafeed.errors import ConfigError
-from datafeed.feed.mixing import mix64
+from datafeed.feed.hashing import mix64
 
 __all__ = ["Chain", "Normalise", "RandomCrop", "RandomFlip"]
 

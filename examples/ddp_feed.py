@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch.nn.parallel import DistributedDataParallel
 
 import datafeed
-from trainers.network import SmallConvNet
+from trainers.models.small_cnn import SmallConvNet
 
 
 def main() -> None:

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 import datafeed
-from trainers.network import SmallConvNet
+from trainers.models.small_cnn import SmallConvNet
 
 
 class Classifier(lightning.LightningModule):

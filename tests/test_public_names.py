@@ -32,7 +32,7 @@ def test_a_message_is_one_line_whatever_it_quotes() -> None:
 
 def test_staging_needs_neither_torch_nor_mpi_nor_java() -> None:
     script = (
-        "import sys, datafeed.staging.stage, datafeed.staging.worker, datafeed.cli.main\n"
+        "import sys, datafeed.staging.stage, datafeed.staging.task.worker, datafeed.cli.main\n"
         "heavy = {'torch', 'mpi4py', 'pydoop', 'hdfs_native', 'pymemcache', 'trainers'}\n"
         "print(sorted(heavy & set(sys.modules)))"
     )
@@ -43,7 +43,7 @@ def test_staging_needs_neither_torch_nor_mpi_nor_java() -> None:
 
 
 def test_reading_a_feed_needs_no_h5py() -> None:
-    script = "import sys, datafeed.feed.feed; print('h5py' in sys.modules)"
+    script = "import sys, datafeed.dataset.feed; print('h5py' in sys.modules)"
     done = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, timeout=60
     )

@@ -15,16 +15,16 @@ from torch import Tensor, nn
 import datafeed
 from datafeed.cli.options import emit
 from datafeed.errors import ConfigError, TrainerError
-from trainers.batch_norm import synchronise
-from trainers.command_line import run_options
-from trainers.launch import RankCommand
-from trainers.loop import Batch
-from trainers.network import SmallConvNet
-from trainers.options import TrainOptions
-from trainers.report import Report
-from trainers.resnet import resnet18, resnet50
-from trainers.session import autocast, train
-from trainers.world import World
+from trainers.models.resnet import resnet18, resnet50
+from trainers.models.small_cnn import SmallConvNet
+from trainers.models.sync_batch_norm import synchronise
+from trainers.reporting.report import Report
+from trainers.run.command_line import run_options
+from trainers.run.launch import RankCommand
+from trainers.run.loop import Batch
+from trainers.run.options import TrainOptions
+from trainers.run.session import autocast, train
+from trainers.world.world import World
 
 __all__ = ["ImageTask", "command"]
 

@@ -16,14 +16,14 @@ from torch import Tensor, nn
 import datafeed
 from datafeed.cli.options import emit
 from datafeed.errors import ConfigError, TrainerError
-from trainers.command_line import run_options
-from trainers.gpt import GPT
-from trainers.launch import RankCommand
-from trainers.loop import Batch
-from trainers.options import TrainOptions
-from trainers.report import Report
-from trainers.session import autocast, train
-from trainers.world import World
+from trainers.models.gpt import GPT
+from trainers.reporting.report import Report
+from trainers.run.command_line import run_options
+from trainers.run.launch import RankCommand
+from trainers.run.loop import Batch
+from trainers.run.options import TrainOptions
+from trainers.run.session import autocast, train
+from trainers.world.world import World
 
 __all__ = ["LanguageTask", "command"]
 

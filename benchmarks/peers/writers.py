@@ -1,6 +1,7 @@
 """``python writers.py JOB SHARD FOLDER``: one peer of ``bench stage``, in its own environment.
 
-Speaks as ``datafeed.bench.stage_worker`` does. Python's tarfile reads the shard for both, from the
+Speaks as ``datafeed.bench.staging.stage_worker`` does. Python's tarfile reads the shard for both,
+from the
 page cache; what they write is not made durable, as ours is.
 """
 

@@ -4,7 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from datafeed.bench.suite import BENCHMARKS, end_on_sigterm, run, save
+from datafeed.bench.harness.suite import BENCHMARKS, end_on_sigterm, run, save
 
 
 def _say(text: str) -> None:

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import click
 
-from datafeed.bench.measure import Row
-from datafeed.bench.report import tables
-from datafeed.bench.suite import end_on_sigterm, run, save
+from datafeed.bench.harness.measure import Row
+from datafeed.bench.harness.report import tables
+from datafeed.bench.harness.suite import end_on_sigterm, run, save
 from datafeed.cli.options import Command, emit, say
 
 __all__ = ["command"]

@@ -9,7 +9,8 @@ from typing import Any
 import click
 
 from datafeed.cli.options import Command, emit, say
-from datafeed.cluster import LoopbackCluster, hadoop_home
+from datafeed.cluster import LoopbackCluster
+from datafeed.cluster.hadoop import hadoop_home
 from datafeed.cluster.loopback import MAX_DATANODES
 
 __all__ = ["command"]

@@ -8,12 +8,12 @@ from typing import Any
 
 import click
 
-from datafeed.cache.servers import parse_servers
+from datafeed.cache.memcached.net.server_names import parse_servers
 from datafeed.cli.access import access_options
 from datafeed.cli.options import Command, emit, hdfs_client_option, say
+from datafeed.dataset.feed import Feed
 from datafeed.doctor.finding import Finding
 from datafeed.errors import ConfigError, DatafeedError
-from datafeed.feed.feed import Feed
 
 __all__ = ["command"]
 
@@ -66,7 +66,7 @@ def command(
 
 
 def _load(name: str) -> Callable[[Any], object]:
-    from datafeed.staging.transform import load_transform
+    from datafeed.staging.plan.transform import load_transform
 
     return load_transform(name, "--step")
 

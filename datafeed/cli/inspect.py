@@ -7,8 +7,8 @@ import click
 import numpy as np
 
 from datafeed.cli.options import Command, emit, hdfs_client_option
-from datafeed.feed.feed import Feed
-from datafeed.feed.feed import open as open_feed
+from datafeed.dataset.feed import Feed
+from datafeed.dataset.feed import open as open_feed
 
 __all__ = ["command"]
 

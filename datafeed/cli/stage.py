@@ -73,8 +73,8 @@ def command(
 
     The same command again finishes a run that was killed.
     """
-    from datafeed.staging.asked import growth_of, plan_of
     from datafeed.staging.estimate import growth_facts, plan_facts
+    from datafeed.staging.request import growth_of, plan_of
     from datafeed.staging.stage import stage
 
     speaks = engine != "mpi" or is_first_rank()

@@ -7,10 +7,10 @@ import click
 
 from datafeed.cli.access import access_options
 from datafeed.cli.options import Command, emit, hdfs_client_option, say
+from datafeed.dataset.feed import Feed
+from datafeed.dataset.feed import open as open_feed
+from datafeed.dataset.verify import Damage, verify_parts
 from datafeed.errors import DamagedError
-from datafeed.feed.feed import Feed
-from datafeed.feed.feed import open as open_feed
-from datafeed.feed.verify import Damage, verify_parts
 from datafeed.progress import Progress
 from datafeed.staging.verify import verify_sources
 
@@ -56,7 +56,7 @@ _CURE = "stage anew into a new folder, copy damaged parts from elsewhere, or war
 
 def _verify_cache(feed: Feed, servers: str, workers: int, facts: dict[str, Any]) -> list[Damage]:
     """Check the cache; what is missing there is no damage, what is wrong is."""
-    from datafeed.cache.verify import verify_cache
+    from datafeed.cache.memcached.upkeep.verify import verify_cache
 
     report = verify_cache(feed, servers, workers)
     facts["cache"] = asdict(report)

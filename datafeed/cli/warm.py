@@ -4,10 +4,10 @@ from dataclasses import asdict
 
 import click
 
-from datafeed.cache.warm import warm
+from datafeed.cache.memcached.upkeep.warm import warm
 from datafeed.cli.access import access_options
 from datafeed.cli.options import Command, emit, hdfs_client_option
-from datafeed.feed.feed import open as open_feed
+from datafeed.dataset.feed import open as open_feed
 
 __all__ = ["command"]
 

@@ -1,9 +1,9 @@
 """A feed to look at: what reads it changes nothing."""
 
-from datafeed.cache.memcached import MemcachedTier
-from datafeed.cache.parts import PartTier
+from datafeed.cache.memcached.memcached_tier import MemcachedTier
+from datafeed.cache.parts.part_tier import PartTier
 from datafeed.cache.stack import TierStack
-from datafeed.feed.feed import Feed
+from datafeed.dataset.feed import Feed
 
 __all__ = ["LookingFeed"]
 

@@ -5,10 +5,10 @@ import resource
 from collections.abc import Iterator
 from typing import Any
 
-from datafeed.cache.page_cache import available_bytes, fits_page_cache
-from datafeed.cache.window import free_shm_bytes
+from datafeed.cache.window.node_window import free_shm_bytes
+from datafeed.dataset.feed import Feed
 from datafeed.doctor.finding import Finding
-from datafeed.feed.feed import Feed
+from datafeed.doctor.page_cache import available_bytes, fits_page_cache
 from datafeed.sources import scheme
 
 __all__ = ["machine_findings"]

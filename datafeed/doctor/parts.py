@@ -6,11 +6,11 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 
-from datafeed.cache.batches import Batches
-from datafeed.cache.parts import PartTier
+from datafeed.cache.chunk_batches import Batches
+from datafeed.cache.parts.part_tier import PartTier
+from datafeed.dataset.feed import Feed
 from datafeed.doctor.finding import Finding, mb_per_s
 from datafeed.errors import FeedError, SourceError, StallError
-from datafeed.feed.feed import Feed
 from datafeed.sources import chosen_client, parent, scheme
 
 __all__ = ["feed_findings", "part_findings", "sample_of"]

@@ -5,8 +5,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import median
 
-from datafeed.cache.faults import ProtocolError, ServerFault, ServerRefused
-from datafeed.cache.pace import SLOW_S
+from datafeed.cache.memcached.load_shedding import SLOW_S
+from datafeed.cache.outcome import ProtocolError, ServerFault, ServerRefused
 from datafeed.doctor.finding import Finding, Status, mb_per_s
 from datafeed.feed.block import VALUE_BYTES
 

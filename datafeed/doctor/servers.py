@@ -5,14 +5,14 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 
-from datafeed.cache.batches import Batches
-from datafeed.cache.blocks import Block, BlockStore
-from datafeed.cache.faults import ServerFault
-from datafeed.cache.pool import ServerPool
-from datafeed.cache.slabs import ServerRoom
+from datafeed.cache.chunk_batches import Batches
+from datafeed.cache.memcached.block_store import Block, BlockStore
+from datafeed.cache.memcached.net.pool import ServerPool
+from datafeed.cache.memcached.upkeep.slabs import ServerRoom
+from datafeed.cache.outcome import ServerFault
+from datafeed.dataset.feed import Feed
 from datafeed.doctor.finding import Finding
 from datafeed.doctor.seen_server import SeenServer, finding_of
-from datafeed.feed.feed import Feed
 
 __all__ = ["server_findings"]
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import torch
 
+from datafeed.dataset.feed import Feed
 from datafeed.doctor.finding import Finding, mb_per_s
-from datafeed.feed.feed import Feed
 from datafeed.loading.loader import DataLoader
 
 __all__ = ["training_findings"]

@@ -12,7 +12,7 @@ from hashlib import blake2b
 import numpy as np
 import numpy.typing as npt
 
-from datafeed.feed.mixing import key64, mix64
+from datafeed.feed.hashing import key64, mix64
 
 __all__ = ["KEY_BYTES", "PAYLOAD_BYTES", "TRAILER_BYTES", "VALUE_BYTES", "Blocks"]
 

@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from datafeed.errors import ConfigError, DamagedError, FormatError
+from datafeed.feed.extents import Runs
 from datafeed.feed.index import PartEntry
-from datafeed.feed.runs import Runs
 from datafeed.feed.schema import Field, Schema
 
 __all__ = ["FEED_FILE", "FORMAT_VERSION", "Manifest"]

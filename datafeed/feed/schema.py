@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 
 from datafeed.errors import ConfigError, FormatError
+from datafeed.feed.cast import fitted
 from datafeed.feed.field import Array, Field
-from datafeed.feed.fitting import fitted
 
 __all__ = ["Array", "Field", "Sample", "Schema", "conform", "infer_schema"]
 

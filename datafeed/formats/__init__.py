@@ -8,18 +8,18 @@ from typing import BinaryIO
 
 from datafeed.calls import parse_call
 from datafeed.errors import ConfigError, FormatError
+from datafeed.formats.arrays.hdf5 import Hdf5Format
+from datafeed.formats.arrays.idx import IdxFormat
+from datafeed.formats.arrays.npz import NpzFormat
 from datafeed.formats.base import Format, Found, Span, good_samples
-from datafeed.formats.compression import decompressed, is_compressed, reading
-from datafeed.formats.csv import CsvFormat
-from datafeed.formats.hdf5 import Hdf5Format
-from datafeed.formats.idx import IdxFormat
-from datafeed.formats.imagefolder import ImageFolderFormat
-from datafeed.formats.jsonl import JsonlFormat
-from datafeed.formats.npz import NpzFormat
-from datafeed.formats.parquet import ParquetFormat
-from datafeed.formats.sequencefile import SequenceFileFormat
-from datafeed.formats.tar import TarFormat
-from datafeed.formats.tfrecord import TfRecordFormat
+from datafeed.formats.parsing.compression import decompressed, is_compressed, reading
+from datafeed.formats.pictures.imagefolder import ImageFolderFormat
+from datafeed.formats.records.sequencefile import SequenceFileFormat
+from datafeed.formats.records.tar import TarFormat
+from datafeed.formats.records.tfrecord import TfRecordFormat
+from datafeed.formats.tables.csv import CsvFormat
+from datafeed.formats.tables.jsonl import JsonlFormat
+from datafeed.formats.tables.parquet import ParquetFormat
 from datafeed.sources.base import Source
 
 __all__ = ["FORMATS", "Format", "Found", "Span", "detect", "get", "good_samples"]

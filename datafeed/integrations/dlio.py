@@ -18,7 +18,7 @@ from typing import Any
 from dlio_benchmark.common.enumerations import DataLoaderType, DatasetType, Shuffle
 from dlio_benchmark.data_loader.base_data_loader import BaseDataLoader
 
-from datafeed.feed.feed import open as open_feed
+from datafeed.dataset.feed import open as open_feed
 from datafeed.loading.loader import DataLoader
 from datafeed.sources.urls import join
 

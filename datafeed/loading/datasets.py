@@ -2,15 +2,15 @@
 
 from typing import Any
 
-from datafeed.feed.blend import Blend, Member
-from datafeed.feed.feed import Feed
-from datafeed.feed.readable import Readable
-from datafeed.feed.selection import Selection
-from datafeed.loading.blend_order import BlendOrder, member_seed
-from datafeed.loading.layout import Chunks
+from datafeed.dataset.blending.blend import Blend, Member
+from datafeed.dataset.feed import Feed
+from datafeed.dataset.protocols import Readable
+from datafeed.dataset.selection import Selection
 from datafeed.loading.options import LoaderOptions
-from datafeed.loading.order import Order
-from datafeed.loading.steps import Steps
+from datafeed.loading.order.base_order import Steps
+from datafeed.loading.order.blend_order import BlendOrder, member_seed
+from datafeed.loading.order.chunk_layout import Chunks
+from datafeed.loading.order.order import Order
 
 __all__ = ["FastDataset", "id_of", "is_fast", "order_of", "readable_of"]
 

@@ -10,18 +10,18 @@ from typing import Any, TypeVar, cast
 import torch.utils.data
 
 from datafeed.errors import ConfigError
-from datafeed.loading.beginnings import Beginnings
 from datafeed.loading.datasets import FastDataset, id_of, order_of, readable_of
+from datafeed.loading.engine import Reader
 from datafeed.loading.loader import DataLoader
-from datafeed.loading.metrics import metrics_text
 from datafeed.loading.options import LoaderOptions
+from datafeed.loading.order.base_order import checked_epoch
 from datafeed.loading.pipeline import Pipeline
-from datafeed.loading.ranks import ALONE, find_rank, warn_if_alone, warn_if_uneven
-from datafeed.loading.reader import Reader
+from datafeed.loading.resume_points import Beginnings
 from datafeed.loading.sampler import sampler_of
 from datafeed.loading.state import make_state, read_state
-from datafeed.loading.steps import checked_epoch
-from datafeed.loading.trace import TraceFile
+from datafeed.loading.telemetry.prometheus import metrics_text
+from datafeed.loading.telemetry.trace import TraceFile
+from datafeed.loading.world import ALONE, find_rank, warn_if_alone, warn_if_uneven
 
 __all__ = ["FeedLoader"]
 

@@ -11,7 +11,7 @@ from datafeed.errors import ConfigError
 from datafeed.loading.datasets import is_fast
 
 if TYPE_CHECKING:
-    from datafeed.loading.trace import TraceFile
+    from datafeed.loading.telemetry.trace import TraceFile
 
 __all__ = ["DataLoader"]
 

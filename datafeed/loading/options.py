@@ -12,9 +12,9 @@ from datafeed.arguments import (
     checked_switch,
 )
 from datafeed.errors import ConfigError
-from datafeed.loading.steps import Shuffle
-from datafeed.loading.torch_arguments import translate
-from datafeed.loading.transforms import BatchTransform, SampleTransform, TransformIn
+from datafeed.loading.order.base_order import Shuffle
+from datafeed.loading.torch_compat import translate
+from datafeed.loading.transforms.transforms import BatchTransform, SampleTransform, TransformIn
 
 __all__ = ["LoaderOptions"]
 

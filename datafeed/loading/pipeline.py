@@ -5,12 +5,12 @@ from threading import Thread, current_thread
 from time import monotonic
 from typing import Protocol
 
-from datafeed.loading.background import step_back
-from datafeed.loading.batch import n_bytes_of
-from datafeed.loading.gather import Arrays
-from datafeed.loading.handover import Handover, Ready
-from datafeed.loading.schedule import Plan, Step
-from datafeed.loading.transforms import Transforms
+from datafeed.loading.chunks.gather import Arrays
+from datafeed.loading.schedule.gather_plan import Plan, Step
+from datafeed.loading.threads.priority import step_back
+from datafeed.loading.threads.queues import Handover, Ready
+from datafeed.loading.transforms.collate import n_bytes_of
+from datafeed.loading.transforms.transforms import Transforms
 
 __all__ = ["Pipeline", "Source"]
 

@@ -6,7 +6,7 @@ from typing import Any, Protocol
 
 from torch.utils.data import DistributedSampler, SequentialSampler
 
-from datafeed.loading.steps import Steps
+from datafeed.loading.order.base_order import Steps
 
 __all__ = ["FeedSampler", "Placed", "sampler_of"]
 

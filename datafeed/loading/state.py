@@ -5,7 +5,7 @@ from typing import Any
 
 from datafeed.arguments import checked_integer
 from datafeed.errors import ConfigError
-from datafeed.loading.steps import Steps
+from datafeed.loading.order.base_order import Steps
 
 __all__ = ["make_state", "read_state"]
 

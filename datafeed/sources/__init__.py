@@ -15,12 +15,12 @@ from importlib.util import find_spec
 
 from datafeed.errors import ConfigError, SourceError
 from datafeed.sources.base import FileInfo, MissingFileError, Source, SourceTimeoutError
-from datafeed.sources.driver import Driver
 from datafeed.sources.globbing import find
-from datafeed.sources.hdfs import HdfsSource
-from datafeed.sources.isolated import IsolatedSource
+from datafeed.sources.hdfs.clients.driver import Driver
+from datafeed.sources.hdfs.source import HdfsSource
+from datafeed.sources.isolated.client import IsolatedSource
 from datafeed.sources.local import LocalSource
-from datafeed.sources.opened import OpenedSources
+from datafeed.sources.registry import OpenedSources
 from datafeed.sources.urls import (
     basename,
     is_temporary,
@@ -111,13 +111,13 @@ def chosen_client(client: str) -> str:
 def _driver(client: str) -> Driver:
     client = chosen_client(client)
     if client == "native":
-        from datafeed.sources.native import NativeDriver
+        from datafeed.sources.hdfs.clients.native import NativeDriver
 
         return NativeDriver()
     if client == "webhdfs":
-        from datafeed.sources.webhdfs import WebHdfsDriver
+        from datafeed.sources.hdfs.clients.webhdfs import WebHdfsDriver
 
         return WebHdfsDriver()
-    from datafeed.sources.pydoop_ import PydoopDriver
+    from datafeed.sources.hdfs.clients.pydoop_ import PydoopDriver
 
     return PydoopDriver()

@@ -10,7 +10,12 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from datafeed.errors import SourceError
 from datafeed.sources.base import FileInfo, MissingFileError, OwnedByProcess
-from datafeed.sources.failures import require_local_file, require_not_root, source_error, too_short
+from datafeed.sources.error_mapping import (
+    require_local_file,
+    require_not_root,
+    source_error,
+    too_short,
+)
 from datafeed.sources.globbing import glob
 from datafeed.sources.urls import join, split, temporary
 

@@ -18,9 +18,9 @@ from datafeed.feed.field import Field
 from datafeed.feed.manifest import Manifest
 from datafeed.feed.schema import Schema
 from datafeed.sources.globbing import covers
-from datafeed.staging.folder import Folder, Record
-from datafeed.staging.plan import Plan
-from datafeed.staging.shards import Shard, Splits, shards_of
+from datafeed.staging.commit.feed_folder import Folder, Record
+from datafeed.staging.plan.plan import Plan
+from datafeed.staging.plan.shard_table import Shard, Splits, shards_of
 
 __all__ = ["Growth", "grown", "standing_records"]
 

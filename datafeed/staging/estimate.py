@@ -5,9 +5,9 @@ from typing import Any
 
 from datafeed.sources import open_source, scheme
 from datafeed.staging.append import Growth, grown
-from datafeed.staging.early import early_bytes
-from datafeed.staging.folder import TIMEOUT_S, Folder
-from datafeed.staging.plan import Plan
+from datafeed.staging.commit.feed_folder import TIMEOUT_S, Folder
+from datafeed.staging.plan.plan import Plan
+from datafeed.staging.task.prefetch import early_bytes
 
 __all__ = ["growth_facts", "plan_facts", "task_memory_bytes"]
 

@@ -8,16 +8,16 @@ from typing import Any
 from datafeed import __version__
 from datafeed.errors import DamagedError, StagingError
 from datafeed.feed.manifest import Manifest
-from datafeed.feed.part import hdf5_version, write_virtual
+from datafeed.feed.writer.part_writer import hdf5_version, write_virtual
 from datafeed.sources import join, local_path
 from datafeed.staging.append import standing_records
-from datafeed.staging.bad_samples import require_few
+from datafeed.staging.commit.feed_folder import VIRTUAL_FILE, Folder, Record
+from datafeed.staging.commit.quarantine import require_few
 from datafeed.staging.engines import Engine, Job
-from datafeed.staging.engines.yarn import YarnClient
-from datafeed.staging.folder import VIRTUAL_FILE, Folder, Record
-from datafeed.staging.plan import Plan, differences
+from datafeed.staging.engines.hadoop.yarn import YarnClient
+from datafeed.staging.plan.plan import Plan, differences
 from datafeed.staging.run_progress import RunProgress
-from datafeed.staging.scratch import clear_orphans, scratch_folder
+from datafeed.staging.task.scratch import clear_orphans, scratch_folder
 
 __all__ = ["make_feed"]
 

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from types import TracebackType
 
 from datafeed.progress import Progress
-from datafeed.staging.plan import Plan
+from datafeed.staging.plan.plan import Plan
 
 __all__ = ["RunProgress"]
 

@@ -7,16 +7,16 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from datafeed.arguments import checked_count
-from datafeed.cache.servers import parse_servers
+from datafeed.cache.memcached.net.server_names import parse_servers
 from datafeed.errors import StagingError
 from datafeed.feed.manifest import Manifest
 from datafeed.sources import open_source
 from datafeed.staging.append import Growth, grown
-from datafeed.staging.asked import Location, growth_of, plan_of
-from datafeed.staging.bad_samples import QUARANTINE_FILE
+from datafeed.staging.commit.feed_folder import TIMEOUT_S, Folder
+from datafeed.staging.commit.quarantine import QUARANTINE_FILE
 from datafeed.staging.engines import Engine, make_engine
-from datafeed.staging.folder import TIMEOUT_S, Folder
-from datafeed.staging.plan import Plan, differences
+from datafeed.staging.plan.plan import Plan, differences
+from datafeed.staging.request import Location, growth_of, plan_of
 from datafeed.staging.run import make_feed
 
 __all__ = ["StageResult", "stage"]
@@ -180,7 +180,7 @@ def _staged(
 
 def _check_servers(servers: Sequence[str], allow_eviction: bool) -> None:
     """Find a dead server before hours of staging, not after."""
-    from datafeed.cache.warm import check_servers
+    from datafeed.cache.memcached.upkeep.warm import check_servers
 
     check_servers(servers, allow_eviction=allow_eviction)
 
@@ -188,8 +188,8 @@ def _check_servers(servers: Sequence[str], allow_eviction: bool) -> None:
 def _warm(
     plan: Plan, servers: Sequence[str], allow_eviction: bool, progress: bool
 ) -> dict[str, Any]:
-    from datafeed.cache.warm import warm
-    from datafeed.feed.feed import open as open_feed
+    from datafeed.cache.memcached.upkeep.warm import warm
+    from datafeed.dataset.feed import open as open_feed
 
     with open_feed(plan.to, hdfs_client=plan.hdfs_client) as feed:
         return asdict(warm(feed, servers, allow_eviction=allow_eviction, progress=progress))

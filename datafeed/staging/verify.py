@@ -3,11 +3,11 @@
 from collections.abc import Iterator
 from functools import partial
 
-from datafeed.feed.feed import Feed
-from datafeed.feed.verify import Damage
+from datafeed.dataset.feed import Feed
+from datafeed.dataset.verify import Damage
 from datafeed.sources import MissingFileError, OpenedSources, open_source
-from datafeed.staging.plan import mtime_of
-from datafeed.staging.shards import Shard, shards_of
+from datafeed.staging.plan.plan import mtime_of
+from datafeed.staging.plan.shard_table import Shard, shards_of
 
 __all__ = ["verify_sources"]
 

@@ -18,7 +18,7 @@ def decode(field: str = "image", *, color: str | None = None) -> Callable[[Sampl
     Returns:
         A transform; the field becomes uint8 of shape (H, W, 3) or (H, W), or uint16 (H, W).
     """
-    from datafeed.formats.images import decode_image
+    from datafeed.formats.pictures.images import decode_image
 
     def transform(sample: Sample) -> Sample:
         return {**sample, field: decode_image(sample[field], color)}
@@ -48,7 +48,7 @@ def resize(
     Returns:
         A transform; the field becomes uint8 of shape (height, width, 3) or (height, width).
     """
-    from datafeed.formats.images import MODES, resized
+    from datafeed.formats.pictures.images import MODES, resized
 
     if mode not in MODES:
         raise ValueError(f"mode {mode!r} is none of {', '.join(MODES)}")

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from datafeed.bench.scale import Site, demand, run, step_times
-from datafeed.loading.order import Order
-from datafeed.loading.steps import Share
+from datafeed.bench.loading.scale import Site, demand, run, step_times
+from datafeed.loading.order.base_order import Share
+from datafeed.loading.order.order import Order
 
 CHUNK, SAMPLE_BYTES = 8, 1000
 RANKS, SERVERS = 6, 5

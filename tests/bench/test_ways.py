@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 import torch
 
-from datafeed.bench.cached_values import Bulk, Values
-from datafeed.bench.client_peer import ClientName, ClientPeer, peer_python
-from datafeed.bench.loaders import FeedEpochs, TorchEpochs, check
-from datafeed.bench.made_feed import MadeFeed
-from datafeed.bench.plain_socket import PlainSocket, Transport
+from datafeed.bench.cached.cached_values import Bulk, Values
+from datafeed.bench.cached.client_peer import ClientName, ClientPeer, peer_python
+from datafeed.bench.cached.plain_socket import PlainSocket, Transport
+from datafeed.bench.harness.made_feed import MadeFeed
+from datafeed.bench.loading.loaders import FeedEpochs, TorchEpochs, check
 from datafeed.cluster.memcached import MemcachedServer
 from datafeed.errors import CacheError, DamagedError
 

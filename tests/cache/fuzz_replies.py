@@ -13,11 +13,11 @@ from collections.abc import Sequence
 from importlib import import_module
 from itertools import pairwise
 
-from datafeed.cache import meta
-from datafeed.cache.ahead import Tails
-from datafeed.cache.faults import ProtocolError
-from datafeed.cache.meta import Command, Reply
-from datafeed.cache.replies import Replies
+from datafeed.cache.memcached.net import meta_protocol as meta
+from datafeed.cache.memcached.net.meta_protocol import Command, Reply
+from datafeed.cache.memcached.net.reply_parser import Replies
+from datafeed.cache.memcached.net.speculative_read import Tails
+from datafeed.cache.outcome import ProtocolError
 
 __all__ = ["fuzz", "parse"]
 

@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 
 from datafeed.cache.tier import ChunkRequest, Tier
+from datafeed.dataset.feed import Feed
+from datafeed.dataset.feed import open as open_feed
 from datafeed.feed.block import PAYLOAD_BYTES
-from datafeed.feed.feed import Feed
-from datafeed.feed.feed import open as open_feed
 from datafeed.feed.manifest import FEED_FILE, Manifest
-from datafeed.feed.part import PartWriter
 from datafeed.feed.schema import Field, Sample, Schema, conform
+from datafeed.feed.writer.part_writer import PartWriter
 
 LABELLED: Schema = (
     Field(name="image", dtype="uint8", shape=(32, 32)),

@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from datafeed.cache.memcached import MemcachedTier
-from datafeed.cache.parts import PartTier
+from datafeed.cache.memcached.memcached_tier import MemcachedTier
+from datafeed.cache.memcached.upkeep.warm import warm
+from datafeed.cache.parts.part_tier import PartTier
 from datafeed.cache.tier import ChunkRequest, Counters, Tier
-from datafeed.cache.warm import warm
 from datafeed.cluster.memcached import MemcachedServer
-from datafeed.feed.feed import Feed
+from datafeed.dataset.feed import Feed
 from tests.cache.made_feeds import made_feed, truth
 from tests.cache.tier_suite import CASES, CHECKS, Check
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 from datafeed.cache.tier import Tier
-from datafeed.feed.feed import Feed
+from datafeed.dataset.feed import Feed
 from tests.cache.made_feeds import (
     EXACT,
     LABELLED,

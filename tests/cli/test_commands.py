@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from datafeed.feed.manifest import Manifest
-from datafeed.feed.part import PartWriter
 from datafeed.feed.schema import conform, infer_schema
+from datafeed.feed.writer.part_writer import PartWriter
 from tests.feed.made import make_feed
-from tests.feed.test_part import indexed
+from tests.feed.test_part_writer import indexed
 from tests.staging.made import datafeed, write_shards
 
 

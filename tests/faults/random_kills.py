@@ -127,7 +127,7 @@ def _name_of(process: ProcessId) -> str:
         words = Path(f"/proc/{process.pid}/cmdline").read_text().split("\0")
     except FileNotFoundError:
         return NOBODY
-    if "datafeed.staging.worker" in words:
+    if "datafeed.staging.task.worker" in words:
         return "worker"
     if any(word.startswith("pyspark.") for word in words):
         return "spark python"

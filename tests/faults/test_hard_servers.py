@@ -11,16 +11,16 @@ from pathlib import Path
 import pytest
 
 from datafeed.cache import health
-from datafeed.cache.access import CacheAccess
-from datafeed.cache.memcached import MemcachedTier
-from datafeed.cache.parts import PartTier
+from datafeed.cache.memcached.memcached_tier import MemcachedTier
+from datafeed.cache.memcached.net.access import CacheAccess
+from datafeed.cache.memcached.upkeep.warm import warm
+from datafeed.cache.parts.part_tier import PartTier
 from datafeed.cache.stack import TierStack
-from datafeed.cache.warm import warm
 from datafeed.cluster.memcached import MemcachedServer
 from datafeed.cluster.process import wait_until
+from datafeed.dataset.feed import Feed
 from datafeed.errors import CacheError
 from datafeed.feed.block import Blocks
-from datafeed.feed.feed import Feed
 from tests.cache.made_feeds import EXACT, LABELLED, made_feed, payload_of, requests_of, truth
 from tests.faults.spoil import flip
 

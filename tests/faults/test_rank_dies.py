@@ -5,7 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from datafeed.bench.mpirun import find_mpirun
+from datafeed.bench.harness.mpirun import find_mpirun
 from datafeed.cluster.process import wait_until
 from tests.feed.made import make_feed
 

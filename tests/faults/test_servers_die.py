@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import datafeed
-from datafeed.cache.warm import warm
+from datafeed.cache.memcached.upkeep.warm import warm
 from datafeed.cluster import MemcachedServer
 from tests.faults.spoil import flip_all
 from tests.feed.made import assert_is_sample, make_feed

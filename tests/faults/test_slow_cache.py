@@ -12,15 +12,15 @@ from typing import Any
 import pytest
 
 from datafeed import DataLoader
-from datafeed.cache.memcached import MemcachedTier
-from datafeed.cache.pace import Pace
-from datafeed.cache.parts import PartTier
+from datafeed.cache.memcached.load_shedding import Pace
+from datafeed.cache.memcached.memcached_tier import MemcachedTier
+from datafeed.cache.memcached.upkeep.warm import warm
+from datafeed.cache.parts.part_tier import PartTier
 from datafeed.cache.stack import TierStack
 from datafeed.cache.tier import ChunkRequest, Tier
-from datafeed.cache.warm import warm
 from datafeed.cluster.memcached import MemcachedServer
-from datafeed.feed.feed import Feed
-from datafeed.feed.feed import open as open_feed
+from datafeed.dataset.feed import Feed
+from datafeed.dataset.feed import open as open_feed
 from tests.cache.made_feeds import LABELLED, made_feed, request_of
 from tests.faults.chaos import Throttle, chaos_before
 

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from datafeed.cache import health
-from datafeed.cache.memcached import MemcachedTier
-from datafeed.cache.parts import PartTier
+from datafeed.cache.memcached.memcached_tier import MemcachedTier
+from datafeed.cache.memcached.upkeep.warm import warm
+from datafeed.cache.parts.part_tier import PartTier
 from datafeed.cache.stack import TierStack
-from datafeed.cache.warm import warm
 from datafeed.cluster.memcached import MemcachedServer
 from tests.cache.made_feeds import LABELLED, made_feed, payload_of, request_of, truth
 from tests.faults.chaos import Chaos, chaos_before

@@ -9,8 +9,8 @@ import numpy as np
 from crc32c import crc32c
 
 from datafeed.feed.manifest import Manifest
-from datafeed.feed.part import PartWriter
 from datafeed.feed.schema import Field, Schema, conform
+from datafeed.feed.writer.part_writer import PartWriter
 
 SCHEMA: Schema = (
     Field(name="image", dtype="uint8", shape=(4, 3)),

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from datafeed.errors import ConfigError, FormatError
 from datafeed.formats import FORMATS, detect, get, good_samples
-from datafeed.formats.csv_columns import has_header
+from datafeed.formats.tables.csv_columns import has_header
 from datafeed.sources import open_source
 from tests.formats.shards import read
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from datafeed.errors import FormatError
-from datafeed.formats.decode import decode
+from datafeed.formats.pictures.decode import decode
 from tests.formats.shards import png
 
 _INT64 = st.integers(-(2**63), 2**63 - 1)

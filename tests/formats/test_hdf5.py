@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from datafeed.errors import ConfigError, FormatError, SourceError
 from datafeed.formats import detect, get, good_samples
-from datafeed.formats.hdf5 import Hdf5Format
+from datafeed.formats.arrays.hdf5 import Hdf5Format
 from datafeed.sources import open_source
 from tests.formats.shards import read, read_bytes, read_spans
 

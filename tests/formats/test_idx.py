@@ -9,7 +9,7 @@ import pytest
 
 from datafeed.errors import FormatError
 from datafeed.feed.schema import Array
-from datafeed.formats.idx import IdxFormat
+from datafeed.formats.arrays.idx import IdxFormat
 from datafeed.sources import open_source
 from tests.formats.shards import idx_bytes, read
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from datafeed.formats.images import decode_image
+from datafeed.formats.pictures.images import decode_image
 from tests.formats.shards import png
 
 _GREY = np.arange(256, dtype=np.uint8).reshape(8, 32)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from datafeed.errors import FormatError
 from datafeed.formats import detect, good_samples
-from datafeed.formats.jsonl import JsonlFormat
+from datafeed.formats.tables.jsonl import JsonlFormat
 from datafeed.sources import open_source
 from tests.formats.shards import read, read_bytes, read_spans
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from datafeed.errors import ConfigError, FormatError
 from datafeed.formats import detect, get
-from datafeed.formats.npz import NpzFormat
+from datafeed.formats.arrays.npz import NpzFormat
 from datafeed.sources import open_source
 from tests.formats.shards import read, read_bytes, read_spans
 

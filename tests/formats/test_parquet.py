@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from datafeed.errors import ConfigError, FormatError
 from datafeed.formats import detect, get, good_samples
-from datafeed.formats.parquet import ParquetFormat
+from datafeed.formats.tables.parquet import ParquetFormat
 from datafeed.sources import open_source
 from tests.formats.shards import read, read_bytes, read_spans
 

@@ -14,11 +14,11 @@ import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from datafeed.cluster import hadoop_home
+from datafeed.cluster.hadoop import hadoop_home
 from datafeed.errors import FormatError
 from datafeed.formats import detect, good_samples
-from datafeed.formats.sequencefile import SequenceFileFormat
-from datafeed.formats.writables import Reader
+from datafeed.formats.records.sequencefile import SequenceFileFormat
+from datafeed.formats.records.writables import Reader
 from datafeed.sources import open_source
 from tests.formats.shards import read, read_bytes, read_spans
 

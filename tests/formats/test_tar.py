@@ -16,8 +16,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from datafeed.errors import FormatError, SourceError
-from datafeed.formats.tar import TarFormat
-from datafeed.formats.tar_headers import is_header
+from datafeed.formats.records.tar import TarFormat
+from datafeed.formats.records.tar_headers import is_header
 from datafeed.sources import MissingFileError, open_source
 from tests.formats.shards import Member, gnu_tar, numbered, png, read, read_bytes, tar_bytes
 

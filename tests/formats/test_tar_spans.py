@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from datafeed.errors import FormatError
 from datafeed.formats import Span
-from datafeed.formats.tar import TarFormat
+from datafeed.formats.records.tar import TarFormat
 from datafeed.sources import open_source
 from tests.formats.shards import Member, gnu_tar, read, read_bytes, read_spans, tar_bytes
 

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from datafeed.errors import FormatError
 from datafeed.formats import Span, detect, get, good_samples
-from datafeed.formats.example import parse_example, sample_of
-from datafeed.formats.tfrecord import TfRecordFormat
-from datafeed.formats.wire import WireError, varints
+from datafeed.formats.records.example import parse_example, sample_of
+from datafeed.formats.records.protobuf import WireError, varints
+from datafeed.formats.records.tfrecord import TfRecordFormat
 from datafeed.sources import open_source
 from tests.formats.shards import read, read_bytes, read_spans
 

@@ -24,12 +24,12 @@ from crc32c import crc32c
 from pymemcache.client.base import Client
 
 import datafeed
+from datafeed.cache.memcached.placement import Placement
 from datafeed.cluster.memcached import MemcachedServer
 from datafeed.feed.block import Blocks
 from datafeed.feed.manifest import FEED_FILE, Manifest
-from datafeed.feed.part import PartWriter
-from datafeed.feed.placement import Placement
 from datafeed.feed.schema import Field, Schema, conform
+from datafeed.feed.writer.part_writer import PartWriter
 from datafeed.staging.stage import stage
 
 GOLDEN = Path(__file__).with_name("golden.json")

@@ -9,10 +9,10 @@ import numpy as np
 import torch
 
 import datafeed
-from datafeed.feed.feed import Feed
+from datafeed.dataset.feed import Feed
 from datafeed.feed.manifest import FEED_FILE, Manifest
-from datafeed.feed.part import PartWriter
 from datafeed.feed.schema import Field, Schema, conform
+from datafeed.feed.writer.part_writer import PartWriter
 
 PLAIN: Schema = (
     Field(name="image", dtype="uint8", shape=(4, 4)),

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 import datafeed
 from datafeed import DataLoader, Feed, Order
 from datafeed.cluster import MemcachedServer
+from datafeed.dataset.blending.weighted_interleave import Mixture
 from datafeed.errors import ConfigError
-from datafeed.feed.mixture import Mixture
-from datafeed.loading.blend_order import BlendOrder
+from datafeed.loading.order.blend_order import BlendOrder
 from tests.loading.loader_feeds import PLAIN, RICH, check_batch, write_feed
 
 SIZES = ([130, 7, 95], [61], [40, 9])

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from datafeed import DataLoader, Feed, Order
+from datafeed.dataset.selection import ChosenChunks
 from datafeed.errors import ConfigError
-from datafeed.feed.selection import ChosenChunks
 from tests.loading.loader_feeds import RICH, check_batch, write_feed
 
 PARTS, PER_CHUNK = [130, 7, 95, 0, 61], 10

@@ -12,7 +12,7 @@ import pytest
 
 from datafeed import DataLoader, Feed
 from datafeed.cache.tier import ChunkRequest, Counters
-from datafeed.loading.activity import CAUSES
+from datafeed.loading.telemetry.activity import CAUSES
 from tests.loading.loader_feeds import RICH, write_feed
 
 PAUSE_S = 0.02

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from datafeed.errors import CollectiveMismatch, ConfigError, TrainerError
-from trainers import GradientAverager, roll_call
-from trainers.world import connect
+from trainers import GradientAverager
+from trainers.world import roll_call
+from trainers.world.world import connect
 
 pytestmark = pytest.mark.mpi
 
@@ -241,8 +242,8 @@ def test_buffers(buffers: Any) -> None:
 
 def test_hand_over_through_staging_buffers() -> None:
     """What carries gradients of a GPU, on memory of the CPU."""
-    from trainers.device_streams import HostStreams
-    from trainers.wire import StagedWire
+    from trainers.gradients.device_streams import HostStreams
+    from trainers.gradients.mpi_allreduce import StagedWire
 
     flat = torch.arange(1000.0)
     wire = StagedWire(WORLD, 132, HostStreams())
@@ -256,7 +257,7 @@ def test_memory_that_cannot_be_shared_is_not() -> None:
     """As in containers: ranks of one name, whose files nobody sees."""
     with pytest.MonkeyPatch.context() as patch:
         if RANK == SIZE - 1:
-            patch.setattr("trainers.node_memory.os.getpid", lambda: 2**30)
+            patch.setattr("trainers.gradients.node_memory.os.getpid", lambda: 2**30)
         model = network()
         averager = GradientAverager(model, WORLD)
     backward(model, RANK)

@@ -17,8 +17,8 @@ from torch import Tensor, nn, optim
 from torch.nn.functional import cross_entropy
 
 from trainers import GradientAverager
-from trainers.batch_norm import synchronise
-from trainers.world import World, connect
+from trainers.models.sync_batch_norm import synchronise
+from trainers.world.world import World, connect
 
 pytestmark = pytest.mark.mpi
 

@@ -7,10 +7,10 @@ import torch
 from torch import Tensor, nn
 
 from trainers import GradientAverager
-from trainers.batch_norm import synchronise
-from trainers.cuda_aware import is_cuda_aware
-from trainers.device_streams import CudaStreams
-from trainers.world import connect, local_rank
+from trainers.gradients.device_streams import CudaStreams
+from trainers.models.sync_batch_norm import synchronise
+from trainers.world.cuda_aware import is_cuda_aware
+from trainers.world.world import connect, local_rank
 
 HAS_GPU = torch.cuda.is_available()
 pytestmark = [

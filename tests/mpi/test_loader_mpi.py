@@ -12,8 +12,8 @@ from mpi4py import MPI
 import datafeed
 from datafeed import DataLoader, Feed, Order
 from datafeed.feed.manifest import FEED_FILE, Manifest
-from datafeed.feed.part import PartWriter
 from datafeed.feed.schema import Field, conform
+from datafeed.feed.writer.part_writer import PartWriter
 
 pytestmark = pytest.mark.mpi
 

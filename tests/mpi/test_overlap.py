@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from torch import nn
 
 from trainers import GradientAverager
-from trainers.overlap import OverlapChoice
-from trainers.world import SoloWorld, connect
+from trainers.gradients.overlap import OverlapChoice
+from trainers.world.world import SoloWorld, connect
 
 pytestmark = pytest.mark.mpi
 
@@ -33,7 +33,7 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    monkeypatch.setattr("trainers.overlap.time", clock)
+    monkeypatch.setattr("trainers.gradients.overlap.time", clock)
     return clock
 
 

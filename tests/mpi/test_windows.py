@@ -13,10 +13,10 @@ from mpi4py import MPI
 
 import datafeed
 from datafeed import DataLoader, Feed
-from datafeed.cache.choice import even_order
-from datafeed.cache.rma import ClusterWindow
-from datafeed.cache.rma_tier import ClusterTier
-from datafeed.cache.window import NodeWindow
+from datafeed.cache.subset import even_order
+from datafeed.cache.window.cluster_tier import ClusterTier
+from datafeed.cache.window.cluster_window import ClusterWindow
+from datafeed.cache.window.node_window import NodeWindow
 from datafeed.errors import ConfigError, DamagedError, FeedError, StallError
 from datafeed.mpi import wait_all
 from tests.cache.made_feeds import (
@@ -235,7 +235,7 @@ def test_what_cannot_be_is_refused_on_all_ranks(
     feed: Feed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr("datafeed.cache.window.free_shm_bytes", lambda: 1000)
+        patch.setattr("datafeed.cache.window.node_window.free_shm_bytes", lambda: 1000)
         with pytest.raises(ConfigError, match="of shared memory"):
             window_of(NodeWindow, feed)
     for kind in KINDS:
@@ -263,7 +263,7 @@ def test_closing_without_the_others_leaves_the_memory(
     if SIZE == 1:
         pytest.skip("one rank waits for nobody")
     window = window_of(NodeWindow, feed)
-    monkeypatch.setattr("datafeed.cache.window_memory._CLOSE_S", 0.05)
+    monkeypatch.setattr("datafeed.cache.window.memory._CLOSE_S", 0.05)
     if RANK == 0:
         with caplog.at_level(logging.WARNING):
             window.close()

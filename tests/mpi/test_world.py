@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from datafeed.errors import CollectiveMismatch, TrainerError
-from trainers.agreement import require_same
-from trainers.random_state import gather_states
-from trainers.world import (
+from trainers.run.random_state import gather_states
+from trainers.world.agreement import require_same
+from trainers.world.world import (
     MpiWorld,
     SoloWorld,
     World,
@@ -55,7 +55,7 @@ def test_broadcast_of_rank_0(world: World, shape: tuple[int, ...]) -> None:
 
 
 def test_broadcast_in_pieces(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("trainers.mpi_world._BROADCAST_BYTES", 10)
+    monkeypatch.setattr("trainers.world.mpi_world._BROADCAST_BYTES", 10)
     array = np.arange(33, dtype=np.int32) + world.rank
     world.broadcast(array)
     np.testing.assert_array_equal(array, np.arange(33))
@@ -129,7 +129,7 @@ def test_a_launcher_of_another_mpi_is_found(monkeypatch: pytest.MonkeyPatch) -> 
 WITHOUT_MPI4PY = """
 import sys
 sys.modules["mpi4py"] = None
-from trainers.world import connect
+from trainers.world.world import connect
 print(connect().size)
 """
 

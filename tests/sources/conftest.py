@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from datafeed.sources import join, open_source
-from datafeed.sources.isolated import IsolatedSource
+from datafeed.sources.isolated.client import IsolatedSource
 from tests.sources.spaces import HANG_GUARD_S, READABLE, WRITABLE, Space, numbered_bytes
 
 

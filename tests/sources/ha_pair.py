@@ -7,12 +7,13 @@ import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
-from datafeed.cluster import java_daemons, orphans
-from datafeed.cluster.hadoop_conf import CORE, DATANODE, HDFS, filled, write_site
-from datafeed.cluster.java_daemons import command
+from datafeed.cluster import orphans
+from datafeed.cluster.hadoop import java_daemons
+from datafeed.cluster.hadoop.hadoop_conf import CORE, DATANODE, HDFS, filled, write_site
+from datafeed.cluster.hadoop.java_daemons import command
+from datafeed.cluster.hadoop.readiness import n_live_datanodes
 from datafeed.cluster.ports import free_ports
 from datafeed.cluster.process import Daemon, ProcessId, kill, wait_until
-from datafeed.cluster.readiness import n_live_datanodes
 
 NAMESERVICE = "pair"
 _HAADMIN = "org.apache.hadoop.hdfs.tools.DFSHAAdmin"

@@ -4,7 +4,7 @@ import threading
 from collections.abc import Iterator
 
 from datafeed.sources import FileInfo
-from datafeed.sources.namenode import NameNodes
+from datafeed.sources.hdfs.clients.namenode import NameNodes
 from tests.sources.spaces import HANG_GUARD_S
 
 __all__ = ["MemoryClient", "MemoryFile", "PanicException"]

@@ -14,7 +14,7 @@ import pytest
 
 from datafeed.errors import SourceError
 from datafeed.sources import SourceTimeoutError, join
-from datafeed.sources.isolated import IsolatedSource
+from datafeed.sources.isolated.client import IsolatedSource
 from tests.sources.spaces import HANG_GUARD_S
 from tests.stopping import stop
 
@@ -132,7 +132,7 @@ def test_failure_inside_the_helper_is_one_line(source: IsolatedSource, tmp_path:
 
 _PARENT = """
 import sys
-from datafeed.sources.isolated import IsolatedSource
+from datafeed.sources.isolated.client import IsolatedSource
 source = IsolatedSource(sys.argv[1], "auto", 60)
 {start}
 print(source._helper._process.pid, flush=True)
@@ -160,7 +160,7 @@ def test_helper_dies_with_its_killed_parent(tmp_path: Path, start: str) -> None:
 
 _HANG = """
 def hang():
-    from datafeed.sources.frames import send
+    from datafeed.sources.isolated.framing import send
     source._running_helper()
     send(source._helper._sock, {"op": "stat", "url": sys.argv[1] + "/a"})
 """

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 import pytest
 
 from datafeed.errors import SourceError
+from datafeed.sources.buffered_file import buffered
 from datafeed.sources.readahead import ReadAhead
-from datafeed.sources.reading import buffered
 from tests.sources.spaces import HANG_GUARD_S, numbered_bytes
 
 DATA = numbered_bytes(9 * (1 << 20) + 5)

@@ -33,7 +33,7 @@ def workers_of(feed: Path) -> list[int]:
             words = path.read_bytes().split(b"\0")
         except OSError:
             continue
-        if b"datafeed.staging.worker" in words and str(feed).encode() in words:
+        if b"datafeed.staging.task.worker" in words and str(feed).encode() in words:
             found.append(int(path.parent.name))
     return found
 

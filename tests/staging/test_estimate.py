@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from datafeed.staging.early import early_bytes
 from datafeed.staging.estimate import task_memory_bytes
-from datafeed.staging.planner import make_plan
-from datafeed.staging.shards import Shard, Splits
+from datafeed.staging.plan.planner import make_plan
+from datafeed.staging.plan.shard_table import Shard, Splits
+from datafeed.staging.task.prefetch import early_bytes
 from tests.staging.made import write_shards
 
 MIB = 1 << 20
@@ -40,10 +40,10 @@ _READ = """
 import resource, socket, sys
 from contextlib import closing
 from datafeed.sources import OpenedSources
-from datafeed.sources.hdfs import HdfsSource
-from datafeed.staging.allocator import keep_freed_memory
-from datafeed.staging.early import in_turn
-from datafeed.staging.shards import Shard
+from datafeed.sources.hdfs.source import HdfsSource
+from datafeed.staging.task.malloc import keep_freed_memory
+from datafeed.staging.task.prefetch import in_turn
+from datafeed.staging.plan.shard_table import Shard
 from tests.sources.memory_client import MemoryClient
 
 def most():

@@ -5,15 +5,15 @@ from pathlib import Path
 
 import pytest
 
+from datafeed.dataset.feed import open as open_feed
 from datafeed.errors import SourceError
-from datafeed.feed.feed import open as open_feed
 from datafeed.sources import Source, join, open_source
-from datafeed.sources.namenode import find_namenodes
-from datafeed.sources.webhdfs_client import WebHdfs
-from datafeed.staging.folder import Folder
-from datafeed.staging.planner import make_plan
+from datafeed.sources.hdfs.clients.namenode import find_namenodes
+from datafeed.sources.hdfs.clients.webhdfs_http import WebHdfs
+from datafeed.staging.commit.feed_folder import Folder
+from datafeed.staging.plan.planner import make_plan
 from datafeed.staging.stage import stage
-from datafeed.staging.task import run_split
+from datafeed.staging.task.task import run_split
 from datafeed.staging.verify import verify_sources
 from tests.staging.made import write_big_shards
 

@@ -11,9 +11,9 @@ import pytest
 import datafeed as df
 from datafeed.errors import ConfigError, FormatError, StagingError
 from datafeed.sources import open_source
-from datafeed.staging.asked import plan_of
-from datafeed.staging.folder import Folder
-from datafeed.staging.task import run_split
+from datafeed.staging.commit.feed_folder import Folder
+from datafeed.staging.request import plan_of
+from datafeed.staging.task.task import run_split
 from tests.staging.made import DATAFEED, datafeed, write_big_shards, write_shards, write_tar
 from tests.staging.runs import HOLDING, parts_of, wait_for
 
@@ -158,7 +158,7 @@ def test_a_bad_server_list_is_told_before_staging(tmp_path: Path) -> None:
 
 
 def test_a_missing_shard_keeps_its_name_and_kind(tmp_path: Path) -> None:
-    from datafeed.staging.worker import describe
+    from datafeed.staging.task.worker import describe
 
     (shard,) = write_shards(tmp_path / "raw", 1, 5)
     plan = plan_of(str(shard), str(tmp_path / "feed"))

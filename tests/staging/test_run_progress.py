@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from datafeed.sources.local import LocalSource
-from datafeed.staging.notes import TaskNotes, read_notes
-from datafeed.staging.plan import Plan
-from datafeed.staging.planner import make_plan
+from datafeed.staging.commit.progress_notes import TaskNotes, read_notes
+from datafeed.staging.plan.plan import Plan
+from datafeed.staging.plan.planner import make_plan
 from datafeed.staging.run_progress import RunProgress
 from tests.staging.made import datafeed, write_big_shards
 

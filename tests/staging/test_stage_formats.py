@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 import datafeed
-from datafeed.staging.asked import plan_of
+from datafeed.staging.request import plan_of
 from tests.staging.made import datafeed as run
 
 

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from datafeed.feed.manifest import FEED_FILE, Manifest
-from datafeed.feed.part import PartWriter
 from datafeed.feed.schema import Array, Field, Schema
+from datafeed.feed.writer.part_writer import PartWriter
 from tests.mpirun import MPIRUN
 
 IMAGES: Schema = (

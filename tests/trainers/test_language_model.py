@@ -12,8 +12,8 @@ from click.testing import CliRunner
 
 import datafeed
 from tests.mpirun import MPIRUN
-from trainers.gpt import GPT
 from trainers.language_model import command
+from trainers.models.gpt import GPT
 
 SMALL = ("--width=32", "--depth=1", "--heads=2", "--global-batch=16", "--lr=0.01")
 

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from datafeed.errors import ConfigError
-from datafeed.staging.transform import load_transform
+from datafeed.staging.plan.transform import load_transform
 from datafeed.transforms import decode, resize
 
 

@@ -22,11 +22,11 @@ from torch import Tensor, nn, optim
 from torch.nn.functional import cross_entropy
 from torch.nn.parallel import DistributedDataParallel
 
-from datafeed.bench.measure import Timing, Variant, interleave
+from datafeed.bench.harness.measure import Timing, Variant, interleave
 from trainers import GradientAverager
 from trainers.bench.checkpointing import checkpoint_steps
-from trainers.resnet import resnet18
-from trainers.world import MpiWorld, World, connect, n_cores
+from trainers.models.resnet import resnet18
+from trainers.world.world import MpiWorld, World, connect, n_cores
 
 _MIB = 1 << 20
 _IDLE_S = 0.0015

@@ -10,10 +10,10 @@ from torch import nn, optim
 from torch.nn.functional import cross_entropy
 
 from trainers import GradientAverager
-from trainers.checkpoint_writer import CheckpointWriter
-from trainers.random_state import gather_states
-from trainers.resnet import resnet18
-from trainers.world import World
+from trainers.models.resnet import resnet18
+from trainers.run.checkpoint_writer import CheckpointWriter
+from trainers.run.random_state import gather_states
+from trainers.world.world import World
 
 __all__ = ["checkpoint_steps"]
 
@@ -40,7 +40,7 @@ class _Run:
         self._optimizer.step()
 
     def step_and_save(self) -> None:
-        """Train one step and start a checkpoint, as ``trainers.recovery`` does."""
+        """Train one step and start a checkpoint, as ``trainers.run.recovery`` does."""
         self.step()
         random = gather_states(self._world)
         self._n_saved += 1

@@ -19,8 +19,8 @@ from torch import Tensor, nn, optim
 from torch.nn.functional import cross_entropy
 
 import datafeed
-from datafeed.bench.made_feed import FIELD, MadeFeed
-from trainers.resnet import resnet18, resnet50
+from datafeed.bench.harness.made_feed import FIELD, MadeFeed
+from trainers.models.resnet import resnet18, resnet50
 
 __all__ = ["main"]
 

@@ -16,11 +16,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import mse_loss
 
-from datafeed.bench.measure import Timing, Variant, interleave
-from trainers.gpt import GPT
+from datafeed.bench.harness.measure import Timing, Variant, interleave
+from trainers.models.gpt import GPT
 from trainers.out_of_core import OutOfCore, out_of_core
-from trainers.out_of_core.memory import CountedMemory
-from trainers.out_of_core.plan import Policy
+from trainers.out_of_core.memory.device import CountedMemory
+from trainers.out_of_core.planning.plan import Policy
 
 _WAYS: dict[str, Policy] = {
     "planned": "planned",

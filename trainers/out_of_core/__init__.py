@@ -15,11 +15,11 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from trainers.out_of_core.copies import copies_of
-from trainers.out_of_core.host import HostPool, MappedFile, PlainMemory
-from trainers.out_of_core.memory import memory_of
-from trainers.out_of_core.plan import Plan, Policy
-from trainers.out_of_core.profile import Profile
+from trainers.out_of_core.memory.copies import copies_of
+from trainers.out_of_core.memory.device import memory_of
+from trainers.out_of_core.memory.host import HostPool, MappedFile, PlainMemory
+from trainers.out_of_core.planning.plan import Plan, Policy
+from trainers.out_of_core.planning.profile import Profile
 from trainers.out_of_core.segments import find_segments
 from trainers.out_of_core.trained import OutOfCore
 

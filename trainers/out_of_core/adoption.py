@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 import torch
 from torch import Tensor, nn
 
-from trainers.out_of_core.groups import Piece
+from trainers.out_of_core.memory.groups import Piece
 
 __all__ = ["SMALL_BYTES", "key_of", "move_in", "pieces_of", "states_of"]
 

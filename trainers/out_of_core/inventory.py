@@ -9,12 +9,12 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves, tree_map
 
 from trainers.out_of_core.adoption import SMALL_BYTES, key_of, move_in, pieces_of, states_of
-from trainers.out_of_core.choices import Kind
-from trainers.out_of_core.copies import Copies, rate
-from trainers.out_of_core.groups import Group, Piece
-from trainers.out_of_core.host import HostPool
-from trainers.out_of_core.memory import DeviceMemory
-from trainers.out_of_core.profile import SegmentProfile
+from trainers.out_of_core.memory.copies import Copies, rate
+from trainers.out_of_core.memory.device import DeviceMemory
+from trainers.out_of_core.memory.groups import Group, Piece
+from trainers.out_of_core.memory.host import HostPool
+from trainers.out_of_core.planning.actions import Kind
+from trainers.out_of_core.planning.profile import SegmentProfile
 from trainers.out_of_core.segments import Segment, constants_of
 
 __all__ = ["Inventory"]

@@ -2,10 +2,10 @@
 
 from collections.abc import Iterator, Mapping
 
-from trainers.out_of_core.choices import Kind
-from trainers.out_of_core.groups import Group
-from trainers.out_of_core.plan import Plan
-from trainers.out_of_core.timeline import Transfer
+from trainers.out_of_core.memory.groups import Group
+from trainers.out_of_core.planning.actions import Kind
+from trainers.out_of_core.planning.plan import Plan
+from trainers.out_of_core.planning.timeline import Transfer
 
 __all__ = ["Stepper"]
 

@@ -11,17 +11,17 @@ from torch import Tensor, nn
 
 from datafeed.errors import TrainerError
 from trainers.out_of_core.calls import Call
-from trainers.out_of_core.copies import Copies
-from trainers.out_of_core.hold import Hold
-from trainers.out_of_core.host import HostPool
 from trainers.out_of_core.inventory import Inventory
-from trainers.out_of_core.memory import DeviceMemory
+from trainers.out_of_core.memory.copies import Copies
+from trainers.out_of_core.memory.device import DeviceMemory
+from trainers.out_of_core.memory.host import HostPool
 from trainers.out_of_core.passes import Boundary, Pass
-from trainers.out_of_core.plan import Plan, Policy, make_plan, on_demand
-from trainers.out_of_core.profile import Profile, Ticks
-from trainers.out_of_core.recorder import Recorder
+from trainers.out_of_core.planning.plan import Plan, Policy, make_plan, on_demand
+from trainers.out_of_core.planning.profile import Profile, Ticks
+from trainers.out_of_core.planning.recorder import Recorder
 from trainers.out_of_core.segments import Segment, parameters_apart
 from trainers.out_of_core.stepper import IDLE, Stepper
+from trainers.out_of_core.takeover import Hold
 from trainers.out_of_core.turn import Turn
 from trainers.out_of_core.updates import Updates
 

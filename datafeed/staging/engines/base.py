@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from datafeed import errors
-from datafeed.staging.engines.hand import Work
-from datafeed.staging.engines.ledger import MAX_ATTEMPTS
-from datafeed.staging.folder import Folder
-from datafeed.staging.plan import Plan
+from datafeed.staging.commit.feed_folder import Folder
+from datafeed.staging.engines.retry_scheduler import MAX_ATTEMPTS
+from datafeed.staging.engines.worker_process import Work
+from datafeed.staging.plan.plan import Plan
 from datafeed.staging.run_progress import RunProgress
 
 __all__ = ["Engine", "Job", "failure", "given_up"]

@@ -6,8 +6,8 @@ from contextlib import ExitStack
 from typing import Any
 
 from datafeed.staging.engines.base import Engine, Job, given_up
-from datafeed.staging.engines.hand import Hand
-from datafeed.staging.engines.ledger import Ledger
+from datafeed.staging.engines.retry_scheduler import Ledger
+from datafeed.staging.engines.worker_process import Hand
 
 __all__ = ["LocalEngine"]
 

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from datafeed.bench.scale import Site, demand, step_times
+from datafeed.bench.loading.scale import Site, demand, step_times
 from datafeed.feed.block import Blocks
-from datafeed.loading.order import Order
+from datafeed.loading.order.order import Order
 from tests.cluster.containers import compose
 from tests.cluster.containers.compose import TRAINERS
 from tests.cluster.containers.conftest import FIGURES, HERE, ROOT, stage

@@ -1,0 +1,67 @@
+"""The benchmarks by name, and running them."""
+
+import signal
+from collections.abc import Callable, Iterator
+from importlib import import_module
+from pathlib import Path
+from types import FrameType
+from typing import Protocol
+
+from datafeed.bench.harness.machine import circumstances
+from datafeed.bench.harness.measure import Row
+from datafeed.bench.harness.picture import write_picture
+from datafeed.bench.harness.report import picture_name, write_report, write_results
+
+__all__ = ["BENCHMARKS", "end_on_sigterm", "run", "save"]
+
+BENCHMARKS = (
+    "cache", "overlap", "failures", "load", "loader", "order", "allreduce", "gpu", "out_of_core",
+    "stage", "scale", "dlio",
+)  # fmt: skip
+"""Each is the module of its name in this package: imported when run, as one needs torch."""
+
+
+class _Benchmark(Protocol):
+    def __call__(self, say: Callable[[str], None], quick: bool = False) -> Iterator[Row]: ...
+
+
+def end_on_sigterm() -> None:
+    """Let SIGTERM do as Ctrl-C does, so that no server is left behind then, either."""
+    signal.signal(signal.SIGTERM, _interrupt)
+
+
+def _interrupt(signal_number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+def run(name: str, say: Callable[[str], None], quick: bool) -> list[Row]:
+    """Run a benchmark.
+
+    Args:
+        name: One of ``BENCHMARKS``.
+        say: Takes lines about progress.
+        quick: A few MiB and rounds, to see that it runs; the rows say so.
+
+    Returns:
+        Its rows, each with what it was measured on.
+    """
+    benchmark: _Benchmark = import_module(f"datafeed.bench.{name}").run
+    about = circumstances() | ({"quick": True} if quick else {})
+    return [row | about for row in benchmark(say, quick)]
+
+
+def save(root: Path, name: str, rows: list[Row], say: Callable[[str], None]) -> None:
+    """Write a benchmark's results and the page made of all results.
+
+    Args:
+        root: Folder of the project.
+        name: Of the benchmark.
+        rows: Its results.
+        say: Takes the names of the files.
+    """
+    if not rows:  # what it needs is not here; it has said so
+        return
+    say(f"wrote {write_results(root, name, rows)}")
+    say(f"wrote {write_report(root, BENCHMARKS)}")
+    if any("size_bytes" in row for row in rows):
+        say(f"wrote {write_picture(root / 'docs' / picture_name(name), rows)}")

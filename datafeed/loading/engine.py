@@ -1,0 +1,193 @@
+"""The inner loader over a feed: owns memory, tiers and threads, and knows nothing of its user.
+
+The public ``DataLoader`` is a thin object over it, so that dropping the loader ends the threads
+although they hold all of this.
+"""
+
+import concurrent.futures
+import time
+from threading import RLock
+from typing import Any
+
+import torch
+
+from datafeed.dataset.protocols import Readable
+from datafeed.errors import ConfigError, StallError
+from datafeed.loading.chunks.residency import Wanted, choose_residence
+from datafeed.loading.options import LoaderOptions
+from datafeed.loading.order.base_order import Steps
+from datafeed.loading.pipeline import Pipeline
+from datafeed.loading.telemetry.stats import LoaderCounts
+from datafeed.loading.threads.queues import Handover
+from datafeed.loading.transforms.collate import check_dtypes, map_tensors
+from datafeed.loading.transforms.cuda import CudaCopies
+from datafeed.loading.transforms.transforms import Transforms
+
+__all__ = ["Reader"]
+
+_GROWTH = 4  # uint8 that becomes float32
+
+
+class Reader:
+    """Reads batches of a feed in its order.
+
+    Args:
+        feed: The feed or a tuple view of it.
+        order: Which samples stand where.
+        rank, world_size: Whose share.
+        options: As the user gave them.
+    """
+
+    def __init__(
+        self, feed: Readable, order: Steps, rank: int, world_size: int, options: LoaderOptions
+    ) -> None:
+        self._feed, self._order, self._options = feed, order, options
+        if options.with_index and "index" in feed.fields:
+            raise ConfigError("with_index=True: the feed has a field 'index' of its own")
+        check_dtypes(feed.manifest.schema)
+        self.counts = LoaderCounts()
+        self._pipeline: Pipeline | None = None
+        self._next = (-1, -1)
+        self._is_closed = False
+        self._lock = RLock()  # one thread may close while another begins
+        self._copies = _copies(options.device)
+        self._is_pinned = _may_pin(options.pin_memory or self._copies is not None)
+        self._transforms = Transforms(
+            feed,
+            order.seed,
+            options.with_index,
+            options.sample_transform,
+            options.batch_transform,
+            options.collate_fn,
+            options.n_workers,
+            options.transform_in,
+            self._place if self._is_pinned or self._copies else None,
+            self.counts.activity,
+        )
+        self._wanted = Wanted(
+            feed,
+            order,
+            rank,
+            world_size,
+            list(feed.tuple_fields or feed.fields),
+            options.memory_bytes,
+            options.timeout_s,
+            self._is_pinned,
+            options.n_workers if options.sample_transform or options.collate_fn else 0,
+            1 if options.batch_transform is None else _GROWTH,
+        )
+        try:
+            self._residence = choose_residence(self._wanted, self.counts)
+        except BaseException:
+            self._transforms.close()
+            raise
+
+    def _place(self, batch: Any) -> Any:
+        """The last thing done to a batch in the background."""
+        if self._is_pinned:
+            batch = map_tensors(lambda t: t if t.is_pinned() else t.pin_memory(), batch)
+        return batch if self._copies is None else self._copies.send(batch)
+
+    def start(self, epoch: int, step: int) -> Pipeline:
+        """Begin at a place, or go on if the threads are there already.
+
+        Returns:
+            The pipeline, to be asked for that batch next.
+        """
+        with self._lock:
+            self.check_open()
+            self._feed.check_open()
+            pipeline = self._pipeline
+            if pipeline is None or pipeline.handover.is_closed or self._next != (epoch, step):
+                self.stop()
+                pipeline = self._pipeline = self._begin(epoch, step)
+                self._next = (epoch, step)
+            return pipeline
+
+    def check_open(self) -> None:
+        """Raise ConfigError once it is closed."""
+        if self._is_closed:
+            raise ConfigError("this loader is closed; make a new one")
+
+    def _begin(self, epoch: int, step: int) -> Pipeline:
+        residence, depth = self._residence, self._wanted.depth
+        return Pipeline(
+            residence.plans(epoch, step),
+            residence.source,
+            self._transforms,
+            residence.bring,
+            residence.n_threads,
+            Handover(
+                residence.max_samples,
+                depth.batches,
+                depth.group,
+                residence.load_group,
+                residence.is_all_there,
+            ),
+        )
+
+    def read(self, pipeline: Pipeline) -> Any:
+        """Wait for the next batch.
+
+        Raises:
+            StallError: nothing moved for ``timeout_s`` and a half.
+            ConfigError: the loader was closed, or began another iteration.
+        """
+        began_s, is_ready = time.perf_counter(), pipeline.handover.is_ready
+        # A tier gets the time that the user gave; it must be able to use it up and say so.
+        ready = pipeline.handover.get(1.5 * self._options.timeout_s)
+        batch = self._finished(ready.batch.result, ready.step.step)
+        epoch, step = ready.step.epoch, ready.step.step + 1
+        self._next = (epoch, step) if step < self._order.steps else (epoch + 1, 0)
+        self.counts.handed_out(len(ready.step.positions), ready.n_bytes, began_s, is_ready)
+        return batch
+
+    def _finished(self, result: Any, step: int) -> Any:
+        try:
+            batch = result(self._options.timeout_s)
+        except concurrent.futures.TimeoutError as error:
+            raise StallError(
+                f"step {step}: sample_transform took longer than {self._options.timeout_s:g} s; "
+                "give more timeout_s, or more threads by num_workers="
+            ) from error
+        return batch if self._copies is None else self._copies.receive(batch)
+
+    def stats(self) -> dict[str, Any]:
+        """Copy the counts of the loader and of its tiers."""
+        return {**self.counts.as_dict(), **self._residence.stats()}
+
+    def stop(self) -> None:
+        """End the threads, but keep the memory and what is in it; twice is fine."""
+        with self._lock:
+            pipeline, self._pipeline = self._pipeline, None
+            if pipeline is not None and not pipeline.close():
+                self._residence.renew()  # a thread hangs in a tier and may still write
+
+    def close(self) -> None:
+        """End everything; twice is fine."""
+        self._is_closed = True
+        self.stop()
+        if self.counts.activity.trace is not None:
+            self.counts.activity.trace.close()
+        self._transforms.close()
+        self._residence.close()
+
+
+def _copies(device: Any) -> CudaCopies | None:
+    """How batches get to the device; None for the CPU."""
+    try:
+        wanted = torch.device("cpu" if device is None else device)
+    except (RuntimeError, TypeError) as error:
+        raise ConfigError(f"device={device!r}: torch knows no such device") from error
+    if wanted.type == "cpu":
+        return None
+    if wanted.type != "cuda" or not torch.cuda.is_available():
+        raise ConfigError(
+            f"device={device}: not available here; give 'cpu', or 'cuda' where torch sees a GPU"
+        )
+    return CudaCopies(wanted)
+
+
+def _may_pin(is_wanted: bool) -> bool:
+    """Whether to page-lock buffers; without a GPU it cannot be done and has no use."""
+    return is_wanted and torch.cuda.is_available()
