@@ -48,7 +48,7 @@ class Workload:
     """Nominal time of a step."""
 
     def settings(self, data: Path) -> list[str]:
-        """Give the configuration as Hydra's overrides."""
+        """Return the configuration as Hydra's overrides."""
         return [
             "workload=default",
             "++workload.framework=pytorch",

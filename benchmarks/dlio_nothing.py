@@ -20,7 +20,7 @@ class NothingDataLoader(BaseDataLoader):  # type: ignore[misc]
         """Read nothing."""
 
     def next(self) -> Iterator[Any]:
-        """Give as many batches as an epoch has."""
+        """Return as many batches as an epoch has."""
         batch = torch.zeros(1)
         for _ in range(self.num_samples // self.batch_size // self._args.comm_size):
             yield batch

@@ -17,7 +17,7 @@ _LONGEST_S = 1e9
 
 
 def checked_integer(name: str, value: Any) -> int:
-    """Give an argument as int, or raise ConfigError by its name."""
+    """Return an argument as int, or raise ConfigError by its name."""
     try:
         if isinstance(value, bool):
             raise TypeError("True and False are no counts")
@@ -27,21 +27,21 @@ def checked_integer(name: str, value: Any) -> int:
 
 
 def checked_share(name: str, value: Any) -> float:
-    """Give a number from 0 to 1, or raise ConfigError by the argument's name."""
+    """Return a number from 0 to 1, or raise ConfigError by the argument's name."""
     if not isinstance(value, Real) or not 0 <= float(value) <= 1:
         raise ConfigError(f"{name}={value!r}: give 0 to 1")
     return float(value)
 
 
 def checked_switch(name: str, value: Any) -> bool:
-    """Give an argument as bool, or raise ConfigError by its name."""
+    """Return an argument as bool, or raise ConfigError by its name."""
     if isinstance(value, (bool, int, np.bool_)) and value in (0, 1):
         return bool(value)
     raise ConfigError(f"{name}={value!r}: give True or False")
 
 
 def checked_count(name: str, value: Any, least: int = 1) -> int:
-    """Give an argument of ``least`` or more as int, or raise ConfigError by its name."""
+    """Return an argument of ``least`` or more as int, or raise ConfigError by its name."""
     count = checked_integer(name, value)
     if count < least:
         raise ConfigError(f"{name}={count}: give {least} or more")
@@ -51,7 +51,7 @@ def checked_count(name: str, value: Any, least: int = 1) -> int:
 
 
 def checked_seconds(name: str, value: Any) -> float:
-    """Give a number above 0, or raise ConfigError by the argument's name."""
+    """Return a number above 0, or raise ConfigError by the argument's name."""
     if not isinstance(value, Real) or not 0 < float(value) <= _LONGEST_S:
         raise ConfigError(f"{name}={value!r}: give seconds, more than 0 and at most 1e9")
     return float(value)

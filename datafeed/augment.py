@@ -77,7 +77,7 @@ class _OnImages(ABC):
 
     @abstractmethod
     def _transform(self, images: torch.Tensor, draws: "_Draws") -> torch.Tensor:
-        """Give other images."""
+        """Return other images."""
 
 
 class _Draws:

@@ -31,7 +31,7 @@ def launched_ranks() -> int:
 
 
 def load_mpi() -> Any:
-    """Give the module ``mpi4py.MPI``; loading it initialises MPI.
+    """Return the module ``mpi4py.MPI``; loading it initialises MPI.
 
     Raises:
         ConfigError: mpi4py is missing, finds no MPI, or another one than the launcher's, so that

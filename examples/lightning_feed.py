@@ -28,7 +28,7 @@ class Classifier(lightning.LightningModule):
         self.n_samples = 0
 
     def training_step(self, batch: dict[str, Tensor], index: int) -> Tensor:
-        """Give the loss of a batch."""
+        """Return the loss of a batch."""
         self.n_samples += len(batch["label"])
         loss = F.cross_entropy(self.network(batch["image"]), batch["label"])
         self.log("loss", loss, prog_bar=True)

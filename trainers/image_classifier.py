@@ -64,7 +64,7 @@ class ImageTask:
         return torch.optim.SGD(parameters, lr, momentum=0.9, nesterov=True, weight_decay=5e-4)
 
     def loss(self, batch: Batch) -> Tensor:
-        """Give the mean cross entropy of a batch; 0 of an empty one."""
+        """Return the mean cross entropy of a batch; 0 of an empty one."""
         logits, labels = self._logits(batch)
         return F.cross_entropy(logits, labels, reduction="sum") / max(1, len(labels))
 

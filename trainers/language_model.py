@@ -67,7 +67,7 @@ class LanguageTask:
         return torch.optim.AdamW(self.model.parameters(), lr, betas=(0.9, 0.95), weight_decay=0.1)
 
     def loss(self, batch: Batch) -> Tensor:
-        """Give the mean cross entropy of a batch; 0 of an empty one."""
+        """Return the mean cross entropy of a batch; 0 of an empty one."""
         return self._losses(batch)[0].sum() / max(1, len(batch["tokens"]))
 
     def score(self, batch: Batch) -> tuple[float, float]:
@@ -76,7 +76,7 @@ class LanguageTask:
         return float(right.sum()), float(losses.sum())
 
     def _losses(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Give each sample's mean loss, and the part of its tokens that were predicted."""
+        """Return each sample's mean loss, and the part of its tokens that were predicted."""
         tokens = batch["tokens"].to(self._device, torch.int64, non_blocking=True)
         if tokens.device.type == "cpu" and tokens.numel():  # on a GPU the look would wait for it
             self._check(tokens)

@@ -32,7 +32,7 @@ class Peer(Protocol):
     def __init__(self, array: Path, folder: Path, batch_size: int) -> None: ...
 
     def epoch(self) -> Iterator[Any]:
-        """Give all samples once, in batches: tensors or arrays, first axis the sample."""
+        """Return all samples once, in batches: tensors or arrays, first axis the sample."""
 
 
 def samples_of(array: Path) -> Any:

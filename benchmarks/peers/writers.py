@@ -15,7 +15,7 @@ from importlib.metadata import version
 
 
 def _samples(shard):
-    """Give the samples of a tar of pairs NAME.bin, NAME.cls."""
+    """Return the samples of a tar of pairs NAME.bin, NAME.cls."""
     with tarfile.open(shard) as tar:
         data = b""
         for member in tar:

@@ -37,7 +37,7 @@ def cut(views: Sequence[memoryview], start: int, stop: int) -> list[memoryview]:
 
 
 def junk(n_bytes: int) -> list[memoryview]:
-    """Give room for bytes that nobody wants."""
+    """Return room for bytes that nobody wants."""
     whole, rest = divmod(n_bytes, _JUNK.nbytes)
     return [*[_JUNK] * whole, _JUNK[:rest]]
 

@@ -21,7 +21,7 @@ class MappingTier(Protocol):
     """A tier whose chunks lie in this process's address space."""
 
     def mapped(self, chunk: int) -> Sequence[memoryview] | None:
-        """Give the pieces of a chunk where they lie, checked; see ``TierStack.mapped``."""
+        """Return the pieces of a chunk where they lie, checked; see ``TierStack.mapped``."""
 
 
 @runtime_checkable
@@ -158,7 +158,7 @@ class TierStack:
         return missing
 
     def mapped(self, chunk: int) -> Sequence[memoryview] | None:
-        """Give the pieces of a chunk where they lie already, to be gathered from there.
+        """Return the pieces of a chunk where they lie already, to be gathered from there.
 
         Args:
             chunk: Ordinal in the feed.
@@ -185,11 +185,11 @@ class TierStack:
         )
 
     def stats(self) -> dict[str, dict[str, int]]:
-        """Give each tier's counters by its name."""
+        """Return each tier's counters by its name."""
         return {tier.name: tier.counters.as_dict() for tier in self._tiers}
 
     def measured(self) -> dict[str, dict[str, float]]:
-        """Give what tiers measured of themselves and those behind; see ``Pace.measured``."""
+        """Return what tiers measured of themselves and those behind; see ``Pace.measured``."""
         found: dict[str, dict[str, float]] = {}
         for tier in self._tiers:
             if isinstance(tier, LeavableTier):

@@ -16,7 +16,7 @@ I64Array = npt.NDArray[np.int64]
 
 
 def even_order(feed_id: str, n_chunks: int) -> I64Array:
-    """Give all chunks in an order of no pattern, the same for everybody.
+    """Return all chunks in an order of no pattern, the same for everybody.
 
     Windows take chunks from its front, memcached from its back, so that two tiers with room for a
     part of the feed each hold different chunks as long as that is possible.

@@ -95,11 +95,11 @@ class Feed(FeedFiles):
         self._windows: Windows = Windows() if whole is None else whole._windows
 
     def __getitem__(self, position: int) -> Any:
-        """Give one sample: a dict of numpy arrays, or a tuple of them for a tuple view."""
+        """Return one sample: a dict of numpy arrays, or a tuple of them for a tuple view."""
         return self.__getitems__([position])[0]
 
     def __getitems__(self, positions: Sequence[int]) -> list[Any]:
-        """Give many samples; each chunk among them is fetched once.
+        """Return many samples; each chunk among them is fetched once.
 
         Raises:
             IndexError: a position is outside of [-len, len).
@@ -117,7 +117,7 @@ class Feed(FeedFiles):
         return (self[i] for i in range(len(self)))
 
     def mapped(self) -> MappedChunks | None:
-        """Give all chunks as memory: of a window, or the parts, mapped once; None if there is none,
+        """Return all chunks as memory: of a window, or the parts, mapped once; None if there is none,
         or tiers that have to be asked stand before it."""
         self.check_open()
         whole = self._windows.mapped()
@@ -177,7 +177,7 @@ class Feed(FeedFiles):
         return n_held
 
     def as_tuple(self, *names: str) -> "Feed":
-        """Give a view whose samples are tuples of these fields, and whose batches are lists."""
+        """Return a view whose samples are tuples of these fields, and whose batches are lists."""
         self.check_open()
         return Feed(self.url, self.servers, *self._arguments, tuple_fields=names, whole=self)
 

@@ -37,10 +37,10 @@ class Readable(Protocol):
         """Raise ConfigError in another process, and once it is closed."""
 
     def __getitem__(self, position: int) -> Any:
-        """Give one sample."""
+        """Return one sample."""
 
     def __getitems__(self, positions: Sequence[int]) -> list[Any]:
-        """Give many samples."""
+        """Return many samples."""
 
     def index(self, part: int) -> PartIndex:
         """Load the chunk index of a part, once."""
@@ -49,7 +49,7 @@ class Readable(Protocol):
         """Where a part lies."""
 
     def mapped(self) -> "MappedChunks | None":
-        """Give all chunks as memory: of a window, or the parts, mapped once; None if there is none,
+        """Return all chunks as memory: of a window, or the parts, mapped once; None if there is none,
         or tiers that have to be asked stand before it."""
 
     def piece_lengths(self, chunk: int) -> list[int]:

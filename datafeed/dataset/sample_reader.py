@@ -32,7 +32,7 @@ class Samples:
         self._stack: TierStack | None = None
 
     def sample(self, chunk: int, row: int) -> Any:
-        """Give one: a dict of numpy arrays, or a tuple of them for a tuple view."""
+        """Return one: a dict of numpy arrays, or a tuple of them for a tuple view."""
         arrays = self._chunk(chunk)
         sample = {
             field.name: _value(field, columns, row)

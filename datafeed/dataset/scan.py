@@ -22,7 +22,7 @@ _CALL_BYTES = 16 << 20
 
 
 def columns(feed: OpenFeed, names: Sequence[str]) -> Iterator[tuple[int, dict[str, Rows]]]:
-    """Give fields of all samples, a stretch after the other.
+    """Return fields of all samples, a stretch after the other.
 
     Whole chunks are read, because a chunk has one checksum: this costs one pass over the feed.
 

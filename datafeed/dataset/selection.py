@@ -106,11 +106,11 @@ class Selection:
         return self.chunks.n_samples
 
     def __getitem__(self, number: int) -> Any:
-        """Give one sample, counted within the selection."""
+        """Return one sample, counted within the selection."""
         return self.__getitems__([number])[0]
 
     def __getitems__(self, numbers: Sequence[int]) -> list[Any]:
-        """Give many samples; each chunk among them is fetched once.
+        """Return many samples; each chunk among them is fetched once.
 
         Raises:
             IndexError: a number is outside of [-len, len).
@@ -133,7 +133,7 @@ class Selection:
         return self.feed.origin(int(self._positions([number])[0]))
 
     def as_tuple(self, *names: str) -> "Selection":
-        """Give the same selection of a tuple view of the feed."""
+        """Return the same selection of a tuple view of the feed."""
         return Selection(self.feed.as_tuple(*names), self.positions)
 
     def select(

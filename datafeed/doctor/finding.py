@@ -22,7 +22,7 @@ class Finding:
     """Empty where all is well."""
 
     def as_dict(self) -> dict[str, Any]:
-        """Give it for JSON."""
+        """Return it for JSON."""
         return {
             "finding": self.about,
             "status": self.status,

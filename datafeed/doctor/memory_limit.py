@@ -47,7 +47,7 @@ def _groups() -> dict[str, str]:
 
 
 def _folders(mount: Mount, group: str) -> Iterator[Path]:
-    """Give the folders of a group and of those above it, as far as they are seen."""
+    """Return the folders of a group and of those above it, as far as they are seen."""
     try:
         below = PurePosixPath(group).relative_to(mount.root)
     except ValueError:  # seen from another group: the mount is as near as one comes

@@ -58,7 +58,7 @@ class Blocks:
         return key64(self._key, chunk, block)
 
     def identities(self, chunks: npt.ArrayLike, blocks: npt.ArrayLike) -> list[int]:
-        """Give ``identity`` of many blocks at once."""
+        """Return ``identity`` of many blocks at once."""
         chunk_keys = mix64(np.uint64(key64(self._key)) ^ np.asarray(chunks, np.uint64))
         found: list[int] = mix64(chunk_keys ^ np.asarray(blocks, np.uint64)).tolist()
         return found
@@ -69,7 +69,7 @@ class Blocks:
         return _TRAILER.pack(length, crc, identity)
 
     def trailer(self, chunk: int, block: int, length: int, crc: int) -> bytes:
-        """Give ``seal`` of one block."""
+        """Return ``seal`` of one block."""
         return self.seal(length, crc, self.identity(chunk, block))
 
     def is_sound(self, trailer: bytes, chunk: int, block: int, length: int, crc: int) -> bool:

@@ -12,7 +12,7 @@ __all__ = ["fitted"]
 
 
 def fitted(field: Field, array: Array, where: str) -> Array:
-    """Give the array in the field's type; nothing is lost by it but what the user asked for."""
+    """Return the array in the field's type; nothing is lost by it but what the user asked for."""
     shape = array.shape[1:] if field.is_ragged else array.shape
     if array.ndim < field.is_ragged or (shape != field.shape and array.shape != (0,)):
         raise FormatError(f"{where}: {_clash(field, array)}")

@@ -55,7 +55,7 @@ def _read_on(
 
 
 def joined_crc(first: int, second: int, n_second: int) -> int:
-    """Give the CRC32C of two runs of bytes, one behind the other, from those of both.
+    """Return the CRC32C of two runs of bytes, one behind the other, from those of both.
 
     Bytes behind a CRC change it as zeros would, and by their own CRC (Mark Adler, zlib's
     crc32_combine). With tables for 1, 2, 4, ... zeros that takes 10 us, whatever their number.

@@ -30,7 +30,7 @@ class Runs:
             self._table = self._search(np.arange(n_buckets) << self._shift)
 
     def find(self, numbers: _I64) -> _I64:
-        """Give the run of each number in [0, end), int64 of the same shape."""
+        """Return the run of each number in [0, end), int64 of the same shape."""
         if self._table is None:
             return self._search(numbers)
         found: _I64 = self._table[numbers >> self._shift]

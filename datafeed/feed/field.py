@@ -69,7 +69,7 @@ class Field:
         return self.dtype + (f"[{', '.join(axes)}]" if axes else "")
 
     def to_json(self) -> dict[str, Any]:
-        """Give the entry of ``feed.json``."""
+        """Return the entry of ``feed.json``."""
         return {
             "name": self.name,
             "dtype": self.dtype,

@@ -61,7 +61,7 @@ class PartEntry:
     """Of the whole file, 8 hexadecimal digits: what HDFS calls its COMPOSITE-CRC."""
 
     def to_json(self) -> dict[str, Any]:
-        """Give the entry of ``feed.json``."""
+        """Return the entry of ``feed.json``."""
         return asdict(self)
 
     @classmethod

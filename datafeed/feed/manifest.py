@@ -114,7 +114,7 @@ class Manifest:
         return int(found[0]) if len(found) == 1 else None
 
     def to_bytes(self) -> bytes:
-        """Give the text of ``feed.json``."""
+        """Return the text of ``feed.json``."""
         document = {
             "format": "datafeed",
             "version": FORMAT_VERSION,

@@ -45,7 +45,7 @@ _HEAD_BYTES = 1024
 
 @lru_cache(maxsize=16)
 def get(text: str) -> Format:
-    """Give the format of a name, or of a name with settings, as ``csv(delimiter=';')``.
+    """Return the format of a name, or of a name with settings, as ``csv(delimiter=';')``.
 
     Raises:
         ConfigError: there is none, or it takes no such settings.
@@ -82,7 +82,7 @@ def detect(source: Source, url: str) -> Format:
 
 
 def _plain_head(file: BinaryIO) -> bytes:
-    """Give the first plain bytes of a compressed shard; none where it only looks like one."""
+    """Return the first plain bytes of a compressed shard; none where it only looks like one."""
     file.seek(0)
     try:
         with reading(""):

@@ -52,7 +52,7 @@ class Format(Protocol):
         return list(urls)
 
     def settled(self, source: Source, urls: Sequence[str]) -> str:
-        """Give what the plan keeps as its format, so that every task reads all shards alike.
+        """Return what the plan keeps as its format, so that every task reads all shards alike.
 
         Args:
             source: Of the first shard.
@@ -91,7 +91,7 @@ class Format(Protocol):
         return None
 
     def samples(self, source: Source, url: str, span: Span | None = None) -> Iterator[Found]:
-        """Give (key, sample) one after another, in file order, in bounded memory.
+        """Return (key, sample) one after another, in file order, in bounded memory.
 
         Arrays may be read-only, and views of larger buffers; ``bytes`` may be a read-only
         memoryview of such a one.

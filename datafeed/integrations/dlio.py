@@ -55,7 +55,7 @@ class FeedDataLoader(BaseDataLoader):  # type: ignore[misc]
         )
 
     def next(self) -> Iterator[Any]:
-        """Give the batches of the next epoch."""
+        """Return the batches of the next epoch."""
         assert self._loader is not None, "read() comes first"
         yield from self._loader
 

@@ -23,14 +23,14 @@ def is_fast(dataset: Any) -> bool:
 
 
 def readable_of(dataset: FastDataset) -> Readable:
-    """Give what its samples are read from; the order's positions count in it."""
+    """Return what its samples are read from; the order's positions count in it."""
     if isinstance(dataset, Blend):
         return dataset.joined
     return dataset.feed if isinstance(dataset, Selection) else dataset
 
 
 def id_of(dataset: FastDataset) -> str:
-    """Give what a loader's state knows it by."""
+    """Return what a loader's state knows it by."""
     return dataset.manifest.feed_id if isinstance(dataset, Feed) else dataset.feed_id
 
 

@@ -229,7 +229,7 @@ class FeedLoader(DataLoader):
         return activity.trace
 
     def metrics(self) -> str:
-        """Give ``stats()`` as text for Prometheus, labelled with the rank."""
+        """Return ``stats()`` as text for Prometheus, labelled with the rank."""
         return metrics_text(self.stats(), {"rank": str(self._share[0])})
 
     def _check_process(self) -> None:

@@ -92,7 +92,7 @@ class LoaderOptions:
         return self.num_workers or _N_THREADS
 
     def given(self) -> dict[str, Any]:
-        """Give the options that are not at their defaults."""
+        """Return the options that are not at their defaults."""
         values = {entry.name: (getattr(self, entry.name), entry.default) for entry in fields(self)}
         return {name: value for name, (value, default) in values.items() if value is not default}
 

@@ -21,7 +21,7 @@ class Source(Protocol):
     """Where the samples of a batch come from."""
 
     def gather(self, steps: Sequence[Step], handover: Handover) -> list[Arrays] | None:
-        """Give the samples of steps; None when there is no more use for them."""
+        """Return the samples of steps; None when there is no more use for them."""
 
     def close(self) -> None:
         """Let go of threads; twice is fine."""

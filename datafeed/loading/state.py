@@ -29,7 +29,7 @@ def _identity(feed_id: str, order: Steps) -> dict[str, Any]:
 
 
 def read_state(state: Mapping[str, Any], feed_id: str, order: Steps) -> tuple[int, int]:
-    """Give the epoch and step of a state.
+    """Return the epoch and step of a state.
 
     Raises:
         ConfigError: it belongs to another order, or is no loader's state.

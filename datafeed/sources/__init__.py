@@ -95,7 +95,7 @@ def open_source(
 
 
 def chosen_client(client: str) -> str:
-    """Give the HDFS client that ``auto`` stands for here; any other is given as it is.
+    """Return the HDFS client that ``auto`` stands for here; any other is given as it is.
 
     Raises:
         SourceError: it is not installed.

@@ -28,7 +28,7 @@ def glob(source: _Folders, pattern: str) -> list[FileInfo]:
 
 
 def find(source: _Folders, pattern: str) -> Iterator[FileInfo]:
-    """Give the files that match, as the file system lists them; some twice by ``{a,a*}``.
+    """Return the files that match, as the file system lists them; some twice by ``{a,a*}``.
 
     A file whose name is the pattern, letter by letter, is what is meant (``run[1].tar``).
     """

@@ -47,7 +47,7 @@ class ReadAhead:
         self._thread.start()
 
     def batch(self) -> list[Piece]:
-        """Give the next pieces, about 512 KiB; an empty list at the end.
+        """Return the next pieces, about 512 KiB; an empty list at the end.
 
         Raises:
             Exception: what ``failure`` made, from what the stream raised.

@@ -136,7 +136,7 @@ def _fresh_names(standing: Manifest) -> Iterator[str]:
 
 
 def _like(plan: Plan, standing: Manifest, growth: Growth) -> Plan:
-    """Give the plan the options that the feed was staged with, where they agree."""
+    """Return the plan the options that the feed was staged with, where they agree."""
     made: Mapping[str, str] = standing.made["plan"]
     theirs, ours = made["format"].partition("(")[0], plan.format.partition("(")[0]
     if theirs != ours:

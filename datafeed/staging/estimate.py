@@ -20,7 +20,7 @@ _CHUNKS_HELD = 2
 
 
 def plan_facts(plan: Plan) -> dict[str, Any]:
-    """Give what ``--dry-run`` shows, for JSON; a plan that was just made.
+    """Return what ``--dry-run`` shows, for JSON; a plan that was just made.
 
     Sizes of the feed and memory are estimates from the first samples of the first shard.
     """
@@ -43,7 +43,7 @@ def plan_facts(plan: Plan) -> dict[str, Any]:
 
 
 def growth_facts(plan: Plan, growth: Growth) -> dict[str, Any]:
-    """Give what ``--dry-run`` shows with ``--append`` or ``--refresh``: the feed as it would be.
+    """Return what ``--dry-run`` shows with ``--append`` or ``--refresh``: the feed as it would be.
 
     Raises:
         StagingError, ConfigError, FormatError: as the run itself would.

@@ -84,7 +84,7 @@ class Packer:
         return found
 
     def finish(self) -> list[Sample]:
-        """Give the last, unfilled sequence of the split."""
+        """Return the last, unfilled sequence of the split."""
         if not self._pieces or self._tail == "drop":
             self._pieces, self._n_held = [], 0
             return []

@@ -53,7 +53,7 @@ class _MemoryWire:
         return sum(map(len, buffers))
 
     def receive(self, buffers: Sequence[memoryview], is_sure: bool) -> int:
-        """Give at most one piece."""
+        """Return at most one piece."""
         if not self._pieces:
             return 0
         data, n_done = self._pieces.pop(), 0

@@ -41,7 +41,7 @@ def grad_of(parameter: Tensor) -> Tensor:
 
 
 def backward(model: nn.Module, value: float) -> None:
-    """Give every parameter a gradient of numbers that tell its place, times a value."""
+    """Return every parameter a gradient of numbers that tell its place, times a value."""
     parts = [
         (p * torch.arange(p.numel()).reshape(p.shape) * value).sum() for p in model.parameters()
     ]

@@ -38,7 +38,7 @@ def network(device: torch.device, dtype: torch.dtype = torch.float32) -> nn.Sequ
 
 
 def backward(model: nn.Module, value: float) -> None:
-    """Give every parameter a gradient of numbers that tell its place, times a value."""
+    """Return every parameter a gradient of numbers that tell its place, times a value."""
     parts = [(p * numbers(p) * value).sum() for p in model.parameters()]
     torch.autograd.backward(torch.stack(parts).sum())
 

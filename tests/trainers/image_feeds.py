@@ -50,7 +50,7 @@ def write_images(folder: Path, part_samples: Iterable[int], feed_id: int = 1) ->
 
 
 def mpirun(n_ranks: int, *arguments: object) -> list[str]:
-    """Give the command line of a training run."""
+    """Return the command line of a training run."""
     return [*MPIRUN, "-n", str(n_ranks), *TRAINER, *map(str, arguments)]
 
 

@@ -111,7 +111,7 @@ class _Flat(nn.Module):
         )
 
     def arrive(self) -> None:
-        """Give every parameter a gradient, as a backward pass does."""
+        """Return every parameter a gradient, as a backward pass does."""
         for part in self.parts:
             part.grad = None
         torch.autograd.backward(list(self.parts), [torch.ones_like(part) for part in self.parts])

@@ -63,7 +63,7 @@ class _Run:
 def checkpoint_steps(
     world: World, is_quick: bool, closing: list[Callable[[], None]]
 ) -> Iterator[tuple[str, Callable[[], None], Callable[[], None]]]:
-    """Give the ways: name, job and what comes before it. Collective."""
+    """Return the ways: name, job and what comes before it. Collective."""
     run = _Run(world, *((2, 32) if is_quick else (16, 64)))
     closing.append(run.close)
 

@@ -114,7 +114,7 @@ def group(named: Sequence[Named], first_bytes: int, later_bytes: int) -> list[li
 
 
 def lay_out(groups: Sequence[Sequence[Named]], arrays: Mapping[Kind, Tensor]) -> list[Bucket]:
-    """Give each group its piece of the array of its kind."""
+    """Return each group its piece of the array of its kind."""
     buckets, starts = [], dict.fromkeys(arrays, 0)
     for named in groups:
         kind = (named[0][1].dtype, named[0][1].device)

@@ -86,5 +86,5 @@ class CudaStreams:
 
 
 def streams_of(device: torch.device) -> Streams:
-    """Give the streams of a device."""
+    """Return the streams of a device."""
     return CudaStreams(device) if device.type == "cuda" else HostStreams()

@@ -56,7 +56,7 @@ class NodeWire:
         self._node.barrier((lambda: self.is_patient) if self.is_beside else None)
 
     def _everybodys(self, flat: Tensor) -> list[Tensor]:
-        """Give the arrays of all ranks of the node; all lie at the same place of their memory."""
+        """Return the arrays of all ranks of the node; all lie at the same place of their memory."""
         start = flat.data_ptr() - self._memory.own.data_ptr()
         stop = start + flat.numel() * flat.element_size()
         return [memory[start:stop].view(flat.dtype) for memory in self._memory.ranks]

@@ -31,7 +31,7 @@ def _check(name: str, value: Any, choices: tuple[str, ...]) -> None:
 
 
 def checked_samples(n_samples_local: int) -> int:
-    """Give a rank's number of samples, or raise ConfigError where it is none."""
+    """Return a rank's number of samples, or raise ConfigError where it is none."""
     return checked_count("n_samples_local", n_samples_local, least=0)
 
 

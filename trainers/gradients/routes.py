@@ -76,7 +76,7 @@ class Wires:
         return memory
 
     def way(self, flat: Tensor) -> tuple[Wire, Streams]:
-        """Give the wire of a part of one of the arrays."""
+        """Return the wire of a part of one of the arrays."""
         kind = (flat.dtype, flat.device)
         if kind not in self._ways:
             streams = streams_of(flat.device)
@@ -111,7 +111,7 @@ def _padded(n_bytes: int) -> int:
 
 
 def host_name() -> str:
-    """Give the name of this host."""
+    """Return the name of this host."""
     return socket.gethostname()
 
 

@@ -95,7 +95,7 @@ class _Normalise(torch.autograd.Function):
     def forward(
         ctx: Any, x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float, world: World
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Give the output, and mean, variance and number of values of all ranks."""
+        """Return the output, and mean, variance and number of values of all ranks."""
         values = x.detach().float()
         axes = [axis for axis in range(x.ndim) if axis != 1]
         n_local = x.numel() // x.shape[1] if len(x) else 0

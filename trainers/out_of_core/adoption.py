@@ -19,7 +19,7 @@ def key_of(tensor: Tensor) -> int:
 
 
 def move_in(tensors: Iterable[Tensor], device: torch.device) -> None:
-    """Give tensors memory on the device that can be resized; they stay the same tensors."""
+    """Return tensors memory on the device that can be resized; they stay the same tensors."""
     for tensor in tensors:
         if tensor.device != device:
             tensor.data = tensor.data.to(device)
@@ -28,7 +28,7 @@ def move_in(tensors: Iterable[Tensor], device: torch.device) -> None:
 
 
 def pieces_of(tensors: Iterable[Tensor]) -> list[Piece]:
-    """Give the memory that is worth moving, each once."""
+    """Return the memory that is worth moving, each once."""
     found: dict[int, Piece] = {}
     for tensor in tensors:
         storage = tensor.untyped_storage()
@@ -39,7 +39,7 @@ def pieces_of(tensors: Iterable[Tensor]) -> list[Piece]:
 
 
 def states_of(optimizer: torch.optim.Optimizer, parameters: Iterable[Tensor]) -> Iterator[Tensor]:
-    """Give the tensors that an optimizer keeps for parameters, but for mere numbers."""
+    """Return the tensors that an optimizer keeps for parameters, but for mere numbers."""
     for parameter in parameters:
         state = optimizer.state.get(parameter, {})
         yield from (value for value in state.values() if isinstance(value, Tensor) and value.ndim)

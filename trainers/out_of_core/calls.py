@@ -42,7 +42,7 @@ class Call:
         return [result[n] for n in self._result_places]
 
     def result(self, tensors: Sequence[Tensor]) -> Any:
-        """Give the last result with these tensors in it."""
+        """Return the last result with these tensors in it."""
         values = list(self._result)
         for n, tensor in zip(self._result_places, tensors, strict=True):
             values[n] = tensor

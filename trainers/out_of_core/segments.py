@@ -84,7 +84,7 @@ def _refuse_nested(found: Sequence[tuple[str, nn.Module]]) -> None:
 
 
 def _share_out(model: nn.Module, segments: Sequence[Segment]) -> None:
-    """Give each segment the parameters whose memory nobody outside of it uses."""
+    """Return each segment the parameters whose memory nobody outside of it uses."""
     users: dict[int, set[int]] = {}
     for i, segment in enumerate(segments):
         for parameter in segment.module.parameters():
@@ -108,7 +108,7 @@ def parameters_apart(
 
 
 def constants_of(model: nn.Module) -> Iterator[Tensor]:
-    """Give buffers and other tensors that modules hold, but for parameters."""
+    """Return buffers and other tensors that modules hold, but for parameters."""
     yield from model.buffers()
     for module in model.modules():
         values: dict[str, Any] = vars(module)

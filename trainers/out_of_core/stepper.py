@@ -64,7 +64,7 @@ class Stepper:
                     end(group)
 
     def _moved(self) -> Iterator[tuple[Transfer, Group]]:
-        """Give the transfers with their groups; a part that was not computed has none."""
+        """Return the transfers with their groups; a part that was not computed has none."""
         for transfer in self.plan.transfers:
             group = self._groups.get((transfer.kind, transfer.segment))
             if group is not None:

@@ -86,7 +86,7 @@ def _percent(part: float, whole: float) -> float | None:
 
 
 def describe(event: Mapping[str, Any]) -> str:
-    """Give an epoch's numbers as a line for people."""
+    """Return an epoch's numbers as a line for people."""
     words = [
         f"epoch {event['epoch']}: loss {event['loss']:.4f}",
         f"{event['seconds']:.1f} s, {event['samples_per_second']:.0f} samples/s",

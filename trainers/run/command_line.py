@@ -40,7 +40,7 @@ _OPTIONS: dict[str, dict[str, Any]] = {
 
 
 def run_options(function: F) -> F:
-    """Give a command's callback the fields of TrainOptions as keyword arguments."""
+    """Return a command's callback the fields of TrainOptions as keyword arguments."""
     for flag, settings in reversed(_OPTIONS.items()):
         field = TrainOptions.__dataclass_fields__[flag.removeprefix("--").replace("-", "_")]
         if not settings.get("required"):

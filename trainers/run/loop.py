@@ -40,7 +40,7 @@ class Task(Protocol):
         """Make the optimizer of the model's parameters."""
 
     def loss(self, batch: Batch) -> Tensor:
-        """Give the mean loss of a batch, to be differentiated; 0 of an empty one."""
+        """Return the mean loss of a batch, to be differentiated; 0 of an empty one."""
 
     def score(self, batch: Batch) -> tuple[float, float]:
         """Count the right answers of a batch, and add up its samples' losses."""

@@ -95,7 +95,7 @@ def _loader(feed: datafeed.Feed, world: World, options: TrainOptions, is_test: b
 
 
 def _device(world: World, name: str) -> torch.device:
-    """Give each of a node's ranks a device of its own. Not yet run on a GPU."""
+    """Return each of a node's ranks a device of its own. Not yet run on a GPU."""
     if name == "cpu":
         return torch.device("cpu")
     device = torch.device("cuda", local_rank(world) % torch.cuda.device_count())

@@ -35,7 +35,7 @@ class Addresses:
             self._found[host] = _look_up(host)
 
     def of(self, host: str) -> str | None:
-        """Give a host's IPv4 address at once; None: it has none, or is not found yet."""
+        """Return a host's IPv4 address at once; None: it has none, or is not found yet."""
         return self._found.get(host)
 
     def close(self) -> None:

@@ -14,7 +14,7 @@ NARROW = (torch.bfloat16, torch.float16)
 
 
 def adder(dtype: torch.dtype) -> Callable[[Any, Any, Any], None]:
-    """Give the function of an MPI operation that adds arrays of this type, sent as int16."""
+    """Return the function of an MPI operation that adds arrays of this type, sent as int16."""
 
     def add(left: Any, right: Any, _: Any) -> None:
         ours, theirs = (torch.frombuffer(memory, dtype=dtype) for memory in (right, left))

@@ -76,7 +76,7 @@ class MpiWorld:
                 self.comm.Bcast(flat[start : start + _BROADCAST_BYTES], root=0)
 
     def gather(self, data: bytes) -> list[bytes]:
-        """Give every rank the bytes of all ranks. Collective."""
+        """Return every rank the bytes of all ranks. Collective."""
         lengths = np.zeros(self.size, np.int64)
         with self._watchdog.waiting("a gathering of all ranks"):
             self.comm.Allgather(np.array([len(data)], np.int64), lengths)

@@ -12,7 +12,7 @@ __all__ = ["broadcast_buffers", "replicate"]
 
 
 def replicate(model: nn.Module, world: World, more: Sequence[str] = ()) -> None:
-    """Give all ranks the parameters and buffers of rank 0. Collective.
+    """Return all ranks the parameters and buffers of rank 0. Collective.
 
     Args:
         model: Its names, shapes, types and layout, and their order and number, must agree.
@@ -33,7 +33,7 @@ def replicate(model: nn.Module, world: World, more: Sequence[str] = ()) -> None:
 
 
 def broadcast_buffers(model: nn.Module, world: World) -> None:
-    """Give all ranks the buffers of rank 0, as statistics of batch norms. Collective.
+    """Return all ranks the buffers of rank 0, as statistics of batch norms. Collective.
 
     One call for each type: a ResNet has 60 small buffers.
     """

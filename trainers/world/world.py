@@ -49,7 +49,7 @@ class World(Protocol):
         """Replace a contiguous array by rank 0's; shape and dtype must agree."""
 
     def gather(self, data: bytes) -> list[bytes]:
-        """Give every rank the bytes of all ranks, in order of rank; meant for kilobytes."""
+        """Return every rank the bytes of all ranks, in order of rank; meant for kilobytes."""
 
     def barrier(self, is_patient: Callable[[], bool] | None = None) -> None:
         """Wait until all ranks are here.
@@ -89,7 +89,7 @@ class SoloWorld:
         """Leave the array: it is rank 0's."""
 
     def gather(self, data: bytes) -> list[bytes]:
-        """Give the bytes of the only rank."""
+        """Return the bytes of the only rank."""
         return [data]
 
     def barrier(self, is_patient: Callable[[], bool] | None = None) -> None:
@@ -131,7 +131,7 @@ def connect(timeout_s: float = 600.0) -> World:
 
 
 def as_world(comm: Any) -> World:
-    """Give the world of an mpi4py communicator, of None (one process), or a world itself.
+    """Return the world of an mpi4py communicator, of None (one process), or a world itself.
 
     Raises:
         ConfigError: it is neither.
@@ -146,7 +146,7 @@ def as_world(comm: Any) -> World:
 
 
 def gather_numbers(world: World, values: Sequence[float]) -> npt.NDArray[np.float64]:
-    """Give every rank the numbers of all ranks. Collective.
+    """Return every rank the numbers of all ranks. Collective.
 
     Returns:
         float64 of shape (ranks, numbers).

@@ -33,7 +33,7 @@ _MULTI_BYTES = 1 << 20
 
 
 def peer_python() -> str | None:
-    """Give the interpreter that has pylibmc, made by ``benchmarks/peers/cache.sh``; None without.
+    """Return the interpreter that has pylibmc, made by ``benchmarks/peers/cache.sh``; None without.
 
     It is looked for below ``build/peers``, or below what ``DATAFEED_PEERS`` names.
     """
@@ -42,7 +42,7 @@ def peer_python() -> str | None:
 
 
 def peer_version(python: str, package: str) -> str:
-    """Give the version of a package in another environment."""
+    """Return the version of a package in another environment."""
     code = f"from importlib.metadata import version; print(version({package!r}))"
     done = subprocess.run([python, "-c", code], capture_output=True, timeout=60, check=True)
     return done.stdout.decode().strip()

@@ -70,7 +70,7 @@ class Child:
         return byte
 
     def lost(self) -> StallError:
-        """Give the error of a child that hung up."""
+        """Return the error of a child that hung up."""
         return StallError(f"{self._module} ended early; see what it said, run the benchmark again")
 
     def close(self) -> None:

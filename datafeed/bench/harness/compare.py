@@ -29,11 +29,11 @@ class Comparison:
     """Names of the variants that are other people's, to program and version."""
 
     def rates(self, variant: str) -> npt.NDArray[np.float64]:
-        """Give the GB/s of all rounds."""
+        """Return the GB/s of all rounds."""
         return self.n_bytes / 1e9 / np.array(self.timings[variant].seconds)
 
     def speedup(self, variant: str, reference: str) -> npt.NDArray[np.float64]:
-        """Give how many times as fast as a reference a variant was in each round."""
+        """Return how many times as fast as a reference a variant was in each round."""
         return self.rates(variant) / self.rates(reference)
 
     def rate_row(

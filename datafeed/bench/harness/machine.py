@@ -32,12 +32,12 @@ def _cpu_model() -> str:
 
 
 def memcached_version() -> str:
-    """Give the version of the memcached on PATH."""
+    """Return the version of the memcached on PATH."""
     program = shutil.which("memcached") or "memcached"
     done = subprocess.run([program, "-V"], capture_output=True, text=True, timeout=10, check=True)
     return done.stdout.split()[-1]
 
 
 def package_version(name: str) -> str:
-    """Give the version of an installed package."""
+    """Return the version of an installed package."""
     return version(name)

@@ -92,7 +92,7 @@ def _measure(variant: Variant, timing: Timing) -> None:
 
 
 def _cpu_s(pid: int | None) -> float:
-    """Give the CPU time of a process so far, by the clock that clock_getcpuclockid(3) names."""
+    """Return the CPU time of a process so far, by the clock that clock_getcpuclockid(3) names."""
     return time.process_time() if pid is None else time.clock_gettime((~pid << 3) | 2)
 
 

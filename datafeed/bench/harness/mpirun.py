@@ -25,7 +25,7 @@ def find_mpirun() -> str | None:
 
 
 def rank_environment() -> dict[str, str]:
-    """Give the variables with which ranks start on this machine alone, also as root."""
+    """Return the variables with which ranks start on this machine alone, also as root."""
     return dict(_ENVIRONMENT)
 
 

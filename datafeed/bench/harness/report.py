@@ -62,7 +62,7 @@ def _write(path: Path, text: str) -> None:
 
 
 def tables(rows: Sequence[Row]) -> str:
-    """Give the rows of one benchmark as Markdown: its goals, then a table for each job."""
+    """Return the rows of one benchmark as Markdown: its goals, then a table for each job."""
     first = rows[0]
     text = [
         f"## {first['benchmark']}",
@@ -97,7 +97,7 @@ def _goal_cells(row: Row) -> list[str]:
 
 
 def _rates(rows: Sequence[Row]) -> list[str]:
-    """Give the variants of one job as a table."""
+    """Return the variants of one job as a table."""
     references = list(rows[0]["ratios"])
     counts_samples = "samples_per_s" in rows[0]
     head = ["", *["samples/s"] * counts_samples, "GB/s", "p10 to p90", "CPU s/GiB"]
@@ -116,7 +116,7 @@ def _rates(rows: Sequence[Row]) -> list[str]:
 
 
 def _latencies(rows: Sequence[Row]) -> list[str]:
-    """Give latencies as a table: a line for each size, a column for each operation."""
+    """Return latencies as a table: a line for each size, a column for each operation."""
     operations = list(dict.fromkeys(row["operation"] for row in rows))
     by_place = {(row["size_bytes"], row["operation"]): row for row in rows}
     lines = [

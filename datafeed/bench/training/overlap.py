@@ -56,7 +56,7 @@ def run(say: Callable[[str], None], quick: bool = False) -> Iterator[Row]:
 
 @contextmanager
 def _cores() -> Iterator[set[int]]:
-    """Give a core for computing, and let what is started now have the others."""
+    """Return a core for computing, and let what is started now have the others."""
     every = os.sched_getaffinity(0)
     computing = {min(every)}
     os.sched_setaffinity(0, (every - computing) or every)

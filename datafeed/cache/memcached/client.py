@@ -172,7 +172,7 @@ class CacheClient:
 
 
 def _checked(name: bytes | str, buffer: Buffer) -> tuple[bytes, memoryview]:
-    """Give the key, and the buffer as bytes."""
+    """Return the key, and the buffer as bytes."""
     key = meta.checked_key(name)
     try:
         return key, memoryview(buffer).cast("B")

@@ -72,7 +72,7 @@ class Pace:
                 server.share = 1.0
 
     def measured(self) -> dict[str, dict[str, float]]:
-        """Give ``bytes_per_s`` to one thread and ``share`` of each server that was measured, and
+        """Return ``bytes_per_s`` to one thread and ``share`` of each server that was measured, and
         of the tier behind as ``behind``, whose share is 1."""
         with self._lock:
             rates = {server.name: (server.rate, server.share) for server in self._servers}
@@ -153,7 +153,7 @@ class Pace:
             self._tell(server)
 
     def _dear(self, behind_s: float) -> list[PacedServer]:
-        """Give the servers without which chunks come soonest.
+        """Return the servers without which chunks come soonest.
 
         A thread asks all servers at the same time, so it waits for the slowest of them; then it
         asks the tier behind for what it left. A chunk is left if any of its blocks is.

@@ -172,7 +172,7 @@ def _transfers(shares: Counts) -> tuple[Counts, Counts]:
 
 
 def _handed_over(owners: Owners, pool: Numbers, takes: Counts, walks: _Walks) -> Owners:
-    """Give each slot of the pool to the server that comes to it first of those that lack some."""
+    """Return each slot of the pool to the server that comes to it first of those that lack some."""
     takers = np.flatnonzero(takes)
     left = takes[takers]
     times = walks.times(takers.astype(np.uint64), pool[:, None])

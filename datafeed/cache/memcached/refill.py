@@ -35,7 +35,7 @@ class Refill:
         self._ours = local()
 
     def full(self) -> set[int]:
-        """Give the servers that had no room a moment ago: they are filled, but never evict."""
+        """Return the servers that had no room a moment ago: they are filled, but never evict."""
         now = time.monotonic()
         return {server for server, until in list(self._full_until.items()) if now < until}
 

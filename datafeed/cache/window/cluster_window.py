@@ -97,7 +97,7 @@ class ClusterWindow(SharedWindow):
             return all(request.Test() for request in requests)
 
     def tier(self) -> "ClusterTier":
-        """Give a tier over it, which does not close it."""
+        """Return a tier over it, which does not close it."""
         return ClusterTier(self)
 
 

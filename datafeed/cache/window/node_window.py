@@ -100,7 +100,7 @@ class NodeWindow(SharedWindow):
         return found
 
     def tier(self) -> "WindowTier":
-        """Give a tier over it, which does not close it."""
+        """Return a tier over it, which does not close it."""
         return WindowTier(self)
 
 
@@ -114,7 +114,7 @@ class WindowTier:
         self._window = window
 
     def mapped(self, chunk: int) -> list[memoryview] | None:
-        """Give the pieces of a chunk where they lie; see ``TierStack.mapped``."""
+        """Return the pieces of a chunk where they lie; see ``TierStack.mapped``."""
         try:
             payload = self._window.payload(chunk)
         except DamagedError:

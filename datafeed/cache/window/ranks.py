@@ -45,6 +45,6 @@ class WindowRanks:
         wait_all(self.everyone, timeout_s or self._timeout_s, what, error)
 
     def free(self) -> None:
-        """Give the communicators back. Collective."""
+        """Return the communicators back. Collective."""
         self.node.Free()
         self.everyone.Free()

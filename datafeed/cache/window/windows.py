@@ -43,14 +43,14 @@ class Windows:
         return int(made.held.sum())
 
     def mapped(self) -> MappedWindow | None:
-        """Give the window that each node has all chunks in, as memory to gather from."""
+        """Return the window that each node has all chunks in, as memory to gather from."""
         for window in self._windows:
             if isinstance(window, NodeWindow) and window.held.all() and window.is_open:
                 return MappedWindow(window)
         return None
 
     def tiers(self) -> list[Tier]:
-        """Give a tier over each, fastest first."""
+        """Return a tier over each, fastest first."""
         return [window.tier() for window in self._windows]
 
     def close(self) -> None:

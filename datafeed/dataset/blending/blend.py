@@ -94,7 +94,7 @@ class Blend:
         return self.epoch_samples
 
     def __getitem__(self, number: int) -> Any:
-        """Give one sample of the mixed members, unshuffled."""
+        """Return one sample of the mixed members, unshuffled."""
         found = operator.index(number)
         found += len(self) if found < 0 else 0
         if not 0 <= found < len(self):

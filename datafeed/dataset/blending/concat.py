@@ -79,11 +79,11 @@ class Joined:
             feed.check_open()
 
     def __getitem__(self, position: int) -> Any:
-        """Give one sample."""
+        """Return one sample."""
         return self.__getitems__([position])[0]
 
     def __getitems__(self, positions: Sequence[int]) -> list[Any]:
-        """Give many samples; each chunk among them is fetched once."""
+        """Return many samples; each chunk among them is fetched once."""
         wanted = np.asarray(positions, np.int64)
         owners = np.searchsorted(self.first_samples, wanted, side="right") - 1
         samples: list[Any] = [None] * len(wanted)
@@ -172,7 +172,7 @@ class _JoinedStack(TierStack):
         return total
 
     def measured(self) -> dict[str, dict[str, float]]:
-        """Give what was measured; of a server that several feeds share, by one of them."""
+        """Return what was measured; of a server that several feeds share, by one of them."""
         return {name: one for s in self._stacks for name, one in s.measured().items()}
 
     def close(self) -> None:

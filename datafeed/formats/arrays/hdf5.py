@@ -69,7 +69,7 @@ class Hdf5Format(Format):
             return _length(_datasets(file, self._datasets, url), url)
 
     def samples(self, source: Source, url: str, span: Span | None = None) -> Iterator[Found]:
-        """Give (number of the row, sample), a chunk or some MiB of each dataset in memory."""
+        """Return (number of the row, sample), a chunk or some MiB of each dataset in memory."""
         with _opened(source, url) as file, reading(url, _ERRORS):
             datasets = _datasets(file, self._datasets, url)
             n = _length(datasets, url)

@@ -53,7 +53,7 @@ class IdxFormat(Format):
     def samples(
         self, source: Source, url: str, span: Span | None = None
     ) -> Iterator[tuple[str, Sample]]:
-        """Give (number, {"image", "label"}) in file order, 1 MiB in memory at a time."""
+        """Return (number, {"image", "label"}) in file order, 1 MiB in memory at a time."""
         labels_url = _labels_of(url)
         with ExitStack() as stack:
             images = _File.open(source, url, stack)
@@ -98,7 +98,7 @@ class _File:
         return np.dtype(self.dtype).itemsize * prod(self.shape)
 
     def items(self) -> Iterator[Array]:
-        """Give the items, of native byte order; raise where the file ends too early or too late."""
+        """Return the items, of native byte order; raise where the file ends too early or too late."""
         per_piece = max(1, _PIECE_BYTES // max(1, self.item_bytes))
         native = np.dtype(self.dtype).newbyteorder("=")
         for start in range(0, self.n, per_piece):

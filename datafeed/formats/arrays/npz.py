@@ -71,7 +71,7 @@ class NpzFormat(Format):
             return common_length({array.name: array.layout[0] for array in arrays}, url, _CHOOSE)
 
     def samples(self, source: Source, url: str, span: Span | None = None) -> Iterator[Found]:
-        """Give (number of the row, sample), some MiB of each array in memory at a time."""
+        """Return (number of the row, sample), some MiB of each array in memory at a time."""
         by_offset = span is not None
         opened = _opened(source, url, self._arrays, by_offset=by_offset)
         with opened as arrays, reading(url, _ERRORS):

@@ -21,7 +21,7 @@ _PIECE_BYTES = 8 << 10
 
 
 def zstd_decompressor() -> Any:
-    """Give an object that decompresses one zstd frame, piece by piece.
+    """Return an object that decompresses one zstd frame, piece by piece.
 
     Raises:
         ConfigError: the package zstandard is missing.
@@ -96,7 +96,7 @@ def _buffered(file: BinaryIO, decompressor: Callable[[], Any]) -> BinaryIO:
 
 
 def zlib_file(file: BinaryIO) -> BinaryIO:
-    """Give a file of the plain bytes of a zlib stream, which has no magic of its own."""
+    """Return a file of the plain bytes of a zlib stream, which has no magic of its own."""
     return _buffered(file, zlib.decompressobj)
 
 
@@ -114,7 +114,7 @@ def is_compressed(head: bytes) -> bool:
 
 
 def decompressed(file: BinaryIO) -> BinaryIO:
-    """Give a file of the plain bytes: the file itself, where it is not compressed."""
+    """Return a file of the plain bytes: the file itself, where it is not compressed."""
     head = file.read(6)
     file.seek(0)
     for magic, opener in _OPENERS.items():

@@ -29,7 +29,7 @@ class Window:
         self._at = 0
 
     def take(self, n_bytes: int) -> memoryview:
-        """Give the next bytes, read-only.
+        """Return the next bytes, read-only.
 
         Raises:
             EOFError: there are not so many.
@@ -73,7 +73,7 @@ class Window:
             self.take(1)
 
     def rest(self) -> Iterator[memoryview]:
-        """Give all that follows, in pieces."""
+        """Return all that follows, in pieces."""
         yield self.take(len(self._piece) - self._at)
         while piece := self._file.read(_PIECE_BYTES):
             self.position += len(piece)

@@ -81,7 +81,7 @@ def _fields(extension: str, data: Content, where: str, images: bool) -> list[tup
 
 @lru_cache(maxsize=256)
 def _ways(extension: str) -> tuple[str, str, Callable[[bytes], Any] | None]:
-    """Give an extension's middle part, its field, and what makes the value; None: it is bytes."""
+    """Return an extension's middle part, its field, and what makes the value; None: it is bytes."""
     middle, _, kind = extension.rpartition(".")
     name, decoder = _DECODERS.get(kind.lower(), (kind, None))
     return middle, middle or name, decoder

@@ -51,7 +51,7 @@ class ImageFolderFormat(Format):
         return f"{self.name}(classes={classes!r}{decode})"
 
     def samples(self, source: Source, url: str, span: Span | None = None) -> Iterator[Found]:
-        """Give ("CLASS/FILE", {"image", "label"}), one."""
+        """Return ("CLASS/FILE", {"image", "label"}), one."""
         name = _class_of(url)
         key = f"{name}/{basename(url)}"
         if name not in self._labels:

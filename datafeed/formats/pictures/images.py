@@ -54,7 +54,7 @@ def decode_image(data: bytes, color: str | None = None) -> Array:
 
 
 def resized(value: Any, size: tuple[int, int], mode: str, color: str | None, draft: bool) -> Array:
-    """Give an image of (height, width) from the bytes of one, or from its array.
+    """Return an image of (height, width) from the bytes of one, or from its array.
 
     Raises:
         ValueError: as of ``decode_image``.
@@ -93,7 +93,7 @@ def _converted(image: Any, color: str | None) -> Any:
 
 
 def _pixels(image: Any) -> Array:
-    """Give ``np.asarray`` of an image in L or RGB, by one call of Pillow's encoder.
+    """Return ``np.asarray`` of an image in L or RGB, by one call of Pillow's encoder.
 
     ``tobytes``, which numpy calls, joins pieces of 64 KiB: 9 % of the time of a JPEG of 224 x 224.
     """

@@ -27,7 +27,7 @@ class WireError(ValueError):
 
 
 def fields(message: memoryview) -> Iterator[Field]:
-    """Give the fields of a message, in the order in which they are stored."""
+    """Return the fields of a message, in the order in which they are stored."""
     position = 0
     while position < len(message):
         tag, position = _varint(message, position)

@@ -46,7 +46,7 @@ class SequenceFileFormat(Format):
         return even_cuts(size, target_bytes)
 
     def samples(self, source: Source, url: str, span: Span | None = None) -> Iterator[Found]:
-        """Give (key, sample), one record or one block in memory at a time."""
+        """Return (key, sample), one record or one block in memory at a time."""
         with source.open(url) as file, reading(url, (struct.error,)):
             header = _read_header(file, url)
             if span is not None and span.start:

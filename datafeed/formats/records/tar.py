@@ -66,7 +66,7 @@ class TarFormat(Format):
         return even_cuts(size, target_bytes) if can_be_cut else []
 
     def samples(self, source: Source, url: str, span: Span | None = None) -> Iterator[Found]:
-        """Give (key, sample) in file order, one sample in memory at a time."""
+        """Return (key, sample) in file order, one sample in memory at a time."""
         with ExitStack() as stack:
             raw = stack.enter_context(source.open(url))
             stack.enter_context(reading(url, (TarError,)))
@@ -88,7 +88,7 @@ def _whole(file: BinaryIO, url: str) -> Iterator[_Member]:
 
 
 def _piece(source: Source, url: str, file: BinaryIO, span: Span) -> Iterator[_Member]:
-    """Give the members of the samples between two borders.
+    """Return the members of the samples between two borders.
 
     Where a piece begins is found by looking for a header, which the content of a member may
     counterfeit (a tar within the tar). So the task before, which knows the true headers from its

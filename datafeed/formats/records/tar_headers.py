@@ -82,7 +82,7 @@ def _signed_sum(block: bytes) -> int:
 
 
 def headers(window: Window) -> Iterator[Header]:
-    """Give the members from where the window stands, up to the end marker.
+    """Return the members from where the window stands, up to the end marker.
 
     Between two of them the caller takes the content, or does not.
 

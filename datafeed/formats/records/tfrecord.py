@@ -69,7 +69,7 @@ class TfRecordFormat(Format):
         return even_cuts(size, target_bytes)
 
     def samples(self, source: Source, url: str, span: Span | None = None) -> Iterator[Found]:
-        """Give (byte offset of the record, sample), one in memory at a time."""
+        """Return (byte offset of the record, sample), one in memory at a time."""
         with closing(_spanned(source, url, span)) as records:
             for offset, data in records:
                 yield str(offset), self._sample(data, f"{url}: sample '{offset}'")
@@ -112,7 +112,7 @@ def _is_scalar(value: object) -> bool:
 
 
 def _spanned(source: Source, url: str, span: Span | None) -> Generator[_Record, None, None]:
-    """Give the records that begin within a span.
+    """Return the records that begin within a span.
 
     Where it begins is found by looking for a length with its checksum, which the data of a record
     may counterfeit (a TFRecord within the TFRecord). So the task before, which knows the true

@@ -82,7 +82,7 @@ _READERS: dict[str, Callable[[Reader], Any]] = {
 
 
 def value_reader(java_class: str) -> Callable[[bytes], Any]:
-    """Give the function that reads values of a class; of an unknown one it gives their bytes."""
+    """Return the function that reads values of a class; of an unknown one it gives their bytes."""
     read = _READERS.get(java_class.removeprefix(_IO), Reader.rest)
     return lambda data: read(Reader(data))
 

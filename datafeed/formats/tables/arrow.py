@@ -50,7 +50,7 @@ def group_starts(file: Any, size: int) -> list[int]:
 def rows(
     file: Any, group: int, columns: Sequence[str] | None
 ) -> Iterator[dict[str, Any] | NotStorableError]:
-    """Give the rows of one row group, some MiB of them in memory at a time.
+    """Return the rows of one row group, some MiB of them in memory at a time.
 
     Numbers, booleans, times (in their own unit) and lists of them come as arrays, strings and
     binaries as ``str`` and ``bytes``, the members of a struct as ``struct.member``, anything else

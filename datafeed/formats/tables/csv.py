@@ -86,7 +86,7 @@ class CsvFormat(Format):
         return f"{self.name}(delimiter={delimiter!r}, header={header!r}, types={types!r})"
 
     def samples(self, source: Source, url: str, span: Span | None = None) -> Iterator[Found]:
-        """Give (number of the record, sample), a record in memory at a time."""
+        """Return (number of the record, sample), a record in memory at a time."""
         fields = dict(zip(self._types, field_names(self._types, url), strict=True))
         with _opened(source, url) as text, reading(url, (csv.Error,)):
             rows = records(text, self._delimiter or ",")

@@ -18,7 +18,7 @@ _MIN_COLUMNS = 2
 
 
 def records(text: TextIO, delimiter: str) -> Iterator[list[str]]:
-    """Give the records of a CSV file; empty lines are none.
+    """Return the records of a CSV file; empty lines are none.
 
     Raises:
         csv.Error: quotes do not match.
@@ -80,7 +80,7 @@ def _is_float(cell: str) -> bool:
 
 
 def converter(kind: str, option: str) -> Callable[[str], Any]:
-    """Give the function that reads cells of a type; it raises ValueError or OverflowError.
+    """Return the function that reads cells of a type; it raises ValueError or OverflowError.
 
     Raises:
         ConfigError: there is no such type.

@@ -45,7 +45,7 @@ class JsonlFormat(Format):
         return even_cuts(size, target_bytes)
 
     def samples(self, source: Source, url: str, span: Span | None = None) -> Iterator[Found]:
-        """Give (byte offset of the line, sample), a line in memory at a time."""
+        """Return (byte offset of the line, sample), a line in memory at a time."""
         with ExitStack() as stack:
             raw = stack.enter_context(source.open(url))
             stack.enter_context(reading(url))
@@ -56,7 +56,7 @@ class JsonlFormat(Format):
 
 
 def _lines(file: BinaryIO, url: str, span: Span) -> Iterator[tuple[int, bytes]]:
-    """Give the lines that begin within the span, and where each begins."""
+    """Return the lines that begin within the span, and where each begins."""
     offset = 0
     if span.start:  # the line that runs over the cut belongs to the piece before
         file.seek(span.start - 1)

@@ -46,7 +46,7 @@ class ParquetFormat(Format):
             return int(file.metadata.num_rows)
 
     def samples(self, source: Source, url: str, span: Span | None = None) -> Iterator[Found]:
-        """Give (number of the row, sample), some MiB of rows in memory at a time."""
+        """Return (number of the row, sample), some MiB of rows in memory at a time."""
         from datafeed.formats.tables.arrow import ArrowError, NotStorableError, group_starts, rows
 
         with _opened(source, url) as file:

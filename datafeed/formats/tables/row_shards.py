@@ -20,7 +20,7 @@ def block_rows(row_bytes: int) -> int:
 
 
 def common_length(shapes: Mapping[str, Sequence[int]], url: str, choose: str) -> int:
-    """Give the number of samples.
+    """Return the number of samples.
 
     Args:
         shapes: Of each array, by its name; at least one.
@@ -60,7 +60,7 @@ def row_range(span: Span | None, n: int, size: int, step: int = 1) -> tuple[int,
 def rows_of(
     columns: Sequence[tuple[str, Iterator[Any]]], start: int, where: str
 ) -> Iterator[Found]:
-    """Give (number of the row, sample), from one iterator of values for each field."""
+    """Return (number of the row, sample), from one iterator of values for each field."""
     names = [name for name, _ in columns]
     for i, row in enumerate(zip(*(values for _, values in columns), strict=True), start):
         bad = next((value for value in row if isinstance(value, FormatError)), None)

@@ -38,7 +38,7 @@ class FixedColumn:
         self._rows = Rows(self._memory, field.row_bytes)
 
     def views(self, slot: int, lengths: Sequence[int]) -> list[memoryview]:
-        """Give the buffer that a chunk's rows go to."""
+        """Return the buffer that a chunk's rows go to."""
         start = slot * self._slot_bytes
         return [self._memory.data[start : start + lengths[0]]]
 
@@ -74,7 +74,7 @@ class RaggedColumn:
         """The values of all slots, one below the other."""
 
     def views(self, slot: int, lengths: Sequence[int]) -> list[memoryview]:
-        """Give the buffers that a chunk's offsets and values go to."""
+        """Return the buffers that a chunk's offsets and values go to."""
         offsets = self._starts[slot].view(np.uint8).data[: lengths[0]]
         start = slot * self._slot_bytes
         return [offsets, self._memory.data[start : start + lengths[1]]]
@@ -151,7 +151,7 @@ class Arena:
         return columns
 
     def views(self, slot: int, lengths: Sequence[int]) -> list[memoryview]:
-        """Give the buffers of a slot that a chunk goes to; its old content is lost.
+        """Return the buffers of a slot that a chunk goes to; its old content is lost.
 
         Args:
             slot: The slot.

@@ -30,7 +30,7 @@ class Pool:
         self._ended: deque[weakref.ref[Array]] = deque()
 
     def lease(self, shape: tuple[int, ...], dtype: str) -> Array:
-        """Give an array whose memory comes back when it is no longer referenced.
+        """Return an array whose memory comes back when it is no longer referenced.
 
         Args:
             shape, dtype: Of the array; its content is undefined.

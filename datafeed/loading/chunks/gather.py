@@ -65,7 +65,7 @@ class Gatherer:
         ]
 
     def gather(self, steps: Sequence[Step], handover: Handover) -> list[Arrays] | None:
-        """Give the samples of steps once their chunks are there; None when there is no more use.
+        """Return the samples of steps once their chunks are there; None when there is no more use.
 
         Args:
             steps: Several only if all their chunks are there already.

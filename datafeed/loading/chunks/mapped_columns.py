@@ -65,7 +65,7 @@ class _Values:
         self._bounds: I64Array = np.append(table - table[0], n_values) * row_bytes
 
     def pieces(self, row: int, memory: memoryview) -> list[memoryview]:
-        """Give the bytes of a sample, in pieces where they lie apart."""
+        """Return the bytes of a sample, in pieces where they lie apart."""
         start, stop = int(self._bounds[row]), int(self._bounds[row + 1])
         found = []
         for end, shift in self._runs:

@@ -48,7 +48,7 @@ class Places(NamedTuple):
     is_wide: bool
 
     def cut(self, start: int, stop: int) -> "Places":
-        """Give some of them, without a copy."""
+        """Return some of them, without a copy."""
         return Places(self.numbers[start:stop], self.is_wide)
 
 

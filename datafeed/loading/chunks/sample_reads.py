@@ -22,7 +22,7 @@ class Samples(Protocol):
     tuple_fields: tuple[str, ...] | None
 
     def __getitems__(self, positions: Sequence[int]) -> list[Any]:
-        """Give many samples."""
+        """Return many samples."""
 
 
 class SampleSource:

@@ -67,7 +67,7 @@ class Steps(ABC):
         return whole + (rest > 0 and not self.drop_last)
 
     def batch(self, epoch: int, step: int) -> I64Array:
-        """Give the feed positions of a global batch.
+        """Return the feed positions of a global batch.
 
         Returns:
             int64 array of ``global_batch`` positions, fewer in the last step of an epoch.
@@ -76,7 +76,7 @@ class Steps(ABC):
         return self.positions(epoch, int(start), int(stop))
 
     def rank_batch(self, epoch: int, step: int, rank: int, world_size: int) -> I64Array:
-        """Give a rank's share of a global batch; the shares of all ranks make up the batch.
+        """Return a rank's share of a global batch; the shares of all ranks make up the batch.
 
         Returns:
             int64 array of feed positions, in the order in which they stand in ``batch``. It may
@@ -86,14 +86,14 @@ class Steps(ABC):
         return self.rank_steps(epoch, step, step + 1, rank, world_size).positions
 
     def positions(self, epoch: int, start: int, stop: int) -> I64Array:
-        """Give the feed positions at the global positions ``start`` to ``stop`` of an epoch."""
+        """Return the feed positions at the global positions ``start`` to ``stop`` of an epoch."""
         if not 0 <= start <= stop <= self.n_samples:
             raise ConfigError(f"start={start}, stop={stop}: stay in 0 to {self.n_samples}")
         return self._at(checked_epoch(epoch), np.arange(start, stop))
 
     @abstractmethod
     def rank_steps(self, epoch: int, first: int, stop: int, rank: int, world_size: int) -> Share:
-        """Give a rank's share of the steps ``first`` to ``stop`` at once."""
+        """Return a rank's share of the steps ``first`` to ``stop`` at once."""
 
     @abstractmethod
     def check_rank(self, rank: int, world_size: int) -> None:
@@ -148,7 +148,7 @@ def check_rank_number(rank: int, world_size: int) -> None:
 
 
 def checked_epoch(epoch: int) -> int:
-    """Give an epoch as int, or raise ConfigError."""
+    """Return an epoch as int, or raise ConfigError."""
     number = checked_integer("epoch", epoch)
     if number < 0:
         raise ConfigError(f"epoch={number}: epochs are counted from 0")

@@ -65,7 +65,7 @@ class BlendOrder(Steps):
         return sum(order.n_chunks for order in self._orders)
 
     def rank_steps(self, epoch: int, first: int, stop: int, rank: int, world_size: int) -> Share:
-        """Give a rank's share of the steps ``first`` to ``stop`` at once."""
+        """Return a rank's share of the steps ``first`` to ``stop`` at once."""
         starts = self._starts(epoch, first, stop, rank, world_size)
         wanted = np.arange(starts[0], starts[-1])
         members, numbers = self._mixture.locate(epoch * self.n_samples + wanted)

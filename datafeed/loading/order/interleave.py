@@ -31,7 +31,7 @@ class Dealing:
         self._dealt = np.concatenate([np.zeros(1, np.int64), np.cumsum(dealt)])
 
     def locate(self, positions: I64Array) -> tuple[I64Array, I64Array]:
-        """Give streams and offsets of global positions, int64."""
+        """Return streams and offsets of global positions, int64."""
         offsets, streams = np.divmod(positions, self._n)
         late = np.flatnonzero(offsets >= self._shortest)
         if len(late):

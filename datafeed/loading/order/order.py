@@ -100,7 +100,7 @@ class Order(Steps):
         return self._layout.n_chunks
 
     def rank_steps(self, epoch: int, first: int, stop: int, rank: int, world_size: int) -> Share:
-        """Give a rank's share of the steps ``first`` to ``stop`` at once."""
+        """Return a rank's share of the steps ``first`` to ``stop`` at once."""
         starts = self._starts(epoch, first, stop, rank, world_size)
         if self.shuffle is True:
             return self._dealt(epoch, starts, rank, world_size)
@@ -109,7 +109,7 @@ class Order(Steps):
         return Share(self._at(epoch, wanted), np.searchsorted(wanted, starts))
 
     def _dealt(self, epoch: int, starts: I64Array, rank: int, world_size: int) -> Share:
-        """Give what a rank's own streams have of steps: whole rounds of them as long as all
+        """Return what a rank's own streams have of steps: whole rounds of them as long as all
         streams live, then sample by sample."""
         streams, dealing = self._streams(epoch)
         own = np.arange(rank, self.streams, world_size)

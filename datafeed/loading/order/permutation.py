@@ -87,7 +87,7 @@ class _Domain(NamedTuple):
         return domain._each(lambda entries: np.repeat(entries, counts))
 
     def at(self, places: npt.NDArray[np.int64]) -> "_Domain":
-        """Give the entries of some values."""
+        """Return the entries of some values."""
         return self._each(lambda entries: entries[places])
 
     def _each(self, expand: Callable[[U64Array], U64Array]) -> "_Domain":

@@ -80,7 +80,7 @@ class Streams:
         return self._ordinals(streams, numbers), rows
 
     def rounds(self, first: int, stop: int, streams: I64Array) -> I64Array:
-        """Give the samples that streams have at the offsets ``first`` to ``stop``.
+        """Return the samples that streams have at the offsets ``first`` to ``stop``.
 
         It does once for each window, or for each chunk, what ``locate`` does for every sample.
 

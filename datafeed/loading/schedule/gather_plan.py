@@ -30,7 +30,7 @@ class Lot(NamedTuple):
     whoever gathers would have to work it out while the user wants the GIL."""
 
     def cut(self, start: int, stop: int) -> "Lot":
-        """Give some of the samples, without a copy."""
+        """Return some of the samples, without a copy."""
         mine = slice(start, stop)
         places = None if self.places is None else [one.cut(start, stop) for one in self.places]
         return Lot(self.rows[mine], self.chunks[mine], places)
@@ -114,7 +114,7 @@ def stretches(
 def unplanned(
     order: Steps, rank: int, world_size: int, epoch: int, step: int, max_samples: int
 ) -> Iterator[Plan]:
-    """Give the steps without loads, for samples that are read one by one.
+    """Return the steps without loads, for samples that are read one by one.
 
     Args:
         order, rank, world_size: Whose share.
@@ -137,7 +137,7 @@ def planned(
     slots: Slots,
     n_rows: int,
 ) -> Iterator[Plan]:
-    """Give the steps with the loads that bring their chunks into the arena.
+    """Return the steps with the loads that bring their chunks into the arena.
 
     Args:
         order, rank, world_size, epoch, step, max_samples: As for ``unplanned``.

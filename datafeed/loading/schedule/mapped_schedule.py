@@ -34,7 +34,7 @@ def planned_mapped(
     n_ahead: int,
     columns: Sequence[Located] = (),
 ) -> Iterator[Plan]:
-    """Give the steps, with loads that bring each chunk into memory once an epoch.
+    """Return the steps, with loads that bring each chunk into memory once an epoch.
 
     Args:
         order, rank, world_size, epoch, step, max_samples: As for ``unplanned``.

@@ -32,7 +32,7 @@ class Distinct:
         )
 
     def cut(self, n: int) -> "Distinct":
-        """Give those of the first n samples."""
+        """Return those of the first n samples."""
         return self if n == len(self.chunks) else Distinct(self.chunks[:n])
 
 

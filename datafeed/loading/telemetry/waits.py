@@ -39,7 +39,7 @@ class Waits:
                 self._by_cause[cause] += took_s
 
     def as_dict(self) -> dict[str, Any]:
-        """Give ``wait_by_cause_s``, ``wait_percentiles_s`` and ``ready``: the share of batches
+        """Return ``wait_by_cause_s``, ``wait_percentiles_s`` and ``ready``: the share of batches
         that lay ready when they were asked for."""
         with self._lock:
             last = list(self._last) or [0.0]

@@ -41,7 +41,7 @@ class Origins(Protocol):
     tuple_fields: tuple[str, ...] | None
 
     def __getitem__(self, position: int) -> Any:
-        """Give one sample."""
+        """Return one sample."""
 
     def origin(self, position: int) -> tuple[str, str]:
         """URL of a sample's shard, and its key there."""

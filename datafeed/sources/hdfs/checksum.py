@@ -42,7 +42,7 @@ def of_bytes(pieces: Iterable[memoryview], told: str) -> str | None:
 
 
 def _blocks(pieces: Iterable[memoryview], block_bytes: int, bytes_per_crc: int) -> Iterable[bytes]:
-    """Give the MD5 of each block's CRCs; a block size of 0 is one block."""
+    """Return the MD5 of each block's CRCs; a block size of 0 is one block."""
     md5, at, rest = hashlib.md5(), 0, b""
     for piece in pieces:
         data = rest + bytes(piece) if rest else piece

@@ -54,7 +54,7 @@ class HdfsConnection(OwnedByProcess):
             raise source_error(self.root, error) from error
 
     def path(self, url: str) -> str:
-        """Give the path of a URL of this HDFS."""
+        """Return the path of a URL of this HDFS."""
         self._check_owner()
         scheme, authority, path = split(url)
         if (scheme, authority) != ("hdfs", self._authority):
@@ -62,11 +62,11 @@ class HdfsConnection(OwnedByProcess):
         return "/" + "/".join(name for name in path.split("/") if name)
 
     def call(self, url: str, call: Callable[[str], T]) -> T:
-        """Give what a call of the driver says of a URL's path."""
+        """Return what a call of the driver says of a URL's path."""
         return self.run(url, partial(call, self.path(url)))
 
     def run(self, url: str, call: Callable[[], T]) -> T:
-        """Give what a call gives; its errors name the URL."""
+        """Return what a call gives; its errors name the URL."""
         self._check_owner()
         self._connect(url)
         try:

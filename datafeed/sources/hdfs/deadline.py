@@ -32,7 +32,7 @@ class Calls:
         self._idle: list[_Worker] = []
 
     def run(self, call: Callable[[], T], timeout_s: float | None = None) -> T:
-        """Give what the call gives, or raise what it raises.
+        """Return what the call gives, or raise what it raises.
 
         The call must write to no memory of the caller's: it may run on after its deadline.
 

@@ -89,14 +89,14 @@ def _require_whole(
 
 
 def pieces_of_file(local: Path) -> Iterator[memoryview]:
-    """Give the bytes of a file of this machine."""
+    """Return the bytes of a file of this machine."""
     with local.open("rb") as file:
         while piece := file.read(READ_BYTES):
             yield memoryview(piece)
 
 
 def pieces_of_bytes(data: bytes) -> Iterator[memoryview]:
-    """Give bytes in pieces, as a driver takes them."""
+    """Return bytes in pieces, as a driver takes them."""
     view = memoryview(data)
     for start in range(0, len(view), READ_BYTES):
         yield view[start : start + READ_BYTES]

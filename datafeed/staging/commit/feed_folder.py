@@ -52,7 +52,7 @@ class Record:
     """Samples that were left out, as `BadSamples.found`."""
 
     def to_bytes(self) -> bytes:
-        """Give its text."""
+        """Return its text."""
         facts = {"digest": self.digest, "entry": self.entry.to_json(), "bad": list(self.bad)}
         return json.dumps(facts).encode()
 

@@ -60,5 +60,5 @@ def require_few(found: Sequence[Mapping[str, str]], limit: int) -> None:
 
 
 def quarantine(found: Sequence[Mapping[str, Any]]) -> bytes:
-    """Give the text of the quarantine file."""
+    """Return the text of the quarantine file."""
     return "".join(json.dumps(dict(bad), ensure_ascii=False) + "\n" for bad in found).encode()

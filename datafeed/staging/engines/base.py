@@ -89,7 +89,7 @@ def failure(facts: Mapping[str, Any]) -> errors.FeedError:
 def given_up(
     job: Job, split: int, event: Mapping[str, Any], n_lost: int
 ) -> errors.FeedError | None:
-    """Give the error that ends the run after a task failed; None where it is to be tried again.
+    """Return the error that ends the run after a task failed; None where it is to be tried again.
 
     Args:
         job: The run.

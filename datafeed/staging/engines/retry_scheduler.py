@@ -46,7 +46,7 @@ class Ledger:
         return held[0] if held else None
 
     def take(self, worker: Hashable) -> int | None:
-        """Give an idle worker a split; None where there is nothing for it now."""
+        """Return an idle worker a split; None where there is nothing for it now."""
         split = self._waiting.popleft() if self._waiting else self._slow_one()
         if split is not None:
             self._held[worker] = split, self._clock()

@@ -102,7 +102,7 @@ class Plan:
         return f"part-{split:0{width}d}.h5"
 
     def to_bytes(self) -> bytes:
-        """Give the text of the plan's file: its options, then a line for each split."""
+        """Return the text of the plan's file: its options, then a line for each split."""
         head = {
             "to": self.to,
             "hdfs_client": self.hdfs_client,

@@ -95,7 +95,7 @@ class ShardTable(Sequence[Shard]):
         return self._names[start : self._name_ends[i]].decode(errors="surrogateescape")
 
     def runs(self, start: int, stop: int) -> Runs:
-        """Give a range of shards for JSON.
+        """Return a range of shards for JSON.
 
         A run is ``[folder, names, sizes, times in ms]``, and where any shard has them
         ``checksums`` and ``[start, stop]`` pairs, None for a shard without.

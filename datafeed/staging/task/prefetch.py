@@ -28,7 +28,7 @@ _Found = tuple[FileInfo, bytes | None]
 def in_turn(
     shards: Iterable[Shard], opened: OpenedSources
 ) -> Generator[tuple[Shard, Source], None, None]:
-    """Give each shard with the source to read it from; close it when it is left early.
+    """Return each shard with the source to read it from; close it when it is left early.
 
     Closing waits for what is being read, at most until the deadline of the source's answers.
 

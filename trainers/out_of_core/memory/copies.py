@@ -112,7 +112,7 @@ def _mark(device: torch.device) -> torch.cuda.Event:
 
 
 def copies_of(device: torch.device) -> Copies:
-    """Give the lane of a device."""
+    """Return the lane of a device."""
     return StreamCopies(device) if device.type == "cuda" else ThreadCopies()
 
 

@@ -21,10 +21,10 @@ class DeviceMemory(Protocol):
     """More than that raises; None: only count."""
 
     def level(self) -> int:
-        """Give the bytes in use now."""
+        """Return the bytes in use now."""
 
     def peak(self) -> int:
-        """Give the most bytes in use since ``mark``."""
+        """Return the most bytes in use since ``mark``."""
 
     def mark(self) -> None:
         """Forget the peak so far."""
@@ -50,11 +50,11 @@ class CountedMemory:
         self._level = self._peak = 0
 
     def level(self) -> int:
-        """Give the bytes counted now."""
+        """Return the bytes counted now."""
         return self._level
 
     def peak(self) -> int:
-        """Give the most bytes counted since ``mark``."""
+        """Return the most bytes counted since ``mark``."""
         return self._peak
 
     def mark(self) -> None:
@@ -116,11 +116,11 @@ class CudaMemory:
         self._device = device
 
     def level(self) -> int:
-        """Give the bytes in use now."""
+        """Return the bytes in use now."""
         return torch.cuda.memory_allocated(self._device)
 
     def peak(self) -> int:
-        """Give the most bytes in use since ``mark``."""
+        """Return the most bytes in use since ``mark``."""
         return torch.cuda.max_memory_allocated(self._device)
 
     def mark(self) -> None:
@@ -152,7 +152,7 @@ def over_budget(n_bytes: int, budget_bytes: int) -> TrainerError:
 
 
 def memory_of(device: torch.device, budget_bytes: int | None = None) -> DeviceMemory:
-    """Give the memory of a device."""
+    """Return the memory of a device."""
     if device.type == "cuda":
         return CudaMemory(device, budget_bytes)
     return CountedMemory(budget_bytes)

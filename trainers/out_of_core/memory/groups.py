@@ -31,7 +31,7 @@ class Piece:
         """Whether the host holds what the device holds."""
 
     def on_device(self) -> Tensor:
-        """Give the memory as a flat uint8 tensor, which knows nothing of autograd."""
+        """Return the memory as a flat uint8 tensor, which knows nothing of autograd."""
         return torch.empty(0, dtype=torch.uint8, device=self.storage.device).set_(self.storage)
 
 
@@ -131,7 +131,7 @@ class Group:
             self._copies.finish(mark)
 
     def release(self) -> None:
-        """Give the host's memory back; memory of the device stays, if it is there."""
+        """Return the host's memory back; memory of the device stays, if it is there."""
         self.settle()
         for piece in self.pieces:
             if piece.host is not None:

@@ -129,7 +129,7 @@ class HostPool:
         self._free: dict[int, list[Tensor]] = {}
 
     def take(self, n_bytes: int) -> Tensor:
-        """Give a flat uint8 tensor with any content."""
+        """Return a flat uint8 tensor with any content."""
         free = self._free.get(n_bytes)
         return free.pop() if free else self._memory.make(n_bytes)
 

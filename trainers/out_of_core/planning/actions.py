@@ -47,7 +47,7 @@ class Choice:
         return self.in_bytes == 0
 
     def frees(self, n_ticks: int) -> Bytes:
-        """Give the bytes freed in each tick."""
+        """Return the bytes freed in each tick."""
         freed = np.zeros(n_ticks, np.int64)
         if self.first <= self.last:
             freed[self.first : self.last + 1] = self.n_bytes
@@ -59,7 +59,7 @@ class Choice:
 
 
 def kept_bytes(profile: Profile) -> Bytes:
-    """Give the bytes needed in each tick if nothing is freed."""
+    """Return the bytes needed in each tick if nothing is freed."""
     ticks = profile.ticks
     need = np.array(profile.peak_bytes, np.int64)
     for i, segment in enumerate(profile.segments):

@@ -96,7 +96,7 @@ def on_demand(ticks: Ticks) -> Plan:
 
 
 def least_bytes(profile: Profile) -> tuple[int, str]:
-    """Give the least budget that works, and what needs it: everything offloaded on demand."""
+    """Return the least budget that works, and what needs it: everything offloaded on demand."""
     choices = _offloaded(choices_of(profile))
     need = occupied_bytes(kept_bytes(profile), choices, ())
     tick = int(need.argmax())

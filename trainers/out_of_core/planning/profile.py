@@ -16,15 +16,15 @@ class Ticks:
     n_segments: int
 
     def forward(self, i: int) -> int:
-        """Give the tick of a segment's forward pass."""
+        """Return the tick of a segment's forward pass."""
         return i
 
     def backward(self, i: int) -> int:
-        """Give the tick of a segment's backward pass."""
+        """Return the tick of a segment's backward pass."""
         return self.n_segments + 2 * (self.n_segments - 1 - i)
 
     def update(self, i: int) -> int:
-        """Give the tick in which the optimizer updates a segment."""
+        """Return the tick in which the optimizer updates a segment."""
         return self.backward(i) + 1
 
     @property

@@ -53,7 +53,7 @@ class Recorder:
     def profile(
         self, segments: Sequence[SegmentProfile], bytes_per_s: float, device: torch.device
     ) -> Profile:
-        """Give what was found."""
+        """Return what was found."""
         return Profile(
             segments=tuple(segments),
             seconds=tuple(self._seconds),

@@ -41,7 +41,7 @@ class Transfer:
 
 
 def transfers_of(choices: Iterable[Choice], end: int) -> list[Transfer]:
-    """Give the copies of choices, each as late and as short as can be."""
+    """Return the copies of choices, each as late and as short as can be."""
     found = []
     for choice in choices:
         if choice.is_recomputed:
@@ -68,7 +68,7 @@ def _place(transfer: Transfer) -> tuple[int, bool, int]:
 
 
 def occupied_bytes(kept: Bytes, choices: Iterable[Choice], transfers: Iterable[Transfer]) -> Bytes:
-    """Give the bytes needed in each tick."""
+    """Return the bytes needed in each tick."""
     need = kept.copy()
     for choice in choices:
         need -= choice.frees(len(kept))

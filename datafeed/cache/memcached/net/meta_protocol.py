@@ -91,7 +91,7 @@ def delete(key: bytes, tag: Any = None) -> Command:
 
 
 def checked_key(name: bytes | str) -> bytes:
-    """Give a key as bytes, unless it would break the line.
+    """Return a key as bytes, unless it would break the line.
 
     Raises:
         ConfigError: it is not 1 to 250 bytes without spaces or controls.

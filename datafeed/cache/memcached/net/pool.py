@@ -119,7 +119,7 @@ class ServerPool:
         self._failed(server, time.monotonic())
 
     def left_out(self) -> dict[int, ServerDown]:
-        """Give the fault of each server that failed a moment ago and is not asked for a while."""
+        """Return the fault of each server that failed a moment ago and is not asked for a while."""
         servers = range(len(self.names))
         return {i: self._left_out(i) for i in servers if self._health.is_left_out(i)}
 
@@ -127,7 +127,7 @@ class ServerPool:
         return ServerDown(f"cache server {self.names[server]} failed a moment ago; see if it runs")
 
     def _take(self, server: int, deadline: float) -> Connection:
-        """Give a connection that nobody else uses; connects where none is left over."""
+        """Return a connection that nobody else uses; connects where none is left over."""
         if os.getpid() != self._pid:
             raise ConfigError("cache servers: opened by another process; open them in this one")
         if self._closed:

@@ -42,7 +42,7 @@ class Sockets:
         return max(_SHORTEST_S, self._deadline - time.monotonic())
 
     def getaddrinfo(self, *_: object) -> list[Any]:
-        """Give the address that was chosen."""
+        """Return the address that was chosen."""
         assert self._address is not None
         family, place = self._address
         return [(family, socket.SOCK_STREAM, 0, "", place)]

@@ -13,7 +13,7 @@ __all__ = ["BlockTable", "payload_bytes"]
 
 
 def payload_bytes(feed: WholeFeed) -> I64Array:
-    """Give the bytes of every chunk's payload, int64.
+    """Return the bytes of every chunk's payload, int64.
 
     Raises:
         SourceError, DamagedError: a part's index cannot be read.

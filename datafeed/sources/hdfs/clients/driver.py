@@ -19,7 +19,7 @@ class Handle(Protocol):
         """Read some bytes (at least one) of a range inside the file, into memory of its own."""
 
     def stream(self, offset: int) -> Iterator[bytes | bytearray | memoryview]:
-        """Give the bytes from an offset to the end, in order, in pieces of any size."""
+        """Return the bytes from an offset to the end, in order, in pieces of any size."""
 
     def close(self) -> None:
         """Let go."""

@@ -97,7 +97,7 @@ class NativeHandle:
                 n_failed += 1
 
     def _pieces(self, offset: int, n_bytes: int, limit_s: float) -> Iterator[tuple[bytes, float]]:
-        """Give the pieces of a range, and the seconds that each was waited for."""
+        """Return the pieces of a range, and the seconds that each was waited for."""
         reader = self._opened_at(offset, limit_s).reader
         began_s = time.monotonic()
         for piece in reader.read_range_stream(offset, n_bytes):

@@ -93,7 +93,7 @@ class WebHdfs:
             raise failure
 
     def contents(self, path: str, offset: int, n_bytes: int, block_bytes: int) -> Iterator[bytes]:
-        """Give a range of a file in pieces; goes on with another replica where one is lost.
+        """Return a range of a file in pieces; goes on with another replica where one is lost.
 
         A request is for one block, which the DataNode has itself: of the next one it would ask
         others, and be silent where those hang.

@@ -112,7 +112,7 @@ def _serve(mail: Mail) -> dict[str, Any]:
 
 
 def _outcome(told: dict[str, Any]) -> dict[str, Any]:
-    """Give the command's result, or raise its error again."""
+    """Return the command's result, or raise its error again."""
     if "result" in told:
         result: dict[str, Any] = told["result"]
         return result

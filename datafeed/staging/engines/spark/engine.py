@@ -56,7 +56,7 @@ class SparkEngine(Engine):
                 return {"spark_application_id": session.application_id}
 
     def _prepare(self, session: SparkSession, job: Job, scratch: Path) -> None:
-        """Give the executors Python and its packages, unless they are here."""
+        """Return the executors Python and its packages, unless they are here."""
         if session.is_local:
             session.use_python(self.python or sys.executable)
             return
