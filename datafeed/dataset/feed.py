@@ -117,7 +117,8 @@ class Feed(FeedFiles):
         return (self[i] for i in range(len(self)))
 
     def mapped(self) -> MappedChunks | None:
-        """Return all chunks as memory: of a window, or the parts, mapped once; None if there is none,
+        """Return all chunks as memory: of a window, or the parts, mapped once; None if there is
+        none,
         or tiers that have to be asked stand before it."""
         self.check_open()
         whole = self._windows.mapped()

@@ -49,7 +49,8 @@ class Readable(Protocol):
         """Where a part lies."""
 
     def mapped(self) -> "MappedChunks | None":
-        """Return all chunks as memory: of a window, or the parts, mapped once; None if there is none,
+        """Return all chunks as memory: of a window, or the parts, mapped once; None if there is
+        none,
         or tiers that have to be asked stand before it."""
 
     def piece_lengths(self, chunk: int) -> list[int]:

@@ -98,7 +98,8 @@ class _File:
         return np.dtype(self.dtype).itemsize * prod(self.shape)
 
     def items(self) -> Iterator[Array]:
-        """Return the items, of native byte order; raise where the file ends too early or too late."""
+        """Return the items, of native byte order; raise where the file ends too early or too
+        late."""
         per_piece = max(1, _PIECE_BYTES // max(1, self.item_bytes))
         native = np.dtype(self.dtype).newbyteorder("=")
         for start in range(0, self.n, per_piece):

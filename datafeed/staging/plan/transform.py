@@ -102,7 +102,8 @@ def digest_of(name: str) -> str:
 
 
 def finished(transform: Transform | None, where: str) -> Iterator[tuple[str, Sample | FormatError]]:
-    """Return what a transform kept to the end of the split: that of its method ``finish``, if any."""
+    """Return what a transform kept to the end of the split: that of its method ``finish``, if
+    any."""
     finish = getattr(transform, "finish", None)
     if finish is None:
         return

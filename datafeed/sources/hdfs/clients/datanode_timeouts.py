@@ -39,7 +39,8 @@ class Patience:
         self._slow_s = 0.0
 
     def limits_s(self) -> Sequence[float]:
-        """Return the limit of the next try, and those of tries after it; the last is the longest."""
+        """Return the limit of the next try, and those of tries after it; the last is the
+        longest."""
         now_s = self._clock()
         least_s = _ALERT_S if now_s < self._alert_until_s else _CALM_S
         if now_s < self._slow_until_s:
