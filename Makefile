@@ -1,7 +1,7 @@
 # make demo    all set-up, then the main job on real input; the last line of stdout is JSON
 # make test    all set-up, then the whole test suite; MPI=mpich, MPI=system: what runs under mpirun,
 #              with MPICH's wheel or with Debian's Open MPI (openmpi-bin, libopenmpi3)
-# make check   formatter, linter, strict types
+# make check   formatter, linter, strict types, layers of imports, circles and crowded folders
 # make cluster-up | cluster-shell | cluster-test | cluster-down
 #              the test cluster in containers: start, work on its gateway, all fault drills, end
 # make cluster-scale
@@ -73,7 +73,9 @@ test-mpi: setup $(MPI_SETUP)
 check: $(VENV)/.stamp-packages
 	$(PY) -m ruff format --check .
 	$(PY) -m ruff check .
-	$(PY) -m mypy datafeed trainers tests examples
+	$(PY) -m mypy datafeed trainers tests examples tools
+	$(VENV)/bin/lint-imports --no-logo
+	$(PY) tools/check_layout.py
 
 bench: setup
 	$(PY) -m datafeed.bench

@@ -7,6 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from datafeed import errors
+from datafeed._version import __version__ as __version__
 
 if TYPE_CHECKING:
     from datafeed.cache.memcached.client import CacheClient
@@ -16,8 +17,6 @@ if TYPE_CHECKING:
     from datafeed.loading.loader import DataLoader
     from datafeed.loading.order.order import Order
     from datafeed.staging.stage import stage
-
-__version__ = "0.1.0.dev0"
 
 __all__ = [
     "CacheAccess",

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import datafeed
-from datafeed.cli.options import emit
+from datafeed.console import emit
 from datafeed.errors import ConfigError, TrainerError
 from trainers.models.resnet import resnet18, resnet50
 from trainers.models.small_cnn import SmallConvNet

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import datafeed
-from datafeed.cli.options import emit
+from datafeed.console import emit
 from datafeed.errors import ConfigError, TrainerError
 from trainers.models.gpt import GPT
 from trainers.reporting.report import Report

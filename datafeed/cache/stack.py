@@ -7,7 +7,7 @@ from typing import Protocol, runtime_checkable
 from datafeed.cache.tier import ChunkRequest, Tier
 from datafeed.errors import StallError
 
-__all__ = ["LeavableTier", "MappingTier", "RefillableTier", "TierStack", "Watch"]
+__all__ = ["LeavableTier", "RefillableTier", "Stack", "TierStack", "Watch"]
 
 
 Watch = Callable[[str, float, float], None]
@@ -16,12 +16,25 @@ Watch = Callable[[str, float, float], None]
 _Missing = list[tuple[ChunkRequest, Exception | None]]
 
 
-@runtime_checkable
-class MappingTier(Protocol):
-    """A tier whose chunks lie in this process's address space."""
+class Stack(Protocol):
+    """Tiers, fastest first, as loaders ask them; see ``TierStack``."""
 
-    def mapped(self, chunk: int) -> Sequence[memoryview] | None:
-        """Return the pieces of a chunk where they lie, checked; see ``TierStack.mapped``."""
+    watch: Watch | None
+    """Called for every tier that was asked."""
+
+    def fetch(
+        self, requests: Sequence[ChunkRequest], timeout_s: float, is_late: bool = False
+    ) -> None:
+        """Fill all requests, or raise what went wrong."""
+
+    def stats(self) -> dict[str, dict[str, int]]:
+        """Return the counters of each tier by its name."""
+
+    def measured(self) -> dict[str, dict[str, float]]:
+        """Return what was measured of servers by their names."""
+
+    def close(self) -> None:
+        """Close all tiers; a second call does nothing."""
 
 
 @runtime_checkable
@@ -156,24 +169,6 @@ class TierStack:
             n_bytes = sum([r.n_bytes for r in requests]) - sum([r.n_bytes for r, _ in missing])
             before.behind_took(n_bytes, end_s - start_s)
         return missing
-
-    def mapped(self, chunk: int) -> Sequence[memoryview] | None:
-        """Return the pieces of a chunk where they lie already, to be gathered from there.
-
-        Args:
-            chunk: Ordinal in the feed.
-
-        Returns:
-            One read-only buffer for each piece of the chunk, in payload order, valid until the
-            feed is closed; its CRC32C was right when this process first asked for it. None if no
-            tier has it mapped: ``fetch`` it then.
-        """
-        for tier in self._tiers:
-            if isinstance(tier, MappingTier):
-                pieces = tier.mapped(chunk)
-                if pieces is not None:
-                    return pieces
-        return None
 
     def _raise(self, request: ChunkRequest, error: Exception | None, timeout_s: float) -> None:
         if error is not None:

@@ -8,7 +8,7 @@ import click
 from datafeed.bench.harness.measure import Row
 from datafeed.bench.harness.report import tables
 from datafeed.bench.harness.suite import end_on_sigterm, run, save
-from datafeed.cli.options import Command, emit, say
+from datafeed.console import Command, emit, say
 
 __all__ = ["command"]
 

@@ -8,10 +8,10 @@ from typing import Any
 
 import click
 
-from datafeed.cli.options import Command, emit, say
+from datafeed import hadoop_home
 from datafeed.cluster import LoopbackCluster
-from datafeed.cluster.hadoop import hadoop_home
 from datafeed.cluster.loopback import MAX_DATANODES
+from datafeed.console import Command, emit, say
 
 __all__ = ["command"]
 

@@ -10,7 +10,7 @@ import click
 
 from datafeed.cache.memcached.net.server_names import parse_servers
 from datafeed.cli.access import access_options
-from datafeed.cli.options import Command, emit, hdfs_client_option, say
+from datafeed.console import Command, emit, hdfs_client_option, say
 from datafeed.dataset.feed import Feed
 from datafeed.doctor.finding import Finding
 from datafeed.errors import ConfigError, DatafeedError

@@ -6,7 +6,7 @@ from typing import Any
 import click
 import numpy as np
 
-from datafeed.cli.options import Command, emit, hdfs_client_option
+from datafeed.console import Command, emit, hdfs_client_option
 from datafeed.dataset.feed import Feed
 from datafeed.dataset.feed import open as open_feed
 

@@ -8,8 +8,8 @@ from importlib.util import find_spec
 import click
 from click.exceptions import NoArgsIsHelpError
 
-from datafeed import __version__
-from datafeed.cli.options import say
+from datafeed._version import __version__
+from datafeed.console import say
 
 __all__ = ["main"]
 

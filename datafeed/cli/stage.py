@@ -8,7 +8,7 @@ from click.core import ParameterSource
 from click.exceptions import Exit
 
 from datafeed.cli.access import access_options
-from datafeed.cli.options import Command, emit, exit_status, hdfs_client_option, say
+from datafeed.console import Command, emit, exit_status, hdfs_client_option, say
 from datafeed.errors import DatafeedError
 from datafeed.mpi import is_first_rank
 

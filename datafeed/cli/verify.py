@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from datafeed.cli.access import access_options
-from datafeed.cli.options import Command, emit, hdfs_client_option, say
+from datafeed.console import Command, emit, hdfs_client_option, say
 from datafeed.dataset.feed import Feed
 from datafeed.dataset.feed import open as open_feed
 from datafeed.dataset.verify import Damage, verify_parts

@@ -6,7 +6,7 @@ import click
 
 from datafeed.cache.memcached.upkeep.warm import warm
 from datafeed.cli.access import access_options
-from datafeed.cli.options import Command, emit, hdfs_client_option
+from datafeed.console import Command, emit, hdfs_client_option
 from datafeed.dataset.feed import open as open_feed
 
 __all__ = ["command"]

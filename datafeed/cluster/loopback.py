@@ -6,8 +6,9 @@ import secrets
 from collections.abc import Callable
 from pathlib import Path
 
+from datafeed import hadoop_home
 from datafeed.cluster import cleanup
-from datafeed.cluster.hadoop import hadoop_conf, hadoop_home
+from datafeed.cluster.hadoop import hadoop_conf
 from datafeed.cluster.hadoop.launch import Launch, PortTakenError, choose_ports
 from datafeed.cluster.lock import locked
 from datafeed.cluster.process import ProcessId

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
-from datafeed.cache.stack import TierStack
+from datafeed.cache.stack import Stack
 from datafeed.feed.index import PartIndex
 from datafeed.feed.manifest import Manifest
 from datafeed.feed.schema import Field
@@ -59,7 +59,7 @@ class Readable(Protocol):
     def origin(self, position: int) -> tuple[str, str]:
         """URL of a sample's shard, and its key there."""
 
-    def open_stack(self) -> TierStack:
+    def open_stack(self) -> Stack:
         """Open the tiers, fastest first; the caller closes them."""
 
 
@@ -68,3 +68,10 @@ class OpenFeed(Readable, Protocol):
 
     url: str
     source: Source
+
+    @property
+    def fields(self) -> dict[str, Field]:
+        """Name to Field, in the order of every sample's items."""
+
+    def as_tuple(self, *names: str) -> "OpenFeed":
+        """Return a view whose samples are tuples of these fields."""

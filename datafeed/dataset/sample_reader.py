@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from datafeed.cache.stack import TierStack
+from datafeed.cache.stack import Stack
 from datafeed.cache.tier import ChunkRequest
 from datafeed.dataset.protocols import OpenFeed
 from datafeed.feed.chunk import unpack
@@ -29,7 +29,7 @@ class Samples:
         self._feed = feed
         self._recent: OrderedDict[int, list[list[Array]]] = OrderedDict()
         self._lock = Lock()
-        self._stack: TierStack | None = None
+        self._stack: Stack | None = None
 
     def sample(self, chunk: int, row: int) -> Any:
         """Return one: a dict of numpy arrays, or a tuple of them for a tuple view."""

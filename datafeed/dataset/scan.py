@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from datafeed.cache.stack import TierStack
+from datafeed.cache.stack import Stack
 from datafeed.cache.tier import ChunkRequest
 from datafeed.dataset.protocols import OpenFeed
 from datafeed.errors import ConfigError
@@ -53,7 +53,7 @@ def columns(feed: OpenFeed, names: Sequence[str]) -> Iterator[tuple[int, dict[st
 
 
 def _fetch(
-    feed: OpenFeed, stack: TierStack, chunks: range, names: Sequence[str]
+    feed: OpenFeed, stack: Stack, chunks: range, names: Sequence[str]
 ) -> Iterator[dict[str, Rows]]:
     lengths = [feed.piece_lengths(chunk) for chunk in chunks]
     payloads = [memoryview(bytearray(sum(sizes))) for sizes in lengths]

@@ -4,16 +4,14 @@ import operator
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from hashlib import blake2b
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from datafeed.dataset.filters import Choice, Test, choose, split
+from datafeed.dataset.protocols import OpenFeed
 from datafeed.feed.manifest import Manifest
 from datafeed.feed.schema import Field
-
-if TYPE_CHECKING:
-    from datafeed.dataset.feed import Feed
 
 __all__ = ["ChosenChunks", "Selection"]
 
@@ -82,7 +80,7 @@ class Selection:
         positions: Of the samples in the feed, ascending, each once.
     """
 
-    def __init__(self, feed: "Feed", positions: I64Array) -> None:
+    def __init__(self, feed: OpenFeed, positions: I64Array) -> None:
         self.feed = feed
         self.chunks = ChosenChunks(feed.manifest, positions)
 

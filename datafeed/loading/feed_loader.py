@@ -10,15 +10,14 @@ from typing import Any, TypeVar, cast
 import torch.utils.data
 
 from datafeed.errors import ConfigError
+from datafeed.loading.accelerate_epoch import accelerate_epoch
 from datafeed.loading.datasets import FastDataset, id_of, order_of, readable_of
 from datafeed.loading.engine import Reader
-from datafeed.loading.loader import DataLoader
 from datafeed.loading.options import LoaderOptions
 from datafeed.loading.order.base_order import checked_epoch
 from datafeed.loading.pipeline import Pipeline
-from datafeed.loading.resume_points import Beginnings
 from datafeed.loading.sampler import sampler_of
-from datafeed.loading.state import make_state, read_state
+from datafeed.loading.state import Beginnings, make_state, read_state
 from datafeed.loading.telemetry.prometheus import metrics_text
 from datafeed.loading.telemetry.trace import TraceFile
 from datafeed.loading.world import ALONE, find_rank, warn_if_alone, warn_if_uneven
@@ -41,7 +40,7 @@ def _signed(function: F) -> F:
     return function
 
 
-class FeedLoader(DataLoader):
+class FeedLoader(torch.utils.data.DataLoader[Any]):
     """What ``DataLoader(feed, ...)`` gives; see there.
 
     Its torch attributes tell what torch's would: ``batch_size`` of this rank, ``sampler``,
@@ -272,9 +271,7 @@ def _accelerated(loader: FeedLoader) -> Any:
     """What goes round an epoch: something only for loaders that accelerate prepared."""
     if not loader._is_in_accelerate:
         return nullcontext(lambda batch: batch)
-    from datafeed.integrations.accelerate import active
-
-    return active(loader, is_placed=loader._asked.device is not None)
+    return accelerate_epoch(loader, is_placed=loader._asked.device is not None)
 
 
 def _close(reader: Reader, pid: int) -> None:

@@ -9,6 +9,7 @@ import torch.utils.data
 
 from datafeed.errors import ConfigError
 from datafeed.loading.datasets import is_fast
+from datafeed.loading.feed_loader import FeedLoader
 
 if TYPE_CHECKING:
     from datafeed.loading.telemetry.trace import TraceFile
@@ -68,15 +69,13 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
 
     def __new__(cls, dataset: Any = None, *args: Any, **options: Any) -> "DataLoader":
         """Make torch's own loader, or one with what only feeds have; a copy names no data set."""
-        from datafeed.loading.feed_loader import FeedLoader
-
         if isinstance(dataset, (str, PathLike)):
             raise ConfigError(f"DataLoader({str(dataset)!r}): give datafeed.open({str(dataset)!r})")
         if not is_fast(dataset) or issubclass(cls, FeedLoader):
             return super().__new__(cls)
         if cls is DataLoader:
-            return super().__new__(FeedLoader)
-        return super().__new__(type(cls.__name__, (cls, FeedLoader), {}))
+            return super().__new__(_FeedDataLoader)
+        return super().__new__(type(cls.__name__, (cls, _FeedDataLoader), {}))
 
     def __class_getitem__(cls, item: Any) -> GenericAlias:
         """Let ``DataLoader[Any]`` stand in annotations, as those of torch's loader do."""
@@ -104,3 +103,10 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         tb: TracebackType | None,
     ) -> None:
         self.close()
+
+
+class _FeedDataLoader(FeedLoader, DataLoader):
+    """What ``DataLoader(feed)`` makes: a loader over a feed that is a ``DataLoader``, too."""
+
+
+_FeedDataLoader.__name__ = _FeedDataLoader.__qualname__ = "FeedLoader"

@@ -1,5 +1,6 @@
 """The place of a loader in its run, as a small JSON-able dict."""
 
+import logging
 from collections.abc import Mapping
 from typing import Any
 
@@ -7,7 +8,7 @@ from datafeed.arguments import checked_integer
 from datafeed.errors import ConfigError
 from datafeed.loading.order.base_order import Steps
 
-__all__ = ["make_state", "read_state"]
+__all__ = ["Beginnings", "make_state", "read_state"]
 
 
 def make_state(feed_id: str, order: Steps, epoch: int, step: int) -> dict[str, Any]:
@@ -50,3 +51,36 @@ def read_state(state: Mapping[str, Any], feed_id: str, order: Steps) -> tuple[in
     if epoch < 0 or not 0 <= step <= order.steps:
         raise ConfigError(f"state has epoch {epoch}, step {step} of {order.steps}: no such place")
     return epoch, step
+
+
+_OFTEN = 3
+"""A look at the first batch, and one more, are nothing to talk about."""
+_log = logging.getLogger("datafeed")
+
+
+class Beginnings:
+    """Counts how often a loader began at one place without having been sent there."""
+
+    def __init__(self) -> None:
+        self._place = (-1, -1, -1)
+        self._n = 0
+
+    def note(self, epoch: int, step: int, n_moves: int) -> None:
+        """Take note of one, and warn once where there are many.
+
+        torch's loader shuffles anew each time it is iterated; training loops that leave each epoch
+        early count on it, and would see the same batches for ever.
+
+        Args:
+            epoch, step: Where it began.
+            n_moves: How often the loader was sent to a place so far.
+        """
+        place = epoch, step, n_moves
+        self._n = self._n + 1 if place == self._place else 1
+        self._place = place
+        if self._n == _OFTEN:
+            _log.warning(
+                "epoch %d begins at step %d for the %drd time, with the same batches, as it was "
+                "left early; call set_epoch() for the next one, or load_state_dict() to go on",
+                *(epoch, step, self._n),
+            )

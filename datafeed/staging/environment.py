@@ -15,7 +15,6 @@ from collections.abc import Iterator, Mapping
 from importlib.metadata import Distribution, PackageNotFoundError, distribution
 from pathlib import Path
 
-import datafeed
 from datafeed.errors import ConfigError
 from datafeed.sources import Source, join
 from datafeed.sources.urls import split
@@ -58,7 +57,7 @@ def packages(format_name: str) -> dict[str, Path]:
     for installed in _distributions(_OF_FORMATS.get(format_name.partition("(")[0], ())):
         for file in installed.files or []:
             found[str(file)] = Path(str(installed.locate_file(file)))
-    package = Path(datafeed.__file__).parent
+    package = Path(__file__).parents[1]
     for source in package.rglob("*.py"):
         found[str(source.relative_to(package.parent))] = source
     return {name: path for name, path in sorted(found.items()) if _is_module(name, path)}

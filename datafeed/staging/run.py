@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from tempfile import gettempdir
 from typing import Any
 
-from datafeed import __version__
+from datafeed._version import __version__
 from datafeed.errors import DamagedError, StagingError
 from datafeed.feed.manifest import Manifest
 from datafeed.feed.writer.part_writer import hdf5_version, write_virtual

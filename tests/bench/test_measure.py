@@ -4,8 +4,7 @@ from collections import Counter
 
 import pytest
 
-from datafeed.bench.harness.compare import Comparison
-from datafeed.bench.harness.measure import Goal, Timing, Variant, interleave, make_row
+from datafeed.bench.harness.measure import Comparison, Goal, Timing, Variant, interleave, make_row
 
 
 def test_every_variant_runs_once_in_each_round_in_changing_order() -> None:

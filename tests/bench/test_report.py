@@ -3,10 +3,8 @@
 import json
 from pathlib import Path
 
-from datafeed.bench.harness.compare import Comparison
-from datafeed.bench.harness.measure import Goal, Row, Timing, make_row
-from datafeed.bench.harness.picture import write_picture
-from datafeed.bench.harness.report import write_report, write_results
+from datafeed.bench.harness.measure import Comparison, Goal, Row, Timing, make_row
+from datafeed.bench.harness.report import write_picture, write_report, write_results
 
 ABOUT = {"machine": "2 cores of a kind", "date": "2026-01-02", "load_before": 0.1}
 

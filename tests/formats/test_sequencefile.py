@@ -14,7 +14,7 @@ import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from datafeed.cluster.hadoop import hadoop_home
+from datafeed import hadoop_home
 from datafeed.errors import FormatError
 from datafeed.formats import detect, good_samples
 from datafeed.formats.records.sequencefile import SequenceFileFormat

@@ -17,6 +17,7 @@ from datafeed.cache.subset import even_order
 from datafeed.cache.window.cluster_tier import ClusterTier
 from datafeed.cache.window.cluster_window import ClusterWindow
 from datafeed.cache.window.node_window import NodeWindow
+from datafeed.cache.window.windows import tier_of
 from datafeed.errors import ConfigError, DamagedError, FeedError, StallError
 from datafeed.mpi import wait_all
 from tests.cache.made_feeds import (
@@ -75,7 +76,7 @@ def test_the_shared_checks(
             assert all(window.is_near(rank) for rank in range(SIZE))
             monkeypatch.setattr(window, "is_near", lambda rank: is_near)
         for check in CHECKS:
-            check(window.tier(), feed)
+            check(tier_of(window), feed)
         COMM.Barrier()
         window.close()
         window.close()
@@ -84,17 +85,15 @@ def test_the_shared_checks(
 def test_each_chunk_lies_once_on_a_node_and_is_mapped_read_only(feed: Feed) -> None:
     window = window_of(NodeWindow, feed)
     assert window.layout.rank_bytes.sum() < 2 * sum(r.n_bytes for r in requests_of(feed))
-    tier, wanted = window.tier(), truth(feed)
+    wanted = truth(feed)
     for chunk in range(feed.manifest.n_chunks):
-        pieces = tier.mapped(chunk)
-        assert [piece.nbytes for piece in pieces] == feed.piece_lengths(chunk)
-        assert b"".join(pieces) == wanted[chunk]
-        assert all(piece.readonly for piece in pieces)
-        again = [np.frombuffer(piece, np.uint8) for piece in tier.mapped(chunk)]
-        first = [np.frombuffer(piece, np.uint8) for piece in pieces]
-        assert all(a.ctypes.data == b.ctypes.data for a, b in zip(first, again, strict=True))
+        payload, again = window.payload(chunk), window.payload(chunk)
+        assert payload.nbytes == sum(feed.piece_lengths(chunk))
+        assert payload.tobytes() == wanted[chunk]
+        assert not payload.flags.writeable
+        assert again.ctypes.data == payload.ctypes.data
     window.close()
-    assert tier.mapped(0) is None
+    assert window.payload(0) is None
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -106,7 +105,7 @@ def test_a_small_window_holds_an_even_choice_and_misses_the_rest(kind: Any, feed
     assert 0 < sum(sizes[c] for c in held) <= room
     front = even_order(feed.manifest.feed_id, len(sizes))[: len(held)].tolist()
     assert len(held & set(front)) >= len(held) - SIZE
-    tier = window.tier()
+    tier = tier_of(window)
     assert fetch_all(tier, feed) == {c: p for c, p in truth(feed).items() if c in held}
     assert tier.counters.misses == len(sizes) - len(held)
     COMM.Barrier()
@@ -126,8 +125,6 @@ def test_the_stack_falls_through_both_windows_to_the_parts(folder: Path) -> None
         assert list(tiers) == ["window", "rma", "parts"]
         assert (tiers["window"]["hits"], tiers["rma"]["hits"]) == (n_node, n_spread)
         assert tiers["parts"]["hits"] == len(requests) - n_node - n_spread > 0
-        mapped = [stack.mapped(chunk) is not None for chunk in range(len(requests))]
-        assert sum(mapped) == n_node
         stack.close()
         COMM.Barrier()
 
@@ -171,13 +168,12 @@ def test_a_flipped_bit_is_found_at_the_first_touch(feed: Feed) -> None:
             window._memory.mine[100] ^= 8
         COMM.Barrier()
         chunk = int(np.flatnonzero((window.layout.ranks == 0) & (window.layout.offsets == 0))[0])
-        tier = window.tier()
+        tier = tier_of(window)
         [(request, error)] = tier.fetch([request_of(feed, chunk)], 10)
         assert request.chunk == chunk
         assert "window" in str(error)
         assert tier.counters.corrupt == 1
         if kind is NodeWindow:
-            assert tier.mapped(chunk) is None
             with pytest.raises(DamagedError, match=f"chunk {chunk} in the shared window"):
                 window.payload(chunk)
         COMM.Barrier()

@@ -259,13 +259,13 @@ def test_unknown_client_and_scheme() -> None:
 
 @pytest.mark.parametrize("client", ["auto", *CLIENTS])
 def test_client_that_is_not_installed(client: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("datafeed.sources.find_spec", lambda name: None)
+    monkeypatch.setattr("datafeed.sources.direct.find_spec", lambda name: None)
     with pytest.raises(SourceError, match=r"is not installed: (pip install 'datafeed|build its)"):
         open_source("hdfs://127.0.0.1:9/", client)
 
 
 def test_auto_takes_what_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("datafeed.sources.find_spec", lambda name: name == "pydoop" or None)
-    from datafeed import sources
+    monkeypatch.setattr("datafeed.sources.direct.find_spec", lambda name: name == "pydoop" or None)
+    from datafeed.sources import direct
 
-    assert type(sources._driver("auto")).__name__ == "PydoopDriver"
+    assert type(direct._driver("auto")).__name__ == "PydoopDriver"

@@ -181,21 +181,23 @@ class Boundary(torch.autograd.Function):
     """The segment as the outer graph sees it."""
 
     @staticmethod
-    def forward(ctx: Any, run: Any, anchor: Tensor, *inputs: Tensor) -> tuple[Tensor, ...]:
+    def forward(
+        ctx: Any, forward: Any, backward: Any, anchor: Tensor, *inputs: Tensor
+    ) -> tuple[Tensor, ...]:
         """Compute; the anchor makes the results need gradients even if no input does."""
-        ctx.run = run
+        ctx.compute_gradients = backward
         ctx.set_materialize_grads(False)
-        outputs: list[Tensor] = run.forward(inputs)
+        outputs: list[Tensor] = forward(inputs)
         ctx.mark_non_differentiable(*(x for x in outputs if not x.is_floating_point()))
         return tuple(outputs)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
         """Compute gradients, once."""
-        run, ctx.run = ctx.run, None
-        if run is None:
+        compute, ctx.compute_gradients = ctx.compute_gradients, None
+        if compute is None:
             raise TrainerError(
                 "out of core: a second backward pass through the same graph; the segments were "
                 "updated in the first"
             )
-        return (None, None, *run.backward(grads))
+        return (None, None, None, *compute(grads))

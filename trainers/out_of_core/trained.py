@@ -22,7 +22,6 @@ from trainers.out_of_core.planning.recorder import Recorder
 from trainers.out_of_core.segments import Segment, parameters_apart
 from trainers.out_of_core.stepper import IDLE, Stepper
 from trainers.out_of_core.takeover import Hold
-from trainers.out_of_core.turn import Turn
 from trainers.out_of_core.updates import Updates
 
 __all__ = ["OutOfCore"]
@@ -112,8 +111,9 @@ class OutOfCore:
             with self._tick(self._ticks.forward(i)), torch.no_grad():
                 return call.result(call(inputs))
         run = Pass(segment.name, segment.module, call, i in self.plan.recomputed, self._device)
-        turn = Turn(self, i, self._n_passes, run)
-        return call.result(Boundary.apply(turn, self._anchor, *inputs))  # type: ignore[no-untyped-call]
+        forward = partial(self.forward_of, i, run)
+        backward = partial(self.backward_of, i, self._n_passes, run)
+        return call.result(Boundary.apply(forward, backward, self._anchor, *inputs))  # type: ignore[no-untyped-call]
 
     def _begin_forward(self, i: int, inputs: Sequence[Tensor]) -> None:
         """See where in a step this call stands; begin one, or leave one that was given up."""

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from datafeed.cli.options import Command
+from datafeed.console import Command
 from datafeed.errors import ConfigError, DatafeedError
 from trainers.run.stop_signal import Stopped
 from trainers.world.world import connect

@@ -11,9 +11,8 @@ import numpy as np
 from datafeed.bench.cached.cached_values import Bulk, Values
 from datafeed.bench.cached.client_peer import ClientName, ClientPeer, peer_python, peer_version
 from datafeed.bench.cached.plain_socket import PlainSocket, Transport
-from datafeed.bench.harness.compare import Comparison
 from datafeed.bench.harness.machine import memcached_version, package_version
-from datafeed.bench.harness.measure import Goal, Row, Variant, interleave
+from datafeed.bench.harness.measure import Comparison, Goal, Row, Variant, interleave
 from datafeed.bench.harness.servers import memcached_servers
 from datafeed.errors import CacheError
 from datafeed.feed.block import PAYLOAD_BYTES, VALUE_BYTES

@@ -16,6 +16,7 @@ from datafeed.cache.tier import ChunkRequest, Counters, Tier
 from datafeed.cache.window.cluster_window import ClusterWindow
 from datafeed.cache.window.mapped_window import MappedWindow
 from datafeed.cache.window.node_window import NodeWindow
+from datafeed.cache.window.windows import tier_of
 from datafeed.dataset.feed import Feed
 from datafeed.dataset.feed import open as open_feed
 from datafeed.errors import CacheError
@@ -74,7 +75,7 @@ class _Reader:
         stack.close()
         self.truth[:] = self.arena
         for name, window in zip((NODE, RMA), windows, strict=True):
-            tier = window.tier()
+            tier = tier_of(window)
             self.arena[:] = 0
             self.fetch(tier)
             if not np.array_equal(self.arena, self.truth):

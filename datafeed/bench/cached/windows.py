@@ -7,9 +7,8 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from datafeed.bench.cached.window_ranks import COPY, COPY_ALL, GATHER, GATHER_COPY, NODE, RMA
-from datafeed.bench.harness.compare import Comparison
 from datafeed.bench.harness.made_feed import MadeFeed
-from datafeed.bench.harness.measure import Goal, Row, Timing
+from datafeed.bench.harness.measure import Comparison, Goal, Row, Timing
 from datafeed.bench.harness.mpirun import find_mpirun, run_ranks
 
 __all__ = ["window_rows"]

@@ -9,16 +9,26 @@ from typing import Protocol
 
 from datafeed.bench.harness.machine import circumstances
 from datafeed.bench.harness.measure import Row
-from datafeed.bench.harness.picture import write_picture
-from datafeed.bench.harness.report import picture_name, write_report, write_results
+from datafeed.bench.harness.report import picture_name, write_picture, write_report, write_results
 
 __all__ = ["BENCHMARKS", "end_on_sigterm", "run", "save"]
 
-BENCHMARKS = (
-    "cache", "overlap", "failures", "load", "loader", "order", "allreduce", "gpu", "out_of_core",
-    "stage", "scale", "dlio",
-)  # fmt: skip
-"""Each is the module of its name in this package: imported when run, as one needs torch."""
+BENCHMARKS = {
+    "cache": "cached",
+    "overlap": "training",
+    "failures": "cached",
+    "load": "loading",
+    "loader": "loading",
+    "order": "loading",
+    "allreduce": "training",
+    "gpu": "loading",
+    "out_of_core": "training",
+    "stage": "staging",
+    "scale": "loading",
+    "dlio": "loading",
+}
+"""Name of each benchmark, which is its module's, to its folder: imported when run, as some need
+torch."""
 
 
 class _Benchmark(Protocol):
@@ -45,7 +55,7 @@ def run(name: str, say: Callable[[str], None], quick: bool) -> list[Row]:
     Returns:
         Its rows, each with what it was measured on.
     """
-    benchmark: _Benchmark = import_module(f"datafeed.bench.{name}").run
+    benchmark: _Benchmark = import_module(f"datafeed.bench.{BENCHMARKS[name]}.{name}").run
     about = circumstances() | ({"quick": True} if quick else {})
     return [row | about for row in benchmark(say, quick)]
 
@@ -62,6 +72,6 @@ def save(root: Path, name: str, rows: list[Row], say: Callable[[str], None]) -> 
     if not rows:  # what it needs is not here; it has said so
         return
     say(f"wrote {write_results(root, name, rows)}")
-    say(f"wrote {write_report(root, BENCHMARKS)}")
+    say(f"wrote {write_report(root, tuple(BENCHMARKS))}")
     if any("size_bytes" in row for row in rows):
         say(f"wrote {write_picture(root / 'docs' / picture_name(name), rows)}")

@@ -10,10 +10,17 @@ import numpy as np
 import numpy.typing as npt
 
 from datafeed.bench.cached.plain_socket import PlainSocket, Transport
-from datafeed.bench.harness.compare import Comparison
 from datafeed.bench.harness.machine import package_version
 from datafeed.bench.harness.made_feed import MadeFeed
-from datafeed.bench.harness.measure import Goal, Row, Timing, Variant, interleave, make_row
+from datafeed.bench.harness.measure import (
+    Comparison,
+    Goal,
+    Row,
+    Timing,
+    Variant,
+    interleave,
+    make_row,
+)
 from datafeed.bench.harness.servers import memcached_servers
 from datafeed.bench.loading.loaders import FeedEpochs, TorchEpochs, check
 from datafeed.bench.loading.peer_loaders import NAMES as PEERS

@@ -12,12 +12,19 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 
-from datafeed.bench.harness.compare import Comparison
+from datafeed import hadoop_home
 from datafeed.bench.harness.crew import Crew
 from datafeed.bench.harness.made_shards import write_hollow, write_images, write_raw
-from datafeed.bench.harness.measure import Goal, Row, Timing, Variant, interleave, make_row
+from datafeed.bench.harness.measure import (
+    Comparison,
+    Goal,
+    Row,
+    Timing,
+    Variant,
+    interleave,
+    make_row,
+)
 from datafeed.cluster import LoopbackCluster
-from datafeed.cluster.hadoop import hadoop_home
 from datafeed.sources import join, open_source
 
 __all__ = ["run"]

@@ -9,9 +9,8 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 
-from datafeed.bench.harness.compare import Comparison
 from datafeed.bench.harness.machine import package_version
-from datafeed.bench.harness.measure import Goal, Row, Timing, make_row
+from datafeed.bench.harness.measure import Comparison, Goal, Row, Timing, make_row
 from datafeed.bench.harness.mpirun import run_ranks
 
 __all__ = ["run"]

@@ -4,17 +4,15 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from threading import local
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from datafeed.cache.health import Health
 from datafeed.cache.tier import ChunkRequest, Counters
+from datafeed.cache.window.cluster_window import ClusterWindow
 from datafeed.cache.window.memory import Bytes, copy_to, is_right
 from datafeed.errors import CacheError, StallError
-
-if TYPE_CHECKING:
-    from datafeed.cache.window.cluster_window import ClusterWindow
 
 __all__ = ["ClusterTier"]
 
@@ -50,9 +48,9 @@ class ClusterTier:
         rank_s: Seconds after which a rank's memory that does not answer has timed out.
     """
 
-    name = "rma"
+    name = ClusterWindow.name
 
-    def __init__(self, window: "ClusterWindow", *, rank_s: float = _RANK_S) -> None:
+    def __init__(self, window: ClusterWindow, *, rank_s: float = _RANK_S) -> None:
         self.counters = Counters()
         self._window, self._rank_s = window, rank_s
         self._health = Health(len(window.layout.rank_bytes))

@@ -10,7 +10,6 @@ from typing import Any
 
 from datafeed.cache.subset import Flags
 from datafeed.cache.window.base import SharedWindow
-from datafeed.cache.window.cluster_tier import ClusterTier
 from datafeed.cache.window.memory import SharedFeed, plan
 from datafeed.cache.window.ranks import WindowRanks
 from datafeed.errors import ConfigError
@@ -39,7 +38,7 @@ class ClusterWindow(SharedWindow):
         StallError: a rank did not come.
     """
 
-    name = ClusterTier.name
+    name = "rma"
 
     def __init__(
         self,
@@ -95,10 +94,6 @@ class ClusterWindow(SharedWindow):
         """Whether a read has ended; lets MPI work on all of them."""
         with self._lock:
             return all(request.Test() for request in requests)
-
-    def tier(self) -> "ClusterTier":
-        """Return a tier over it, which does not close it."""
-        return ClusterTier(self)
 
 
 def _check_threads() -> None:

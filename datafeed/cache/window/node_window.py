@@ -105,27 +105,13 @@ class NodeWindow(SharedWindow):
 
 
 class WindowTier:
-    """Chunks from a node's window: mapped, or copied; implements ``Tier``."""
+    """Chunks copied from a node's window; implements ``Tier``."""
 
     name = NodeWindow.name
 
     def __init__(self, window: NodeWindow) -> None:
         self.counters = Counters()
         self._window = window
-
-    def mapped(self, chunk: int) -> list[memoryview] | None:
-        """Return the pieces of a chunk where they lie; see ``TierStack.mapped``."""
-        try:
-            payload = self._window.payload(chunk)
-        except DamagedError:
-            self.counters.add(corrupt=1)
-            return None
-        if payload is None:
-            return None
-        self.counters.add(hits=1, bytes=payload.nbytes)
-        lengths = self._window.feed.piece_lengths(chunk)
-        ends = np.cumsum(lengths).tolist()
-        return [payload[end - n : end].data for n, end in zip(lengths, ends, strict=True)]
 
     def fetch(
         self, requests: Sequence[ChunkRequest], timeout_s: float

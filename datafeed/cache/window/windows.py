@@ -5,12 +5,18 @@ from typing import Any
 import numpy as np
 
 from datafeed.cache.tier import Tier
+from datafeed.cache.window.cluster_tier import ClusterTier
 from datafeed.cache.window.cluster_window import ClusterWindow
 from datafeed.cache.window.mapped_window import MappedWindow
 from datafeed.cache.window.memory import SharedFeed
 from datafeed.cache.window.node_window import NodeWindow
 
-__all__ = ["Windows"]
+__all__ = ["Windows", "tier_of"]
+
+
+def tier_of(window: NodeWindow | ClusterWindow) -> Tier:
+    """Return a tier over a window, which does not close it."""
+    return window.tier() if isinstance(window, NodeWindow) else ClusterTier(window)
 
 
 class Windows:
@@ -51,7 +57,7 @@ class Windows:
 
     def tiers(self) -> list[Tier]:
         """Return a tier over each, fastest first."""
-        return [window.tier() for window in self._windows]
+        return [tier_of(window) for window in self._windows]
 
     def close(self) -> None:
         """Free all of them; twice is fine. Collective."""

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from datafeed.cluster.hadoop import hadoop_home
+from datafeed import hadoop_home
 from datafeed.cluster.hadoop.hadoop_conf import SMALL_JVM
 
 _HEAP = "-Xmx256m"  # each daemon then takes 180-240 MB

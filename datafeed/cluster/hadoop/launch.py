@@ -4,8 +4,9 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from datafeed import hadoop_home
 from datafeed.cluster import orphans
-from datafeed.cluster.hadoop import hadoop_conf, hadoop_home, java_daemons, readiness
+from datafeed.cluster.hadoop import hadoop_conf, java_daemons, readiness
 from datafeed.cluster.memcached import MemcachedServer
 from datafeed.cluster.ports import free_ports
 from datafeed.cluster.process import Daemon, wait_until

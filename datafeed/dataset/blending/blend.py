@@ -12,6 +12,7 @@ from datafeed.arguments import checked_count
 from datafeed.dataset.blending.concat import Joined
 from datafeed.dataset.blending.weighted_interleave import Mixture, whole_weights
 from datafeed.dataset.feed import Feed
+from datafeed.dataset.protocols import OpenFeed
 from datafeed.dataset.selection import Selection
 from datafeed.errors import ConfigError
 from datafeed.feed.schema import Field
@@ -109,7 +110,7 @@ class Blend:
         return Blend, (list(zip(self.members, self.weights, strict=True)), self.epoch_samples)
 
 
-def _feed_of(member: Member) -> Feed:
+def _feed_of(member: Member) -> OpenFeed:
     return member.feed if isinstance(member, Selection) else member
 
 

@@ -10,15 +10,16 @@ import numpy as np
 import numpy.typing as npt
 
 from datafeed.cache.parts.mapped_parts import MappedParts
-from datafeed.cache.stack import TierStack, Watch
+from datafeed.cache.stack import Stack, Watch
 from datafeed.cache.tier import ChunkRequest
+from datafeed.dataset.protocols import OpenFeed
 from datafeed.errors import ConfigError
 from datafeed.feed.index import PartIndex
 from datafeed.feed.manifest import Manifest
 from datafeed.feed.schema import Field
 
 if TYPE_CHECKING:
-    from datafeed.dataset.feed import Feed
+    pass
 
 __all__ = ["Joined"]
 
@@ -44,7 +45,7 @@ class Joined:
         ConfigError: their samples differ in fields, or in what a tuple view shows of them.
     """
 
-    def __init__(self, feeds: Sequence["Feed"]) -> None:
+    def __init__(self, feeds: Sequence[OpenFeed]) -> None:
         self._feeds = list(feeds)
         for feed in self._feeds[1:]:
             _check_alike(self._feeds[0], feed)
@@ -124,31 +125,26 @@ class Joined:
         owner, own = _place(self.first_samples, position)
         return self._feeds[owner].origin(own)
 
-    def open_stack(self) -> TierStack:
+    def open_stack(self) -> Stack:
         """Open the tiers of all feeds; the caller closes them."""
         return _JoinedStack([feed.open_stack() for feed in self._feeds], self._first_chunks)
 
 
-class _JoinedStack(TierStack):
-    """The tiers of several feeds: each chunk is asked of its own feed's."""
+class _JoinedStack:
+    """The tiers of several feeds: each chunk is asked of its own feed's; implements ``Stack``."""
 
-    def __init__(self, stacks: Sequence[TierStack], first_chunks: npt.NDArray[np.int64]) -> None:
-        super().__init__([])
+    def __init__(self, stacks: Sequence[Stack], first_chunks: npt.NDArray[np.int64]) -> None:
         self._stacks, self._first_chunks = stacks, first_chunks
 
     @property
     def watch(self) -> Watch | None:
-        """Told of every tier that was asked."""
-        return self._stacks[0].watch if self._stacks else None
+        """What is called for every tier that was asked."""
+        return self._stacks[0].watch
 
     @watch.setter
     def watch(self, watch: Watch | None) -> None:
-        for stack in self.__dict__.get("_stacks", ()):
+        for stack in self._stacks:
             stack.watch = watch
-
-    def mapped(self, chunk: int) -> Sequence[memoryview] | None:
-        owner, own = _place(self._first_chunks, chunk)
-        return self._stacks[owner].mapped(own)
 
     def fetch(
         self, requests: Sequence[ChunkRequest], timeout_s: float, is_late: bool = False
@@ -180,7 +176,7 @@ class _JoinedStack(TierStack):
             stack.close()
 
 
-def _check_alike(first: "Feed", other: "Feed") -> None:
+def _check_alike(first: OpenFeed, other: OpenFeed) -> None:
     for name, own in first.fields.items():
         if other.fields.get(name) != own:
             raise ConfigError(

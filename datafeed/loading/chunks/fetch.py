@@ -25,7 +25,7 @@ class Stack(Protocol):
     def fetch(
         self, requests: Sequence[ChunkRequest], timeout_s: float, is_late: bool = False
     ) -> None:
-        """Fetch all requests, checked, or raise; see ``TierStack``."""
+        """Fetch all requests, checked, or raise; see ``Stack``."""
 
 
 class Lengths(Protocol):

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from datafeed.cache.parts.mapped_parts import MappedChunks
-from datafeed.cache.stack import TierStack
+from datafeed.cache.stack import Stack
 from datafeed.cache.tier import Counters
 from datafeed.dataset.protocols import Readable
 from datafeed.feed.chunk import pieces_of
@@ -228,7 +228,7 @@ class _Fetched(_Resident):
         self.renew()
         check_room(wanted.order, wanted.world_size, self._arena.n_slots, self._arena.slot_bytes)
         self.max_samples = max(1, min(_MAX_PLANNED, self._arena.n_slots * self._arena.n_rows))
-        self._stack: TierStack = wanted.feed.open_stack()
+        self._stack: Stack = wanted.feed.open_stack()
         self._stack.watch = counts.activity.fetched
 
     def renew(self) -> None:

@@ -2,16 +2,30 @@
 
 from concurrent.futures import Future
 from threading import Lock
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from datafeed.errors import ConfigError
 from datafeed.loading.chunks.gather import Arrays
 from datafeed.loading.schedule.gather_plan import Step
+from datafeed.loading.telemetry.activity import Activity
 
-if TYPE_CHECKING:
-    from datafeed.loading.transforms.transforms import Transforms
+__all__ = ["SampleWork", "SharedWork"]
 
-__all__ = ["SharedWork"]
+
+class SampleWork(Protocol):
+    """What is done with each sample, and with all of a batch at the end."""
+
+    activity: Activity
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether no more samples shall be transformed."""
+
+    def one(self, arrays: Arrays, i: int, step: Step) -> Any:
+        """Transform the sample in row i."""
+
+    def collated(self, outputs: list[Any], step: Step) -> Any:
+        """Make the batch of its transformed samples."""
 
 
 class SharedWork:
@@ -27,7 +41,7 @@ class SharedWork:
 
     def __init__(
         self,
-        transforms: "Transforms",
+        transforms: SampleWork,
         arrays: Arrays,
         step: Step,
         future: "Future[Any]",

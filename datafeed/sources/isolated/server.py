@@ -1,11 +1,10 @@
 """``python -m datafeed.sources.isolated.server``: read one file system for another process.
 
-Only ``isolated.py`` starts it, with one end of a socket pair. It ends when the other end is
+Only ``IsolatedSource`` starts it, with one end of a socket pair. It ends when the other end is
 closed, however busy or stuck its calls are.
 """
 
 import argparse
-import ctypes
 import os
 import select
 import signal
@@ -18,13 +17,13 @@ from dataclasses import asdict
 from typing import Any
 
 from datafeed.errors import ConfigError, FeedError
-from datafeed.sources import Source, open_source
-from datafeed.sources.base import MissingFileError, SourceTimeoutError
+from datafeed.parent_death import die_with_parent
+from datafeed.sources.base import MissingFileError, Source, SourceTimeoutError
+from datafeed.sources.direct import open_direct
 from datafeed.sources.isolated.framing import receive_header, send
 
 __all__ = ["main"]
 
-_PR_SET_PDEATHSIG = 1
 _Reply = tuple[Any, memoryview | bytes]
 
 
@@ -32,12 +31,12 @@ def main() -> None:
     """Answer requests until the other end of the socket is closed."""
     options = _options()
     if options.tied:
-        _die_with(options.parent)
+        die_with_parent(options.parent)
     sock = socket.socket(fileno=options.fd)
     threading.Thread(target=_end_with, args=(sock,), name="datafeed hangup", daemon=True).start()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's, which ends this too
     try:
-        source = open_source(options.url, options.client, timeout_s=options.timeout_s)
+        source = open_direct(options.url, options.client, options.timeout_s)
     except FeedError as error:
         send(sock, {"error": str(error), "kind": _kind(error)})
         sys.exit(1)
@@ -59,13 +58,6 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--client", required=True)
     parser.add_argument("--timeout-s", type=float, required=True)
     return parser.parse_args()
-
-
-def _die_with(parent: int) -> None:
-    """Ask the kernel for SIGKILL when the parent dies; it may have died before."""
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:
-        os._exit(0)
 
 
 def _end_with(sock: socket.socket) -> None:

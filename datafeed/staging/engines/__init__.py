@@ -42,4 +42,5 @@ def option_names(name: str) -> frozenset[str]:
 
 
 def _engine_class(name: str) -> Any:
-    return getattr(import_module(f"datafeed.staging.engines.{name}"), ENGINES[name])
+    module = name if name == "local" else f"{name}.engine"
+    return getattr(import_module(f"datafeed.staging.engines.{module}"), ENGINES[name])

@@ -15,10 +15,10 @@ from typing import Any, Protocol
 
 from datafeed import errors
 from datafeed.errors import ConfigError, DamagedError, FeedError, FormatError
+from datafeed.parent_death import die_with_parent
 from datafeed.sources import open_source
 from datafeed.staging.commit.feed_folder import TIMEOUT_S, Folder
 from datafeed.staging.plan.plan import Plan
-from datafeed.staging.task.parent_death import die_with_parent
 from datafeed.staging.task.task import attempt_name, run_split
 
 __all__ = ["Events", "do_split", "main"]

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from datafeed.cluster.hadoop import hadoop_conf, hadoop_home
+from datafeed import hadoop_home
+from datafeed.cluster.hadoop import hadoop_conf
 from datafeed.sources import Source, join, open_source
 from tests.sources.ha_pair import NAMESERVICE, HaPair
 from tests.sources.spaces import CLIENTS, HANG_GUARD_S, numbered_bytes

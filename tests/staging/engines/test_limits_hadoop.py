@@ -10,8 +10,8 @@ import pytest
 
 import datafeed as df
 from datafeed.cluster import LoopbackCluster
-from datafeed.cluster.hadoop.hadoop_home import classpath, java
 from datafeed.errors import DatafeedError, StagingError
+from datafeed.hadoop_home import classpath, java
 from datafeed.sources import Source, basename, join, open_source
 from tests.staging.made import datafeed, write_big_shards, write_shards
 

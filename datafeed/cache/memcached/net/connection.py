@@ -9,8 +9,7 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from datafeed.cache.memcached.net.access import CacheAccess
-from datafeed.cache.memcached.net.resolve import Address, resolve
-from datafeed.cache.memcached.net.sockets import Sockets
+from datafeed.cache.memcached.net.sockets import Address, Sockets, resolve
 from datafeed.cache.memcached.net.speculative_read import Tails
 from datafeed.cache.memcached.net.transport import wire_of
 from datafeed.cache.outcome import ServerDown, ServerFault, ServerRefused, ServerTimeout

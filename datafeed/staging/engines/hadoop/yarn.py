@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from shutil import which
 
-from datafeed.cluster.hadoop.hadoop_home import classpath, conf_dirs, java
 from datafeed.errors import ConfigError, StagingError
+from datafeed.hadoop_home import classpath, conf_dirs, java
 from datafeed.staging.engines.hadoop.task_logs import last_words
 
 __all__ = ["YarnClient", "no_yarn", "require_yarn"]

@@ -15,11 +15,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from datafeed import errors
+from datafeed.parent_death import die_with_parent
 from datafeed.staging.engines.base import Engine, Job, given_up
 from datafeed.staging.engines.mpi.messages import Mail
 from datafeed.staging.engines.mpi.worker import Servant
 from datafeed.staging.engines.retry_scheduler import Ledger
-from datafeed.staging.task.parent_death import die_with_parent
 
 __all__ = ["MpiEngine"]
 

@@ -11,8 +11,8 @@ from pathlib import Path
 from shutil import which
 from typing import Any
 
-from datafeed.cluster.hadoop.hadoop_home import java_home
 from datafeed.errors import ConfigError, StagingError
+from datafeed.hadoop_home import java_home
 
 __all__ = ["DEFAULT_MASTER", "SparkSession", "attempt_of_task"]
 

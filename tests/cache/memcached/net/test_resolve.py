@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from datafeed.cache.memcached.net import resolve as module
+from datafeed.cache.memcached.net import sockets as module
 from datafeed.cache.memcached.net.connection import Connection
-from datafeed.cache.memcached.net.resolve import resolve
+from datafeed.cache.memcached.net.sockets import resolve
 from datafeed.cache.outcome import ServerTimeout
 
 LOOK_UP = socket.getaddrinfo

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from datafeed.cluster.hadoop import hadoop_home
+from datafeed import hadoop_home
 from datafeed.errors import ClusterError
 
 

@@ -9,14 +9,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from accelerate.state import AcceleratorState, GradientState
-from accelerate.utils import send_to_device
-
-__all__ = ["active"]
+__all__ = ["accelerate_epoch"]
 
 
 @contextmanager
-def active(loader: Any, is_placed: bool) -> Iterator[Callable[[Any], Any]]:
+def accelerate_epoch(loader: Any, is_placed: bool) -> Iterator[Callable[[Any], Any]]:
     """Be the loader that accelerate looks at.
 
     Args:
@@ -26,6 +23,9 @@ def active(loader: Any, is_placed: bool) -> Iterator[Callable[[Any], Any]]:
     Yields:
         What becomes of a batch.
     """
+    from accelerate.state import AcceleratorState, GradientState
+    from accelerate.utils import send_to_device
+
     device = AcceleratorState().device
     state = GradientState()
     state._add_dataloader(loader)

@@ -1,4 +1,4 @@
-"""What all subcommands share: options from environment and file, output, exit status."""
+"""What all commands share: options from environment and file, output, exit status."""
 
 import configparser
 import json

@@ -13,8 +13,8 @@ from pathlib import Path
 
 from datafeed.errors import ClusterError
 
-PROJECT_HADOOP = Path(__file__).resolve().parents[3] / "build" / "hadoop"
-POM = Path(__file__).with_name("hadoop-pom.xml")
+PROJECT_HADOOP = Path(__file__).resolve().parents[1] / "build" / "hadoop"
+POM = Path(__file__).parent / "cluster" / "hadoop" / "hadoop-pom.xml"
 
 # Below share/hadoop of a tarball. Of tools/lib only Streaming: the rest is 0.6 GB of clouds.
 _TARBALL_JARS = (
