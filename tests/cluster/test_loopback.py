@@ -13,8 +13,9 @@ from pathlib import Path
 import hdfs_native
 import pytest
 
-from datafeed import hadoop_home, java_daemons, launch
+from datafeed import hadoop_home
 from datafeed.cluster import LoopbackCluster, orphans
+from datafeed.cluster.hadoop import java_daemons, launch
 from datafeed.cluster.hadoop.hadoop_conf import SMALL_JVM
 from datafeed.cluster.memcached import server_pid
 from datafeed.cluster.process import ProcessId, wait_until
