@@ -10,7 +10,7 @@ import click
 
 from datafeed.errors import ConfigError, DatafeedError
 
-__all__ = ["Command", "emit", "exit_status", "hdfs_client_option", "say"]
+__all__ = ["Command", "emit", "exit_status", "hdfs_client_option", "log"]
 
 hdfs_client_option = click.option(
     "--hdfs-client", default="auto", show_default=True, help="native, pydoop, webhdfs."
@@ -54,7 +54,7 @@ class Command(click.Command):
         except (DatafeedError, OSError) as error:
             if verbose:
                 traceback.print_exception(error)
-            say(f"datafeed: error: {error}")
+            log(f"datafeed: error: {error}")
             ctx.exit(exit_status(error))
 
 
@@ -107,6 +107,6 @@ def emit(result: dict[str, Any], as_json: bool) -> None:
             click.echo(f"{name.replace('_', ' ')}: {value}")
 
 
-def say(text: str) -> None:
+def log(text: str) -> None:
     """Print a log line on standard error."""
     click.echo(text, err=True)

@@ -92,7 +92,9 @@ def jars() -> list[Path]:
         ClusterError: there is no Hadoop, or its command does not answer.
     """
     folder = home()
-    return _jars_below(folder) or [p for p in _asked(str(folder / "bin" / "hadoop")) if _is_jar(p)]
+    return _jars_below(folder) or [
+        p for p in _options(str(folder / "bin" / "hadoop")) if _is_jar(p)
+    ]
 
 
 def streaming_jar() -> Path:
@@ -120,7 +122,7 @@ def conf_dirs() -> list[Path]:
     if named:
         return [Path(named)]
     command = bin_dir() / "hadoop"
-    return [p for p in _asked(str(command)) if p.is_dir()] if command.exists() else []
+    return [p for p in _options(str(command)) if p.is_dir()] if command.exists() else []
 
 
 def classpath(conf_dir: Path | None = None) -> str:
@@ -160,7 +162,7 @@ def _each_once(paths: Iterator[Path]) -> Iterator[Path]:
 
 
 @lru_cache
-def _asked(command: str) -> list[Path]:
+def _options(command: str) -> list[Path]:
     try:
         answer = subprocess.run(
             [command, "classpath", "--glob"], capture_output=True, text=True, timeout=60, check=True

@@ -29,8 +29,8 @@ def main() -> None:
         affected, steps = row.get("steps_affected", ""), row.get("steps", "")
         over = f"{row['recovered_s']:.3g} s" if "recovered_s" in row else ""
         calm = f"{row['calm']:.3g} s" if "calm" in row else ""
-        told = [row["row"], f"{row['value']:.3g} s", calm, affected, steps, over]
-        lines.append(f"| {' | '.join(map(str, told))} |")
+        reported = [row["row"], f"{row['value']:.3g} s", calm, affected, steps, over]
+        lines.append(f"| {' | '.join(map(str, reported))} |")
     lines += soak([row for row in rows if row["row"] == "soak"])
     head, _, rest = PAGE.read_text().partition(BEGIN)
     PAGE.write_text(f"{head}{BEGIN}\n\n" + "\n".join(lines) + f"\n\n{END}{rest.partition(END)[2]}")
@@ -47,13 +47,13 @@ def soak(rows: list[dict[str, Any]]) -> list[str]:
         return []
     shutil.copy(MEASURED / "soak.png", PROJECT / "docs")
     (row,) = rows
-    growth = 100 * max(row["rss_growth"].values())
+    extension = 100 * max(row["rss_growth"].values())
     hosts = ", ".join(f"{host} {a:.0f} to {b:.0f}" for host, (a, b) in row["hosts_mib"].items())
     return [
         "",
         f"The soak: {row['seconds']:.0f} s, {row['faults']} faults, {row['epochs']} epochs of "
         f"{row['samples'] // row['epochs']} samples, each delivered exactly once; memory of a rank "
-        f"after the first epoch grew by {growth:.1f} % at most. "
+        f"after the first epoch grew by {extension:.1f} % at most. "
         f"Memory of all processes of a host, first to last tenth, MiB: {hosts}.",
         "",
         "![Samples a second over time, and the faults](soak.png)",

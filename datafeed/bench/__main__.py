@@ -7,7 +7,7 @@ from pathlib import Path
 from datafeed.bench.harness.suite import BENCHMARKS, end_on_sigterm, run, save
 
 
-def _say(text: str) -> None:
+def _log(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
@@ -18,9 +18,9 @@ def _main() -> None:
     options = parser.parse_args()
     end_on_sigterm()
     for name in BENCHMARKS:
-        rows = run(name, _say, options.quick)
+        rows = run(name, _log, options.quick)
         if rows:  # none where it needs an environment of its own that is not there
-            save(options.root, name, rows, _say)
+            save(options.root, name, rows, _log)
 
 
 if __name__ == "__main__":  # spawned workers of the peers import this file again

@@ -30,7 +30,7 @@ class Health:
     def __init__(self, n_servers: int, clock: Callable[[], float] = time.monotonic) -> None:
         self._states = [_State() for _ in range(n_servers)]
         self._clock, self._lock = clock, Lock()
-        self.era = 0
+        self.generation = 0
         """Counts failures: what was known of the servers' contents before may not hold now."""
 
     def is_left_out(self, server: int) -> bool:
@@ -72,7 +72,7 @@ class Health:
         failure count once."""
         with self._lock:
             state, now = self._states[server], self._clock()
-            self.era += 1
+            self.generation += 1
             if state.wait_s and since < state.failed_at:
                 return
             state.wait_s = min(LONGEST_WAIT_S, max(FIRST_WAIT_S, 2 * state.wait_s))
@@ -81,4 +81,4 @@ class Health:
     def renewed(self) -> None:
         """Note that a server may have been started again, so that what it held is gone."""
         with self._lock:
-            self.era += 1
+            self.generation += 1

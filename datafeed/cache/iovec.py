@@ -6,12 +6,12 @@ Nothing here copies payload bytes or allocates by their number.
 import os
 from collections.abc import Sequence
 
-__all__ = ["IOV_MAX", "Run", "cut", "junk"]
+__all__ = ["IOV_MAX", "IovecCursor", "cut", "discard"]
 
 IOV_MAX = os.sysconf("SC_IOV_MAX")
 """Buffers that one call of the kernel takes (1,024 on Linux)."""
 
-_JUNK = memoryview(bytearray(64 << 10))  # threads may write here at the same time
+_DISCARD = memoryview(bytearray(64 << 10))  # threads may write here at the same time
 
 
 def cut(views: Sequence[memoryview], start: int, stop: int) -> list[memoryview]:
@@ -36,13 +36,13 @@ def cut(views: Sequence[memoryview], start: int, stop: int) -> list[memoryview]:
     return [view for view in found if view.nbytes]
 
 
-def junk(n_bytes: int) -> list[memoryview]:
+def discard(n_bytes: int) -> list[memoryview]:
     """Return room for bytes that nobody wants."""
-    whole, rest = divmod(n_bytes, _JUNK.nbytes)
-    return [*[_JUNK] * whole, _JUNK[:rest]]
+    whole, rest = divmod(n_bytes, _DISCARD.nbytes)
+    return [*[_DISCARD] * whole, _DISCARD[:rest]]
 
 
-class Run:
+class IovecCursor:
     """Buffers to be sent or filled from the front.
 
     Args:

@@ -7,7 +7,7 @@ from typing import Protocol, runtime_checkable
 from datafeed.cache.tier import ChunkRequest, Tier
 from datafeed.errors import StallError
 
-__all__ = ["LeavableTier", "RefillableTier", "Stack", "TierStack", "Watch"]
+__all__ = ["RefillableTier", "SheddingTier", "Stack", "TierStack", "Watch"]
 
 
 Watch = Callable[[str, float, float], None]
@@ -51,7 +51,7 @@ class RefillableTier(Protocol):
 
 
 @runtime_checkable
-class LeavableTier(Protocol):
+class SheddingTier(Protocol):
     """A tier that measures itself and the one behind it."""
 
     def leave(self, requests: Sequence[ChunkRequest], is_late: bool) -> Sequence[ChunkRequest]:
@@ -62,11 +62,11 @@ class LeavableTier(Protocol):
             is_late: Somebody has been waiting for chunks; else nothing more is left than before.
         """
 
-    def behind_took(self, n_bytes: int, seconds: float) -> None:
+    def next_tier_took(self, n_bytes: int, seconds: float) -> None:
         """Take note of what the next tier brought in a call, and how long it took."""
 
     def measured(self) -> dict[str, dict[str, float]]:
-        """Tell what was measured; see ``Pace.measured``."""
+        """Tell what was measured; see ``LoadShedding.measured``."""
 
 
 class TierStack:
@@ -126,22 +126,22 @@ class TierStack:
         """
         missing: _Missing = [(request, None) for request in requests]
         lacked: list[tuple[RefillableTier, Sequence[ChunkRequest]]] = []
-        before: LeavableTier | None = None
+        before: SheddingTier | None = None
         for tier in self._tiers:
-            asked = [request for request, _ in missing]
+            options = [request for request, _ in missing]
             passed: _Missing = []
             if left is not None and tier is not self._tiers[-1]:
-                asked, passed = _divided(tier, asked, is_late)
+                options, passed = _divided(tier, options, is_late)
                 left.update([id(request) for request, _ in passed])
             left_s = max(0.0, deadline - time.monotonic())
             has_all = tier is self._tiers[-1] and not left
-            missing = self._ask(tier, asked, left_s if has_all else left_s / 2, before)
+            missing = self._ask(tier, options, left_s if has_all else left_s / 2, before)
             if missing and isinstance(tier, RefillableTier):
                 lacked.append((tier, [request for request, _ in missing]))
             missing = [*missing, *passed]
             if not missing:
                 break
-            before = tier if isinstance(tier, LeavableTier) else None
+            before = tier if isinstance(tier, SheddingTier) else None
         undelivered = {id(request) for request, _ in missing}
         for refillable, requests in lacked:
             found = [request for request in requests if id(request) not in undelivered]
@@ -153,7 +153,7 @@ class TierStack:
         tier: Tier,
         requests: Sequence[ChunkRequest],
         timeout_s: float,
-        before: LeavableTier | None,
+        before: SheddingTier | None,
     ) -> _Missing:
         """Ask one tier, and tell the one before it how long that took."""
         if not requests:
@@ -167,7 +167,7 @@ class TierStack:
                 self.watch(tier.name, start_s, end_s)
         if before is not None:
             n_bytes = sum([r.n_bytes for r in requests]) - sum([r.n_bytes for r, _ in missing])
-            before.behind_took(n_bytes, end_s - start_s)
+            before.next_tier_took(n_bytes, end_s - start_s)
         return missing
 
     def _raise(self, request: ChunkRequest, error: Exception | None, timeout_s: float) -> None:
@@ -184,10 +184,10 @@ class TierStack:
         return {tier.name: tier.counters.as_dict() for tier in self._tiers}
 
     def measured(self) -> dict[str, dict[str, float]]:
-        """Return what tiers measured of themselves and those behind; see ``Pace.measured``."""
+        """Return what tiers measured of themselves and of the next; see ``LoadShedding.measured``."""
         found: dict[str, dict[str, float]] = {}
         for tier in self._tiers:
-            if isinstance(tier, LeavableTier):
+            if isinstance(tier, SheddingTier):
                 found |= tier.measured()
         return found
 
@@ -201,7 +201,7 @@ def _divided(
     tier: Tier, requests: list[ChunkRequest], is_late: bool
 ) -> tuple[list[ChunkRequest], _Missing]:
     """Divide chunks into those to ask a tier for, and those to leave to the next."""
-    left = tier.leave(requests, is_late) if isinstance(tier, LeavableTier) else ()
+    left = tier.leave(requests, is_late) if isinstance(tier, SheddingTier) else ()
     if not left:
         return requests, []
     ids = {id(request) for request in left}

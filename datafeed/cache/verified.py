@@ -4,10 +4,10 @@ from threading import Lock
 
 import numpy as np
 
-__all__ = ["Checked"]
+__all__ = ["VerifiedChunks"]
 
 
-class Checked:
+class VerifiedChunks:
     """A mark for each chunk. Threads may share it.
 
     Args:

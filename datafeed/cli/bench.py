@@ -8,7 +8,7 @@ import click
 from datafeed.bench.harness.measure import Row
 from datafeed.bench.harness.report import tables
 from datafeed.bench.harness.suite import end_on_sigterm, run, save
-from datafeed.console import Command, emit, say
+from datafeed.console import Command, emit, log
 
 __all__ = ["command"]
 
@@ -123,9 +123,9 @@ def dlio(quick: bool, root: Path | None, as_json: bool) -> None:
 
 def _run(name: str, quick: bool, root: Path | None, as_json: bool) -> None:
     end_on_sigterm()
-    rows = run(name, say, quick)
+    rows = run(name, log, quick)
     if root is not None:
-        save(root, name, rows, say)
+        save(root, name, rows, log)
     for row in rows if as_json else ():
         click.echo(json.dumps(row))
     if rows and not as_json:

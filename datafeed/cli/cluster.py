@@ -11,7 +11,7 @@ import click
 from datafeed import hadoop_home
 from datafeed.cluster import LoopbackCluster
 from datafeed.cluster.loopback import MAX_DATANODES
-from datafeed.console import Command, emit, say
+from datafeed.console import Command, emit, log
 
 __all__ = ["command"]
 
@@ -70,7 +70,7 @@ def up(
     signal.signal(signal.SIGTERM, _interrupt)  # so that nothing is left behind then, either
     cluster = LoopbackCluster.find(folder)
     if cluster and cluster.usable() and cluster.shape == (datanodes, memcached, yarn):
-        say(f"already up in {cluster.dir}")
+        log(f"already up in {cluster.dir}")
     else:
         cluster = LoopbackCluster(
             folder,
@@ -80,7 +80,7 @@ def up(
             memcached_mb=memcached_mb,
             keep=True,
             timeout_s=timeout,
-            say=say,
+            log=log,
         ).up()
     _print(cluster, as_json)
 
@@ -97,7 +97,7 @@ def status(ctx: click.Context, folder: Path, as_json: bool) -> None:
     result = {**_addresses(cluster), "daemons": cluster.daemons, "usable": cluster.usable()}
     ended = [name for name, alive in cluster.alive.items() if not alive]
     if ended:
-        say(f"ended: {', '.join(ended)}; see {cluster.dir / 'logs'}")
+        log(f"ended: {', '.join(ended)}; see {cluster.dir / 'logs'}")
     emit({**result, "ended": ended}, as_json)
     ctx.exit(0 if cluster.usable() else 1)
 
@@ -108,7 +108,7 @@ def down(folder: Path, as_json: bool) -> None:
     """End the cluster and remove its folder; without one, do nothing."""
     cluster = LoopbackCluster.find(folder)
     if cluster is None:
-        say(f"no cluster in {folder.absolute()}")
+        log(f"no cluster in {folder.absolute()}")
     else:
         cluster.down()
     emit({"dir": str(folder.absolute()), "ended": cluster is not None}, as_json)

@@ -10,7 +10,7 @@ import click
 
 from datafeed.cache.memcached.net.server_names import parse_servers
 from datafeed.cli.access import access_options
-from datafeed.console import Command, emit, hdfs_client_option, say
+from datafeed.console import Command, emit, hdfs_client_option, log
 from datafeed.dataset.feed import Feed
 from datafeed.doctor.finding import Finding
 from datafeed.errors import ConfigError, DatafeedError
@@ -97,14 +97,14 @@ def _findings(
         yield from feed_findings(feed, hdfs_client)
         if not len(feed):
             return
-        say("doctor: reading from the parts ...")
+        log("doctor: reading from the parts ...")
         chunks = sample_of(feed)
         parts = list(part_findings(feed, chunks, min(_PARTS_S, seconds)))
         yield from parts
         if parts[-1].status == "bad":
             return
         if servers:
-            say("doctor: asking the cache servers ...")
+            log("doctor: asking the cache servers ...")
             rate = parts[-1].figures["mb_per_s"]
             yield from server_findings(
                 feed, servers, chunks, min(_SERVERS_S, seconds), rate, allow_eviction=allow_eviction
@@ -128,7 +128,7 @@ def _training(
         cure = "pip install 'datafeed[torch]'"
         yield Finding("loader", "warn", f"not looked at: torch is missing ({error})", {}, cure)
         return
-    say("doctor: loading batches ..." if step is None else "doctor: running loader and step ...")
+    log("doctor: loading batches ..." if step is None else "doctor: running loader and step ...")
     try:
         yield from training_findings(feed, batch_size, seconds, step)
     except DatafeedError as error:

@@ -9,7 +9,7 @@ import click
 from click.exceptions import NoArgsIsHelpError
 
 from datafeed._version import __version__
-from datafeed.console import say
+from datafeed.console import log
 
 __all__ = ["main"]
 
@@ -44,7 +44,7 @@ def main() -> None:
         error.show()
         sys.exit(error.exit_code)
     except click.ClickException as error:
-        say(f"datafeed: error: {_usage(error)}")
+        log(f"datafeed: error: {_usage(error)}")
         sys.exit(error.exit_code)
     except (click.Abort, KeyboardInterrupt):
         click.echo("datafeed: interrupted; the same command goes on where it stopped", err=True)

@@ -8,7 +8,7 @@ from click.core import ParameterSource
 from click.exceptions import Exit
 
 from datafeed.cli.access import access_options
-from datafeed.console import Command, emit, exit_status, hdfs_client_option, say
+from datafeed.console import Command, emit, exit_status, hdfs_client_option, log
 from datafeed.errors import DatafeedError
 from datafeed.mpi import is_first_rank
 
@@ -73,14 +73,14 @@ def command(
 
     The same command again finishes a run that was killed.
     """
-    from datafeed.staging.estimate import growth_facts, plan_facts
-    from datafeed.staging.request import growth_of, plan_of
+    from datafeed.staging.estimate import extension_facts, plan_facts
+    from datafeed.staging.request import extension_of, plan_request
     from datafeed.staging.stage import stage
 
     speaks = engine != "mpi" or is_first_rank()
     if dry_run:
         if speaks:
-            plan = plan_of(
+            plan = plan_request(
                 sources,
                 to,
                 format_name,
@@ -92,8 +92,8 @@ def command(
                 part_bytes=part_bytes,
                 source_checksums=source_checksums,
             )
-            growth = growth_of(sources, refresh, samples_per_chunk, fields)
-            facts = growth_facts(plan, growth) if append or refresh else plan_facts(plan)
+            extension = extension_of(sources, refresh, samples_per_chunk, fields)
+            facts = extension_facts(plan, extension) if append or refresh else plan_facts(plan)
             emit(facts, as_json)
         return
     try:
@@ -126,7 +126,7 @@ def command(
             raise
         raise Exit(exit_status(error)) from error
     if speaks:
-        _tell(result, as_json)
+        _report(result, as_json)
 
 
 def _of_engine(engine: str, **options: Any) -> dict[str, Any]:
@@ -144,9 +144,9 @@ def _of_engine(engine: str, **options: Any) -> dict[str, Any]:
     }
 
 
-def _tell(result: "StageResult", as_json: bool) -> None:
+def _report(result: "StageResult", as_json: bool) -> None:
     facts = asdict(result)
     facts.update(facts.pop("facts"))
     if result.was_staged:
-        say(f"{result.feed}: stands there complete already")
+        log(f"{result.feed}: stands there complete already")
     emit(facts, as_json)

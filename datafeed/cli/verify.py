@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from datafeed.cli.access import access_options
-from datafeed.console import Command, emit, hdfs_client_option, say
+from datafeed.console import Command, emit, hdfs_client_option, log
 from datafeed.dataset.feed import Feed
 from datafeed.dataset.feed import open as open_feed
 from datafeed.dataset.verify import Damage, verify_parts
@@ -45,7 +45,7 @@ def command(
             damages += _verify_cache(feed, cache, workers, facts)
     facts["damaged"] = [f"{damage.file}: {damage.cause}" for damage in damages]
     for line in facts["damaged"]:
-        say(f"damaged: {line}")
+        log(f"damaged: {line}")
     emit(facts, as_json)
     if damages:
         raise DamagedError(f"{feed_url}: {len(damages)} damaged, {damages[0].file} first; {_CURE}")

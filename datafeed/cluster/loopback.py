@@ -44,7 +44,7 @@ class LoopbackCluster:
         memcached_mb: int = 64,
         keep: bool = False,
         timeout_s: float = 120.0,
-        say: Callable[[str], None] = lambda line: None,
+        log: Callable[[str], None] = lambda line: None,
     ) -> None:
         """Describe a cluster; `up` starts it.
 
@@ -79,7 +79,7 @@ class LoopbackCluster:
         self._memcached_mb = memcached_mb
         self._keep = keep
         self._timeout_s = timeout_s
-        self._say = say
+        self._log = log
         self._state: ClusterState | None = None
 
     @classmethod
@@ -116,7 +116,7 @@ class LoopbackCluster:
                 except PortTakenError:
                     if attempt == _ATTEMPTS:
                         raise
-                    self._say("a port was taken meanwhile; trying others")
+                    self._log("a port was taken meanwhile; trying others")
                     self._clear()
         return self
 
@@ -213,7 +213,7 @@ class LoopbackCluster:
                 f"a cluster runs in {self.dir} already; use it, or end it with "
                 f"`datafeed cluster down --dir {self.dir}`"
             )
-        self._say(f"ending what an earlier cluster left in {self.dir}")
+        self._log(f"ending what an earlier cluster left in {self.dir}")
         cleanup.empty(state)
 
     def _launch(self) -> None:
@@ -228,7 +228,7 @@ class LoopbackCluster:
         )
         state.write()
         try:
-            Launch(state, self._timeout_s, self._say).run(self._n_memcached, self._memcached_mb)
+            Launch(state, self._timeout_s, self._log).run(self._n_memcached, self._memcached_mb)
         except ClusterError:
             cleanup.end_cluster(state)  # the logs stay until the next `up`
             raise

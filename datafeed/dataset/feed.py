@@ -135,7 +135,7 @@ class Feed(FeedFiles):
         if self.servers:
             *_, evicts, access, leaves = self._arguments
             tier = MemcachedTier(
-                self.servers, self.manifest, evicts, access=access, leave_slow=leaves
+                self.servers, self.manifest, evicts, access=access, shed_load=leaves
             )
             tiers.append(tier)
         return TierStack([*tiers, PartTier(self)])

@@ -149,8 +149,10 @@ def split(
 
 def _check_shares(shares: Mapping[str, float]) -> None:
     if not shares or not all(map(_is_share, shares.values())) or sum(shares.values()) > 1 + _SLACK:
-        told = ", ".join(f"{name}={share!r}" for name, share in shares.items())
-        raise ConfigError(f"split: {told or 'no shares'}; give shares above 0, together at most 1")
+        reported = ", ".join(f"{name}={share!r}" for name, share in shares.items())
+        raise ConfigError(
+            f"split: {reported or 'no shares'}; give shares above 0, together at most 1"
+        )
 
 
 def _is_share(share: Any) -> bool:

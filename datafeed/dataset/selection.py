@@ -37,7 +37,7 @@ class ChosenChunks:
         self.samples_per_chunk = int(counts.max(initial=1))
         """Samples of the fullest chunk."""
         self.short_chunks: I64Array = np.flatnonzero(counts < self.samples_per_chunk)
-        self.lacks: I64Array = self.samples_per_chunk - counts[self.short_chunks]
+        self.shortfalls: I64Array = self.samples_per_chunk - counts[self.short_chunks]
         self.n_chunks = len(ids)
 
     @property

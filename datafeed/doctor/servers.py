@@ -8,7 +8,7 @@ from contextlib import closing
 from datafeed.cache.chunk_batches import Batches
 from datafeed.cache.memcached.block_store import Block, BlockStore
 from datafeed.cache.memcached.net.pool import ServerPool
-from datafeed.cache.memcached.upkeep.slabs import ServerRoom
+from datafeed.cache.memcached.upkeep.slabs import ServerCapacity
 from datafeed.cache.outcome import ServerFault
 from datafeed.dataset.feed import Feed
 from datafeed.doctor.finding import Finding
@@ -59,8 +59,8 @@ def _ask(pool: ServerPool, number: int, server: SeenServer) -> None:
         server.version_ms = 1e3 * (time.monotonic() - began_s)
         server.settings = pool.stats(number, "settings")
         slabs = pool.stats(number, "slabs")
-        room = ServerRoom.of(server.name, server.settings, slabs, server.general)
-        server.memory_bytes, server.left_bytes = room.limit_bytes, room.left_bytes
+        capacity = ServerCapacity.of(server.name, server.settings, slabs, server.general)
+        server.memory_bytes, server.left_bytes = capacity.limit_bytes, capacity.left_bytes
     except ServerFault as fault:
         server.fault = fault
 

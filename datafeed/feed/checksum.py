@@ -6,16 +6,16 @@ from typing import BinaryIO
 
 from crc32c import crc32c
 
-__all__ = ["Stretch", "file_crc", "joined_crc"]
+__all__ = ["CrcSpan", "file_crc", "joined_crc"]
 
 _READ_BYTES = 256 << 10
 _POLYNOMIAL = 0x82F63B78  # Castagnoli's, lowest power in the highest bit
 
-Stretch = tuple[int, int, int]
+CrcSpan = tuple[int, int, int]
 """Bytes of a file whose checksum is known: offset, number, CRC32C."""
 
 
-def file_crc(file: BinaryIO, known: Sequence[Stretch] = ()) -> tuple[str, int]:
+def file_crc(file: BinaryIO, known: Sequence[CrcSpan] = ()) -> tuple[str, int]:
     """Read a file from where it stands to its end.
 
     Args:
@@ -68,7 +68,7 @@ def joined_crc(first: int, second: int, n_second: int) -> int:
     bits = n_second if first else 0
     while bits:
         low = bits & -bits
-        first = _behind(first, _zeros(low.bit_length() - 1))
+        first = _next_tier(first, _zeros(low.bit_length() - 1))
         bits ^= low
     return first ^ second
 
@@ -77,7 +77,7 @@ _Tables = tuple[list[int], list[int], list[int], list[int]]
 """For each byte of a CRC, the lowest first: what each of its 256 values becomes."""
 
 
-def _behind(crc: int, tables: _Tables) -> int:
+def _next_tier(crc: int, tables: _Tables) -> int:
     lowest, low, high, highest = tables
     return lowest[crc & 0xFF] ^ low[crc >> 8 & 0xFF] ^ high[crc >> 16 & 0xFF] ^ highest[crc >> 24]
 
@@ -89,7 +89,7 @@ def _zeros(power: int) -> _Tables:
         bits = [_behind_a_byte(1 << bit) for bit in range(32)]
     else:
         half = _zeros(power - 1)
-        bits = [_behind(_behind(1 << bit, half), half) for bit in range(32)]
+        bits = [_next_tier(_next_tier(1 << bit, half), half) for bit in range(32)]
     return _table(bits[:8]), _table(bits[8:16]), _table(bits[16:24]), _table(bits[24:])
 
 

@@ -3,13 +3,13 @@
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Runs"]
+__all__ = ["Extents"]
 
 _I64 = npt.NDArray[np.int64]
 _MOST_BUCKETS = 1 << 16
 
 
-class Runs:
+class Extents:
     """Runs of numbers, one behind another: the samples of parts.
 
     A table tells the run of the first number of each bucket. Buckets are no longer than the

@@ -95,13 +95,13 @@ class PartIndex:
     """
 
     def __init__(self, entry: PartEntry, chunks: bytes, extents: bytes) -> None:
-        place = entry.index
-        if crc_of([memoryview(chunks), memoryview(extents)]) != place.crc32c:
+        position = entry.index
+        if crc_of([memoryview(chunks), memoryview(extents)]) != position.crc32c:
             raise DamagedError(
                 f"{entry.file}: its index is damaged; stage the feed again, or copy the part anew"
             )
-        self._chunks = _table(chunks, place.n_chunks)
-        self._extents = _table(extents, place.n_extents)
+        self._chunks = _table(chunks, position.n_chunks)
+        self._extents = _table(extents, position.n_extents)
 
     def crc(self, chunk: int) -> int:
         """CRC32C of a chunk's payload."""

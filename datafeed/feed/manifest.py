@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from datafeed.errors import ConfigError, DamagedError, FormatError
-from datafeed.feed.extents import Runs
+from datafeed.feed.extents import Extents
 from datafeed.feed.index import PartEntry
 from datafeed.feed.schema import Field, Schema
 
@@ -104,8 +104,8 @@ class Manifest:
         return self.first_chunks[part] + chunk, row
 
     @cached_property
-    def _runs(self) -> Runs:
-        return Runs(self.first_samples)
+    def _runs(self) -> Extents:
+        return Extents(self.first_samples)
 
     @cached_property
     def _one_per_chunk(self) -> int | None:

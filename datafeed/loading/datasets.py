@@ -7,7 +7,7 @@ from datafeed.dataset.feed import Feed
 from datafeed.dataset.protocols import Readable
 from datafeed.dataset.selection import Selection
 from datafeed.loading.options import LoaderOptions
-from datafeed.loading.order.base_order import Steps
+from datafeed.loading.order.base_order import BaseOrder
 from datafeed.loading.order.blend_order import BlendOrder, member_seed
 from datafeed.loading.order.chunk_layout import Chunks
 from datafeed.loading.order.order import Order
@@ -34,7 +34,7 @@ def id_of(dataset: FastDataset) -> str:
     return dataset.manifest.feed_id if isinstance(dataset, Feed) else dataset.feed_id
 
 
-def order_of(dataset: FastDataset, options: LoaderOptions, world_size: int) -> Steps:
+def order_of(dataset: FastDataset, options: LoaderOptions, world_size: int) -> BaseOrder:
     """Make the order that a loader's options ask for."""
     if not isinstance(dataset, Blend):
         return _member_order(dataset, options, world_size, options.seed)

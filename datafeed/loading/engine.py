@@ -13,19 +13,19 @@ import torch
 
 from datafeed.dataset.protocols import Readable
 from datafeed.errors import ConfigError, StallError
-from datafeed.loading.chunks.residency import Wanted, choose_residence
+from datafeed.loading.chunks.residency import LoadRequest, choose_chunk_source
 from datafeed.loading.options import LoaderOptions
-from datafeed.loading.order.base_order import Steps
+from datafeed.loading.order.base_order import BaseOrder
 from datafeed.loading.pipeline import Pipeline
 from datafeed.loading.telemetry.stats import LoaderCounts
-from datafeed.loading.threads.queues import Handover
+from datafeed.loading.threads.queues import BatchQueues
 from datafeed.loading.transforms.collate import check_dtypes, map_tensors
 from datafeed.loading.transforms.cuda import CudaCopies
 from datafeed.loading.transforms.transforms import Transforms
 
 __all__ = ["Reader"]
 
-_GROWTH = 4  # uint8 that becomes float32
+_EXTENSION = 4  # uint8 that becomes float32
 
 
 class Reader:
@@ -39,7 +39,7 @@ class Reader:
     """
 
     def __init__(
-        self, feed: Readable, order: Steps, rank: int, world_size: int, options: LoaderOptions
+        self, feed: Readable, order: BaseOrder, rank: int, world_size: int, options: LoaderOptions
     ) -> None:
         self._feed, self._order, self._options = feed, order, options
         if options.with_index and "index" in feed.fields:
@@ -64,7 +64,7 @@ class Reader:
             self._place if self._is_pinned or self._copies else None,
             self.counts.activity,
         )
-        self._wanted = Wanted(
+        self._wanted = LoadRequest(
             feed,
             order,
             rank,
@@ -74,10 +74,10 @@ class Reader:
             options.timeout_s,
             self._is_pinned,
             options.n_workers if options.sample_transform or options.collate_fn else 0,
-            1 if options.batch_transform is None else _GROWTH,
+            1 if options.batch_transform is None else _EXTENSION,
         )
         try:
-            self._residence = choose_residence(self._wanted, self.counts)
+            self._chunk_source = choose_chunk_source(self._wanted, self.counts)
         except BaseException:
             self._transforms.close()
             raise
@@ -98,7 +98,7 @@ class Reader:
             self.check_open()
             self._feed.check_open()
             pipeline = self._pipeline
-            if pipeline is None or pipeline.handover.is_closed or self._next != (epoch, step):
+            if pipeline is None or pipeline.queues.is_closed or self._next != (epoch, step):
                 self.stop()
                 pipeline = self._pipeline = self._begin(epoch, step)
                 self._next = (epoch, step)
@@ -110,19 +110,19 @@ class Reader:
             raise ConfigError("this loader is closed; make a new one")
 
     def _begin(self, epoch: int, step: int) -> Pipeline:
-        residence, depth = self._residence, self._wanted.depth
+        chunk_source, depth = self._chunk_source, self._wanted.depth
         return Pipeline(
-            residence.plans(epoch, step),
-            residence.source,
+            chunk_source.plans(epoch, step),
+            chunk_source.source,
             self._transforms,
-            residence.bring,
-            residence.n_threads,
-            Handover(
-                residence.max_samples,
+            chunk_source.page_in,
+            chunk_source.n_threads,
+            BatchQueues(
+                chunk_source.max_samples,
                 depth.batches,
                 depth.group,
-                residence.load_group,
-                residence.is_all_there,
+                chunk_source.load_group,
+                chunk_source.is_all_there,
             ),
         )
 
@@ -133,9 +133,9 @@ class Reader:
             StallError: nothing moved for ``timeout_s`` and a half.
             ConfigError: the loader was closed, or began another iteration.
         """
-        began_s, is_ready = time.perf_counter(), pipeline.handover.is_ready
+        began_s, is_ready = time.perf_counter(), pipeline.queues.is_ready
         # A tier gets the time that the user gave; it must be able to use it up and say so.
-        ready = pipeline.handover.get(1.5 * self._options.timeout_s)
+        ready = pipeline.queues.get(1.5 * self._options.timeout_s)
         batch = self._finished(ready.batch.result, ready.step.step)
         epoch, step = ready.step.epoch, ready.step.step + 1
         self._next = (epoch, step) if step < self._order.steps else (epoch + 1, 0)
@@ -154,14 +154,14 @@ class Reader:
 
     def stats(self) -> dict[str, Any]:
         """Copy the counts of the loader and of its tiers."""
-        return {**self.counts.as_dict(), **self._residence.stats()}
+        return {**self.counts.as_dict(), **self._chunk_source.stats()}
 
     def stop(self) -> None:
         """End the threads, but keep the memory and what is in it; twice is fine."""
         with self._lock:
             pipeline, self._pipeline = self._pipeline, None
             if pipeline is not None and not pipeline.close():
-                self._residence.renew()  # a thread hangs in a tier and may still write
+                self._chunk_source.renew()  # a thread hangs in a tier and may still write
 
     def close(self) -> None:
         """End everything; twice is fine."""
@@ -170,7 +170,7 @@ class Reader:
         if self.counts.activity.trace is not None:
             self.counts.activity.trace.close()
         self._transforms.close()
-        self._residence.close()
+        self._chunk_source.close()
 
 
 def _copies(device: Any) -> CudaCopies | None:

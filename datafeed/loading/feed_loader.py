@@ -17,7 +17,7 @@ from datafeed.loading.options import LoaderOptions
 from datafeed.loading.order.base_order import checked_epoch
 from datafeed.loading.pipeline import Pipeline
 from datafeed.loading.sampler import sampler_of
-from datafeed.loading.state import Beginnings, make_state, read_state
+from datafeed.loading.state import ResumePoints, make_state, read_state
 from datafeed.loading.telemetry.prometheus import metrics_text
 from datafeed.loading.telemetry.trace import TraceFile
 from datafeed.loading.world import ALONE, find_rank, warn_if_alone, warn_if_uneven
@@ -53,40 +53,40 @@ class FeedLoader(torch.utils.data.DataLoader[Any]):
 
     @_signed
     def __init__(self, dataset: FastDataset, *args: Any, **options: Any) -> None:
-        asked = LoaderOptions.parse(args, options, len(dataset))
-        self._asked, self._pid = asked, os.getpid()
+        chosen = LoaderOptions.parse(args, options, len(dataset))
+        self._options, self._pid = chosen, os.getpid()
         self._epoch = self._start = self._step = 0
         self._iteration = self._n_moves = 0
         self._followed: int | None = None
-        self._beginnings = Beginnings()
-        self._serve(dataset, find_rank(asked.comm, asked.rank, asked.world_size))
+        self._resume_points = ResumePoints()
+        self._serve(dataset, find_rank(chosen.comm, chosen.rank, chosen.world_size))
         rank, world_size = self._share
         torch.utils.data.DataLoader.__init__(
             self,
             cast(Any, dataset),
             batch_size=-(-self._order.global_batch // world_size),
-            sampler=sampler_of(self, dataset, self._order, rank, world_size, asked.given()),
-            drop_last=asked.drop_last,
-            collate_fn=asked.collate_fn,
+            sampler=sampler_of(self, dataset, self._order, rank, world_size, chosen.given()),
+            drop_last=chosen.drop_last,
+            collate_fn=chosen.collate_fn,
         )
         # Lightning makes loaders anew from what their attributes tell.
-        for name, value in asked.given().items():
+        for name, value in chosen.given().items():
             if name not in _NOT_SHOWN:
                 setattr(self, name, value)
 
     def _serve(self, dataset: FastDataset, share: tuple[int, int]) -> None:
         """Become the loader of a rank."""
-        order = order_of(dataset, self._asked, share[1])
+        order = order_of(dataset, self._options, share[1])
         order.check_rank(*share)
         warn_if_uneven(order, *share)
         self._share, self._order, self._feed_id = share, order, id_of(dataset)
-        self._reader = Reader(readable_of(dataset), order, *share, self._asked)
+        self._reader = Reader(readable_of(dataset), order, *share, self._options)
         self._closer = weakref.finalize(self, _close, self._reader, self._pid)
 
     def _find_ranks(self) -> None:
         """See whether ``torch.distributed`` has been initialised since the loader was made."""
-        asked = self._asked
-        if self._share != ALONE or asked.comm is not None or asked.rank is not None:
+        chosen = self._options
+        if self._share != ALONE or chosen.comm is not None or chosen.rank is not None:
             return
         share = find_rank(None, None, None)
         if share == ALONE:
@@ -96,7 +96,7 @@ class FeedLoader(torch.utils.data.DataLoader[Any]):
         rank, world_size = share
         self.__dict__["batch_size"] = -(-self._order.global_batch // world_size)
         self.__dict__["sampler"] = sampler_of(
-            self, self.dataset, self._order, rank, world_size, asked.given()
+            self, self.dataset, self._order, rank, world_size, chosen.given()
         )
 
     def __len__(self) -> int:
@@ -109,7 +109,7 @@ class FeedLoader(torch.utils.data.DataLoader[Any]):
         self._check_process()
         self._find_ranks()
         self._follow()
-        if not self._iteration and self._share == ALONE and self._asked.rank is None:
+        if not self._iteration and self._share == ALONE and self._options.rank is None:
             warn_if_alone()
         self._iteration += 1
         return self._epoch_of(self._enter(), self._iteration, self._n_moves)
@@ -117,13 +117,13 @@ class FeedLoader(torch.utils.data.DataLoader[Any]):
     def _enter(self) -> Pipeline | None:
         """Begin to load from the place where the loader stands; None at the end of an epoch."""
         if self._is_spent():
-            self._set_place(self._epoch + 1, 0)
+            self._set_position(self._epoch + 1, 0)
         self._step = self._start
         if self._start >= self._order.steps:
-            self._set_place(self._epoch + 1, 0)
+            self._set_position(self._epoch + 1, 0)
             return None
         if self._order.shuffle:
-            self._beginnings.note(self._epoch, self._start, self._n_moves)
+            self._resume_points.note(self._epoch, self._start, self._n_moves)
         return self._reader.start(self._epoch, self._start)
 
     def _epoch_of(self, pipeline: Pipeline | None, iteration: int, n_moves: int) -> Iterator[Any]:
@@ -147,7 +147,7 @@ class FeedLoader(torch.utils.data.DataLoader[Any]):
             if not is_over and is_mine and os.getpid() == self._pid:
                 reader.stop()
         if (iteration, n_moves) == (self._iteration, self._n_moves):
-            self._set_place(self._epoch + 1, 0)
+            self._set_position(self._epoch + 1, 0)
 
     def _check_iteration(self, iteration: int, n_moves: int) -> None:
         self._check_process()
@@ -163,11 +163,11 @@ class FeedLoader(torch.utils.data.DataLoader[Any]):
         number = checked_epoch(epoch)
         if number != self._epoch or self._is_spent():
             self._n_moves += 1
-            self._set_place(number, 0)
+            self._set_position(number, 0)
 
     def _follow(self) -> None:
         """Take over the epoch of a sampler that the user gave and goes on to set."""
-        sampler = self._asked.epoch_from
+        sampler = self._options.epoch_from
         if sampler is not None and sampler.epoch != self._followed:
             if self._followed is not None or sampler.epoch:
                 self.set_epoch(sampler.epoch)
@@ -177,7 +177,7 @@ class FeedLoader(torch.utils.data.DataLoader[Any]):
         """Whether the last iteration gave all its batches, though it was not asked for more."""
         return self._start < self._order.steps == self._step
 
-    def _set_place(self, epoch: int, step: int) -> None:
+    def _set_position(self, epoch: int, step: int) -> None:
         self._epoch, self._start, self._step = epoch, step, step
 
     def state_dict(self) -> dict[str, Any]:
@@ -192,9 +192,9 @@ class FeedLoader(torch.utils.data.DataLoader[Any]):
             ConfigError: the state belongs to another feed or order; both values are named.
         """
         self._find_ranks()
-        place = read_state(state, self._feed_id, self._order)
+        position = read_state(state, self._feed_id, self._order)
         self._n_moves += 1
-        self._set_place(*place)
+        self._set_position(*position)
 
     def stats(self) -> dict[str, Any]:
         """Count what happened so far.
@@ -271,7 +271,7 @@ def _accelerated(loader: FeedLoader) -> Any:
     """What goes round an epoch: something only for loaders that accelerate prepared."""
     if not loader._is_in_accelerate:
         return nullcontext(lambda batch: batch)
-    return accelerate_epoch(loader, is_placed=loader._asked.device is not None)
+    return accelerate_epoch(loader, is_placed=loader._options.device is not None)
 
 
 def _close(reader: Reader, pid: int) -> None:

@@ -8,7 +8,7 @@ from typing import Protocol
 from datafeed.loading.chunks.gather import Arrays
 from datafeed.loading.schedule.gather_plan import Plan, Step
 from datafeed.loading.threads.priority import step_back
-from datafeed.loading.threads.queues import Handover, Ready
+from datafeed.loading.threads.queues import BatchQueues, Ready
 from datafeed.loading.transforms.collate import n_bytes_of
 from datafeed.loading.transforms.transforms import Transforms
 
@@ -20,7 +20,7 @@ _END_S = 5.0
 class Source(Protocol):
     """Where the samples of a batch come from."""
 
-    def gather(self, steps: Sequence[Step], handover: Handover) -> list[Arrays] | None:
+    def gather(self, steps: Sequence[Step], queues: BatchQueues) -> list[Arrays] | None:
         """Return the samples of steps; None when there is no more use for them."""
 
     def close(self) -> None:
@@ -44,29 +44,29 @@ class Pipeline:
         plans: Iterator[Plan],
         source: Source,
         transforms: Transforms,
-        fetch: Callable[[Handover], None],
+        fetch: Callable[[BatchQueues], None],
         n_fetchers: int,
-        handover: Handover,
+        queues: BatchQueues,
     ) -> None:
-        self.handover = handover
+        self.queues = queues
 
         def plan() -> None:
-            while handover.add(next(plans)):
+            while queues.add(next(plans)):
                 pass
 
         def ready(step: Step, arrays: Arrays) -> Ready:
             return Ready(step, transforms.start(arrays, step), n_bytes_of(arrays))
 
         def gather() -> None:
-            while steps := handover.next_steps():
-                batches = source.gather(steps, handover) or []
-                handover.put(*map(ready, steps, batches))
+            while steps := queues.next_steps():
+                batches = source.gather(steps, queues) or []
+                queues.put(*map(ready, steps, batches))
 
         works = {"plan": plan, "gather": gather}
-        works |= {f"fetch-{i}": lambda: fetch(handover) for i in range(n_fetchers)}
+        works |= {f"fetch-{i}": lambda: fetch(queues) for i in range(n_fetchers)}
         # Daemons, so that a tier that hangs cannot keep the interpreter from its end.
         self._threads = [
-            Thread(target=_guarded, args=(work, handover), name=f"datafeed-{name}", daemon=True)
+            Thread(target=_guarded, args=(work, queues), name=f"datafeed-{name}", daemon=True)
             for name, work in works.items()
         ]
         for thread in self._threads:
@@ -79,7 +79,7 @@ class Pipeline:
             Whether they all ended within 5 s. One that hangs in a tier may still write to its
             slots.
         """
-        self.handover.close()
+        self.queues.close()
         deadline = monotonic() + _END_S
         for thread in self._threads:
             if thread is not current_thread():
@@ -87,10 +87,10 @@ class Pipeline:
         return not any(thread.is_alive() for thread in self._threads)
 
 
-def _guarded(work: Callable[[], None], handover: Handover) -> None:
+def _guarded(work: Callable[[], None], queues: BatchQueues) -> None:
     """Do a thread's work; what it raises is raised where the user waits."""
     try:
         step_back()
         work()
     except BaseException as error:
-        handover.fail(error)
+        queues.fail(error)

@@ -6,7 +6,7 @@ from typing import Any, Protocol
 
 from torch.utils.data import DistributedSampler, SequentialSampler
 
-from datafeed.loading.order.base_order import Steps
+from datafeed.loading.order.base_order import BaseOrder
 
 __all__ = ["FeedSampler", "Placed", "sampler_of"]
 
@@ -35,7 +35,7 @@ class FeedSampler(DistributedSampler[Any]):
         self,
         loader: Placed,
         dataset: Any,
-        order: Steps,
+        order: BaseOrder,
         rank: int,
         world_size: int,
         options: Mapping[str, Any],
@@ -72,7 +72,7 @@ class _Sequential(FeedSampler, SequentialSampler):
 def sampler_of(
     loader: Placed,
     dataset: Any,
-    order: Steps,
+    order: BaseOrder,
     rank: int,
     world_size: int,
     options: Mapping[str, Any],

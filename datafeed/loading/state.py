@@ -6,17 +6,17 @@ from typing import Any
 
 from datafeed.arguments import checked_integer
 from datafeed.errors import ConfigError
-from datafeed.loading.order.base_order import Steps
+from datafeed.loading.order.base_order import BaseOrder
 
-__all__ = ["Beginnings", "make_state", "read_state"]
+__all__ = ["ResumePoints", "make_state", "read_state"]
 
 
-def make_state(feed_id: str, order: Steps, epoch: int, step: int) -> dict[str, Any]:
+def make_state(feed_id: str, order: BaseOrder, epoch: int, step: int) -> dict[str, Any]:
     """Describe a place: the next batch is ``step`` of ``epoch``, in this order."""
     return {"epoch": epoch, "step": step, **_identity(feed_id, order)}
 
 
-def _identity(feed_id: str, order: Steps) -> dict[str, Any]:
+def _identity(feed_id: str, order: BaseOrder) -> dict[str, Any]:
     """All that the order is a function of, with the names of the loader's arguments."""
     return {
         "feed_id": feed_id,
@@ -29,7 +29,7 @@ def _identity(feed_id: str, order: Steps) -> dict[str, Any]:
     }
 
 
-def read_state(state: Mapping[str, Any], feed_id: str, order: Steps) -> tuple[int, int]:
+def read_state(state: Mapping[str, Any], feed_id: str, order: BaseOrder) -> tuple[int, int]:
     """Return the epoch and step of a state.
 
     Raises:
@@ -58,11 +58,11 @@ _OFTEN = 3
 _log = logging.getLogger("datafeed")
 
 
-class Beginnings:
+class ResumePoints:
     """Counts how often a loader began at one place without having been sent there."""
 
     def __init__(self) -> None:
-        self._place = (-1, -1, -1)
+        self._position = (-1, -1, -1)
         self._n = 0
 
     def note(self, epoch: int, step: int, n_moves: int) -> None:
@@ -75,9 +75,9 @@ class Beginnings:
             epoch, step: Where it began.
             n_moves: How often the loader was sent to a place so far.
         """
-        place = epoch, step, n_moves
-        self._n = self._n + 1 if place == self._place else 1
-        self._place = place
+        position = epoch, step, n_moves
+        self._n = self._n + 1 if position == self._position else 1
+        self._position = position
         if self._n == _OFTEN:
             _log.warning(
                 "epoch %d begins at step %d for the %drd time, with the same batches, as it was "

@@ -7,7 +7,7 @@ from typing import Any
 import torch.distributed
 
 from datafeed.errors import ConfigError
-from datafeed.loading.order.base_order import Steps, check_rank_number
+from datafeed.loading.order.base_order import BaseOrder, check_rank_number
 
 __all__ = ["ALONE", "find_rank", "warn_if_alone", "warn_if_uneven"]
 
@@ -67,7 +67,7 @@ def warn_if_alone() -> None:
             return
 
 
-def warn_if_uneven(order: Steps, rank: int, world_size: int) -> None:
+def warn_if_uneven(order: BaseOrder, rank: int, world_size: int) -> None:
     """Warn, on rank 0, where some ranks get many more samples of each step than others."""
     streams = order.streams
     most, least = -(-streams // world_size), streams // world_size

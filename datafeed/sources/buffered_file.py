@@ -24,14 +24,14 @@ _IN_ORDER_BYTES = 1 << 20
 """A file is read ahead once so much of it was read in order."""
 
 ReadInto = Callable[[int, memoryview], None]
-OpenAhead = Callable[[int], ReadAhead]
+OpenWithReadahead = Callable[[int], ReadAhead]
 
 
 def buffered(
     size: int,
     read_into: ReadInto,
     close: Callable[[], None] | None = None,
-    ahead: OpenAhead | None = None,
+    ahead: OpenWithReadahead | None = None,
 ) -> BinaryIO:
     """Make a buffered, seekable reader.
 
@@ -63,11 +63,11 @@ class _RangeFile(io.RawIOBase):
         size: int,
         read_into: ReadInto,
         close: Callable[[], None] | None = None,
-        ahead: OpenAhead | None = None,
+        ahead: OpenWithReadahead | None = None,
     ) -> None:
         self._size, self._read_into, self._on_close = size, read_into, close
         self._position = self._in_order_from = 0
-        self._open_ahead = ahead
+        self._open_with_readahead = ahead
         self._ahead: ReadAhead | None = None
         self._pieces: Iterator[memoryview] = iter(())
         self._piece = memoryview(b"")
@@ -86,7 +86,7 @@ class _RangeFile(io.RawIOBase):
         if base + offset < 0:
             raise OSError(f"seek before the start of the file: {base + offset}")
         if base + offset != self._position:
-            self._stop_ahead()
+            self._stop_readahead()
             self._position = self._in_order_from = base + offset
         return self._position
 
@@ -100,8 +100,8 @@ class _RangeFile(io.RawIOBase):
 
     def _read(self, view: memoryview) -> int:
         is_in_order = self._position - self._in_order_from >= _IN_ORDER_BYTES
-        if self._ahead is None and is_in_order and self._open_ahead is not None:
-            self._ahead = self._open_ahead(self._position)
+        if self._ahead is None and is_in_order and self._open_with_readahead is not None:
+            self._ahead = self._open_with_readahead(self._position)
             self._pieces = _views(self._ahead)
         if self._ahead is None:
             self._read_into(self._position, view)
@@ -128,14 +128,14 @@ class _RangeFile(io.RawIOBase):
         self.readinto(rest)
         return bytes(rest)
 
-    def _stop_ahead(self) -> None:
+    def _stop_readahead(self) -> None:
         if self._ahead is not None:
             self._ahead.close()
             self._ahead, self._piece = None, memoryview(b"")
 
     def close(self) -> None:
         if not self.closed:
-            self._stop_ahead()
+            self._stop_readahead()
             if self._on_close is not None:
                 self._on_close()
         super().close()

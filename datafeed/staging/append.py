@@ -22,7 +22,7 @@ from datafeed.staging.commit.feed_folder import Folder, Record
 from datafeed.staging.plan.plan import Plan
 from datafeed.staging.plan.shard_table import Shard, Splits, shards_of
 
-__all__ = ["Growth", "grown", "standing_records"]
+__all__ = ["Extension", "existing_records", "extended"]
 
 _NUMBER = re.compile(r"part-(\d+)\.h5")
 Pieces = dict[str, list[Shard]]
@@ -30,7 +30,7 @@ Pieces = dict[str, list[Shard]]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Growth:
+class Extension:
     """What was asked for beside the plan of the sources that were named."""
 
     patterns: Sequence[str]
@@ -43,7 +43,7 @@ class Growth:
     """As given; their types must be those of the feed."""
 
 
-def grown(plan: Plan, standing: Manifest, growth: Growth) -> Plan:
+def extended(plan: Plan, existing: Manifest, extension: Extension) -> Plan:
     """Make the plan of a standing feed with the new shards of another plan.
 
     Args:
@@ -58,17 +58,17 @@ def grown(plan: Plan, standing: Manifest, growth: Growth) -> Plan:
         StagingError: shards of the feed have changed or are gone, and ``refresh`` is not given.
         ConfigError, FormatError: the new shards cannot be in one feed with the old ones.
     """
-    old = [list(shards_of(runs)) for runs in standing.made["plan"]["splits"]]
+    old = [list(shards_of(runs)) for runs in existing.made["plan"]["splits"]]
     now = _pieces(plan.splits.shards)
     was = _pieces([shard for split in old for shard in split])
     changed = {url for url in was if url in now and not _is_same(was[url][0], now[url][0])}
-    gone = {url for url in was if url not in now and _is_named(url, growth.patterns)}
-    if (changed or gone) and not growth.refresh:
+    gone = {url for url in was if url not in now and _is_named(url, extension.patterns)}
+    if (changed or gone) and not extension.refresh:
         raise StagingError(_refusal(plan.to, changed, gone))
     cut: list[list[Shard]] = []
     names: list[str] = []
-    numbers = _fresh_names(standing)
-    for split, part in zip(old, standing.parts, strict=True):
+    numbers = _fresh_names(existing)
+    for split, part in zip(old, existing.parts, strict=True):
         kept = list(_renewed(split, changed, gone, now))
         if kept:
             names.append(part.file if kept == split else next(numbers))
@@ -79,7 +79,7 @@ def grown(plan: Plan, standing: Manifest, growth: Growth) -> Plan:
             cut.append(fresh)
     if not cut:
         raise StagingError(f"{plan.to}: none of its shards is left; delete the feed instead")
-    like = _like(plan, standing, growth)
+    like = _like(plan, existing, extension)
     return replace(like, splits=Splits.of(cut), part_names=tuple(names))
 
 
@@ -126,18 +126,18 @@ def _renewed(
             yield shard
 
 
-def _fresh_names(standing: Manifest) -> Iterator[str]:
+def _fresh_names(existing: Manifest) -> Iterator[str]:
     """Names of parts that the feed has not."""
-    numbers = [_NUMBER.fullmatch(part.file) for part in standing.parts]
+    numbers = [_NUMBER.fullmatch(part.file) for part in existing.parts]
     number = max((int(found[1]) for found in numbers if found), default=-1)
     while True:
         number += 1
         yield f"part-{number:05d}.h5"
 
 
-def _like(plan: Plan, standing: Manifest, growth: Growth) -> Plan:
+def _like(plan: Plan, existing: Manifest, extension: Extension) -> Plan:
     """Return the plan the options that the feed was staged with, where they agree."""
-    made: Mapping[str, str] = standing.made["plan"]
+    made: Mapping[str, str] = existing.made["plan"]
     theirs, ours = made["format"].partition("(")[0], plan.format.partition("(")[0]
     if theirs != ours:
         raise FormatError(f"{plan.to}: holds shards of format {theirs}, these are {ours}")
@@ -147,14 +147,14 @@ def _like(plan: Plan, standing: Manifest, growth: Growth) -> Plan:
                 f"{plan.to}: was staged with --transform {made['transform']}"
                 f"{' of another version' if name != 'transform' else ''}; append with the same"
             )
-    if growth.samples_per_chunk not in (None, standing.samples_per_chunk):
+    if extension.samples_per_chunk not in (None, existing.samples_per_chunk):
         raise ConfigError(
-            f"--samples-per-chunk {growth.samples_per_chunk}: the feed has "
-            f"{standing.samples_per_chunk}; leave it out"
+            f"--samples-per-chunk {extension.samples_per_chunk}: the feed has "
+            f"{existing.samples_per_chunk}; leave it out"
         )
-    _check_names(plan.to, plan.schema, standing.schema)
-    _check_types(growth.fields, standing.schema)
-    chunk, schema = standing.samples_per_chunk, tuple(standing.schema)
+    _check_names(plan.to, plan.schema, existing.schema)
+    _check_types(extension.fields, existing.schema)
+    chunk, schema = existing.samples_per_chunk, tuple(existing.schema)
     return replace(plan, format=made["format"], schema=schema, samples_per_chunk=chunk)
 
 
@@ -179,10 +179,10 @@ def _check_types(given: Sequence[Field], theirs: Schema) -> None:
             )
 
 
-def standing_records(plan: Plan, standing: Manifest, folder: Folder) -> dict[str, Record]:
+def existing_records(plan: Plan, existing: Manifest, folder: Folder) -> dict[str, Record]:
     """Commit records of the parts that a grown feed keeps, by file name."""
-    entries = {part.file: part for part in standing.parts}
-    bad = folder.quarantined() if standing.made.get("bad_samples") else []
+    entries = {part.file: part for part in existing.parts}
+    bad = folder.quarantined() if existing.made.get("bad_samples") else []
     found: dict[str, Record] = {}
     for i, split in enumerate(plan.splits):
         name = plan.part_name(i)

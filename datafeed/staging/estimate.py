@@ -4,12 +4,12 @@ from contextlib import closing
 from typing import Any
 
 from datafeed.sources import open_source, scheme
-from datafeed.staging.append import Growth, grown
+from datafeed.staging.append import Extension, extended
 from datafeed.staging.commit.feed_folder import TIMEOUT_S, Folder
 from datafeed.staging.plan.plan import Plan
 from datafeed.staging.task.prefetch import early_bytes
 
-__all__ = ["growth_facts", "plan_facts", "task_memory_bytes"]
+__all__ = ["extension_facts", "plan_facts", "task_memory_bytes"]
 
 _MIB = 1 << 20
 _BASE_BYTES = 64 * _MIB
@@ -42,28 +42,28 @@ def plan_facts(plan: Plan) -> dict[str, Any]:
     }
 
 
-def growth_facts(plan: Plan, growth: Growth) -> dict[str, Any]:
+def extension_facts(plan: Plan, extension: Extension) -> dict[str, Any]:
     """Return what ``--dry-run`` shows with ``--append`` or ``--refresh``: the feed as it would be.
 
     Raises:
         StagingError, ConfigError, FormatError: as the run itself would.
     """
     with closing(open_source(plan.to, plan.hdfs_client, timeout_s=TIMEOUT_S)) as source:
-        standing = Folder(plan.to, source).standing()
-    if standing is None:
+        existing = Folder(plan.to, source).existing()
+    if existing is None:
         return plan_facts(plan)
-    whole = grown(plan, standing, growth)
-    kept = {part.file for part in standing.parts} & set(whole.part_names)
+    whole = extended(plan, existing, extension)
+    kept = {part.file for part in existing.parts} & set(whole.part_names)
     new = [split for i, split in enumerate(whole.splits) if whole.part_name(i) not in kept]
     facts = plan_facts(whole)
     del facts["estimated_samples"], facts["estimated_feed_bytes"]  # known of what was named only
     return {
         **facts,
-        "standing_parts": len(standing.parts),
-        "standing_samples": standing.n_samples,
+        "standing_parts": len(existing.parts),
+        "standing_samples": existing.n_samples,
         "new_parts": len(new),
         "new_bytes": sum(shard.n_bytes for split in new for shard in split.shards),
-        "replaced_parts": len(standing.parts) - len(kept),
+        "replaced_parts": len(existing.parts) - len(kept),
     }
 
 

@@ -7,16 +7,16 @@ from typing import cast
 
 from datafeed.errors import ConfigError
 from datafeed.feed.field import given_fields
-from datafeed.staging.append import Growth
+from datafeed.staging.append import Extension
 from datafeed.staging.plan.plan import Plan
 from datafeed.staging.plan.planner import make_plan
 
-__all__ = ["Location", "growth_of", "plan_of"]
+__all__ = ["Location", "extension_of", "plan_request"]
 
 Location = str | os.PathLike[str]
 
 
-def plan_of(
+def plan_request(
     sources: Location | Sequence[Location],
     to: Location,
     format_name: str = "auto",
@@ -44,14 +44,14 @@ def plan_of(
     )
 
 
-def growth_of(
+def extension_of(
     sources: Location | Sequence[Location],
     refresh: bool,
     samples_per_chunk: int | None = None,
     fields: str | Mapping[str, str] | None = None,
-) -> Growth:
+) -> Extension:
     """What ``append`` and ``refresh`` ask for beside the plan."""
-    return Growth(
+    return Extension(
         patterns=_patterns(sources),
         refresh=refresh,
         samples_per_chunk=samples_per_chunk,

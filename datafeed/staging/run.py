@@ -10,7 +10,7 @@ from datafeed.errors import DamagedError, StagingError
 from datafeed.feed.manifest import Manifest
 from datafeed.feed.writer.part_writer import hdf5_version, write_virtual
 from datafeed.sources import join, local_path
-from datafeed.staging.append import standing_records
+from datafeed.staging.append import existing_records
 from datafeed.staging.commit.feed_folder import VIRTUAL_FILE, Folder, Record
 from datafeed.staging.commit.quarantine import require_few
 from datafeed.staging.engines import Engine, Job
@@ -40,31 +40,31 @@ def make_feed(
         progress: Show it.
         base: The feed that stands there and grows; None: there is none.
     """
-    standing = standing_records(plan, base, folder) if base else {}
-    todo = _prepare(plan, folder, standing)
+    existing = existing_records(plan, base, folder) if base else {}
+    todo = _prepare(plan, folder, existing)
     facts: dict[str, Any] = {}
-    with RunProgress(plan, todo, f"stage ({engine.name})", progress) as told:
-        job = Job(plan=plan, folder=folder, splits=todo, workers=workers, progress=told)
+    with RunProgress(plan, todo, f"stage ({engine.name})", progress) as reported:
+        job = Job(plan=plan, folder=folder, splits=todo, workers=workers, progress=reported)
         try:
             facts = engine.run(job) if todo else {}
         finally:
             clear_orphans(local_path(folder.tmp) or gettempdir())
-    return _finish(plan, folder, engine.name, facts, standing)
+    return _finish(plan, folder, engine.name, facts, existing)
 
 
-def _prepare(plan: Plan, folder: Folder, standing: Mapping[str, Record]) -> list[int]:
+def _prepare(plan: Plan, folder: Folder, existing: Mapping[str, Record]) -> list[int]:
     """Make the folders, write the plan; tell which splits are still to be done."""
     begun = folder.plans()
     others = folder.holds_other_files()
-    if others and not begun and not standing:
+    if others and not begun and not existing:
         raise StagingError(
             f"{folder.url}: holds other files ({others[0]}); give a new or empty folder"
         )
     folder.claim()  # before anything of a run that may still be at it is touched
     _end_earlier(folder)
     done = folder.done()
-    kept = set(_sound_parts(plan, folder, {**done, **standing}))
-    lost = set(standing) - kept
+    kept = set(_sound_parts(plan, folder, {**done, **existing}))
+    lost = set(existing) - kept
     if lost:
         raise DamagedError(f"{folder.url}: {min(lost)} is missing or cut; stage the feed again")
     if done and begun and not _shares_parts(plan, done):
@@ -73,7 +73,7 @@ def _prepare(plan: Plan, folder: Folder, standing: Mapping[str, Record]) -> list
             f"{folder.url}: holds {len(done)} parts of another unfinished run "
             f"({'; '.join(found)}); give another --to, or delete it first"
         )
-    for name in set(done) - kept - set(standing):
+    for name in set(done) - kept - set(existing):
         folder.forget(name)
     folder.make()
     folder.write_plan(plan)
@@ -113,10 +113,10 @@ def _sound_parts(plan: Plan, folder: Folder, done: Mapping[str, Record]) -> dict
 
 
 def _finish(
-    plan: Plan, folder: Folder, engine: str, facts: dict[str, Any], standing: Mapping[str, Record]
+    plan: Plan, folder: Folder, engine: str, facts: dict[str, Any], existing: Mapping[str, Record]
 ) -> Manifest:
     """Write ``feed.json``, last, and clean up."""
-    parts = _sound_parts(plan, folder, {**folder.done(), **standing})
+    parts = _sound_parts(plan, folder, {**folder.done(), **existing})
     names = [plan.part_name(i) for i in range(len(plan.splits))]
     missing = [name for name in names if name not in parts]
     if missing:

@@ -55,7 +55,7 @@ class RunProgress:
         if split in self._seen:
             self._known_bytes += size
             self._known_samples += self._seen.pop(split)
-        self._bar.add(size - self._shown.pop(split, 0), self._notes())
+        self._bar.add(size - self._shown.pop(split, 0), self._markers())
 
     def lost(self, split: int) -> None:
         """Take in that a task is over without its part: it will begin anew."""
@@ -69,15 +69,15 @@ class RunProgress:
                 self.done(self._names[name])
         return len(self._left)
 
-    def noted(self, notes: Mapping[int, int]) -> None:
+    def noted(self, markers: Mapping[int, int]) -> None:
         """Take in the notes that tasks left: samples by split."""
-        for split, n_samples in notes.items():
+        for split, n_samples in markers.items():
             self.wrote(split, n_samples)
 
-    def say(self, note: str) -> None:
+    def log(self, note: str) -> None:
         """Show a note behind the figures."""
         self._note = note
-        self._bar.add(0, self._notes())
+        self._bar.add(0, self._markers())
 
     def _bytes_of_a_sample(self) -> float:
         if self._known_samples:
@@ -87,9 +87,9 @@ class RunProgress:
     def _show(self, split: int, n_bytes: int) -> None:
         more = n_bytes - self._shown.get(split, 0)
         self._shown[split] = n_bytes
-        self._bar.add(more, self._notes())
+        self._bar.add(more, self._markers())
 
-    def _notes(self) -> str:
+    def _markers(self) -> str:
         parts = f"{self._n_parts - len(self._left)}/{self._n_parts} parts"
         samples = f"{self._samples:,} samples" if self._samples else ""
         return ", ".join(filter(None, [parts, samples, self._note]))

@@ -11,12 +11,12 @@ from datafeed.cache.memcached.net.server_names import parse_servers
 from datafeed.errors import StagingError
 from datafeed.feed.manifest import Manifest
 from datafeed.sources import open_source
-from datafeed.staging.append import Growth, grown
+from datafeed.staging.append import Extension, extended
 from datafeed.staging.commit.feed_folder import TIMEOUT_S, Folder
 from datafeed.staging.commit.quarantine import QUARANTINE_FILE
 from datafeed.staging.engines import Engine, make_engine
 from datafeed.staging.plan.plan import Plan, differences
-from datafeed.staging.request import Location, growth_of, plan_of
+from datafeed.staging.request import Location, extension_of, plan_request
 from datafeed.staging.run import make_feed
 
 __all__ = ["StageResult", "stage"]
@@ -115,7 +115,7 @@ def stage(
     started_s = time.monotonic()
 
     def command() -> dict[str, Any]:
-        plan = plan_of(
+        plan = plan_request(
             sources,
             to,
             format,
@@ -127,11 +127,11 @@ def stage(
             part_bytes=part_bytes,
             source_checksums=source_checksums,
         )
-        growth = None
+        extension = None
         if append or refresh:
-            growth = growth_of(sources, refresh, samples_per_chunk, fields)
+            extension = extension_of(sources, refresh, samples_per_chunk, fields)
         is_chunk_given = samples_per_chunk is not None
-        result = _staged(runner, plan, workers, is_chunk_given, progress, growth)
+        result = _staged(runner, plan, workers, is_chunk_given, progress, extension)
         result = replace(result, seconds=round(time.monotonic() - started_s, 3))
         if servers:
             result = replace(result, warm=_warm(plan, servers, allow_eviction, progress))
@@ -146,24 +146,24 @@ def _staged(
     workers: int | None,
     is_chunk_given: bool,
     progress: bool,
-    growth: Growth | None,
+    extension: Extension | None,
 ) -> StageResult:
     """Make the feed of a plan, or what is to be added to it, unless it stands there."""
     with closing(open_source(plan.to, plan.hdfs_client, timeout_s=TIMEOUT_S)) as source:
         folder = Folder(plan.to, source)
-        standing = folder.standing()
+        existing = folder.existing()
         base: Manifest | None = None
-        if standing and growth:
-            plan = grown(plan, standing, growth)
-            if plan.feed_id != standing.feed_id:
-                base, standing = standing, None
+        if existing and extension:
+            plan = extended(plan, existing, extension)
+            if plan.feed_id != existing.feed_id:
+                base, existing = existing, None
         else:
-            begun = [dict(standing.made["plan"])] if standing else _contents(folder)
+            begun = [dict(existing.made["plan"])] if existing else _contents(folder)
             for content in begun:
                 plan = plan.cut_like(content, is_chunk_given=is_chunk_given)
-        if standing:
-            _require_same(plan, standing, folder)
-        manifest = standing or make_feed(runner, plan, folder, workers, progress, base)
+        if existing:
+            _require_same(plan, existing, folder)
+        manifest = existing or make_feed(runner, plan, folder, workers, progress, base)
     return StageResult(
         feed_id=manifest.feed_id,
         feed=plan.to,
@@ -172,7 +172,7 @@ def _staged(
         bytes=sum(part.bytes for part in manifest.parts),
         seconds=0.0,
         stage_engine=str(manifest.made["engine"]),
-        was_staged=standing is not None,
+        was_staged=existing is not None,
         facts=dict(manifest.made["facts"]),
         bad_samples=_n_bad(manifest),
     )
@@ -204,20 +204,20 @@ def _contents(folder: Folder) -> list[dict[str, Any]]:
     return [begun.content() for begun in folder.plans()]
 
 
-def _require_same(plan: Plan, standing: Manifest, folder: Folder) -> None:
+def _require_same(plan: Plan, existing: Manifest, folder: Folder) -> None:
     """Refuse a folder that holds another feed; clear what killed runs left beside this one."""
-    if standing.feed_id != plan.feed_id:
-        found = differences(plan.content(), dict(standing.made["plan"]))
+    if existing.feed_id != plan.feed_id:
+        found = differences(plan.content(), dict(existing.made["plan"]))
         raise StagingError(
             f"{folder.url}: holds another feed ({'; '.join(found)}); give another --to, or "
             "delete it first"
         )
-    if _n_bad(standing) > plan.max_bad_samples:
+    if _n_bad(existing) > plan.max_bad_samples:
         raise StagingError(
-            f"{folder.url}: was staged without {_n_bad(standing)} bad samples, see its "
+            f"{folder.url}: was staged without {_n_bad(existing)} bad samples, see its "
             f"{QUARANTINE_FILE}; that is more than --max-bad-samples {plan.max_bad_samples}"
         )
-    folder.clean([part.file for part in standing.parts])
+    folder.clean([part.file for part in existing.parts])
 
 
 def _n_bad(manifest: Manifest) -> int:

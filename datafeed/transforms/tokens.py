@@ -10,7 +10,7 @@ from datafeed.feed.schema import Array, Sample
 __all__ = ["Packer", "byte_tokens", "pack"]
 
 _END = 256
-_TAILS = ("pad", "drop")
+_TRAILERS = ("pad", "drop")
 
 
 def byte_tokens(field: str = "text", to: str = "tokens") -> Callable[[Sample], Sample]:
@@ -54,9 +54,9 @@ def pack(length: int, field: str = "tokens", *, tail: str = "pad", padding: int 
         ``segments``, int32 of the same shape: 1 for the tokens of the first document in the
         sequence, 2 for those of the next, so that attention can keep documents apart.
     """
-    if length < 1 or tail not in _TAILS:
+    if length < 1 or tail not in _TRAILERS:
         raise ValueError(
-            f"length {length}, tail {tail!r}: give 1 or more, and {' or '.join(_TAILS)}"
+            f"length {length}, tail {tail!r}: give 1 or more, and {' or '.join(_TRAILERS)}"
         )
     return Packer(length, field, tail, padding)
 

@@ -16,7 +16,7 @@ from itertools import pairwise
 from datafeed.cache.memcached.net import meta_protocol as meta
 from datafeed.cache.memcached.net.meta_protocol import Command, Reply
 from datafeed.cache.memcached.net.reply_parser import Replies
-from datafeed.cache.memcached.net.speculative_read import Tails
+from datafeed.cache.memcached.net.speculative_read import Trailers
 from datafeed.cache.outcome import ProtocolError
 
 __all__ = ["fuzz", "parse"]
@@ -70,12 +70,12 @@ class _MemoryWire:
         return False
 
 
-def parse(commands: Sequence[Command], pieces: Sequence[bytes], caution: int) -> str:
+def parse(commands: Sequence[Command], pieces: Sequence[bytes], conservative_s: int) -> str:
     """Let the parser read; gives how that ended. Raises what it should not."""
     found: list[Reply] = []
-    tails = Tails()
-    tails.caution = caution
-    replies = Replies(commands, lambda _, reply: found.append(reply), tails)
+    trailers = Trailers()
+    trailers.conservative_s = conservative_s
+    replies = Replies(commands, lambda _, reply: found.append(reply), trailers)
     wire = _MemoryWire(pieces)
     try:
         while not replies.done:

@@ -66,9 +66,9 @@ def test_an_answer_makes_a_server_well() -> None:
 
 def test_what_servers_held_is_uncertain_after_a_failure() -> None:
     health = Health(1)
-    eras = [health.era]
+    eras = [health.generation]
     health.failed(0, 0.0)
-    eras.append(health.era)
+    eras.append(health.generation)
     health.renewed()
-    eras.append(health.era)
+    eras.append(health.generation)
     assert len(set(eras)) == 3

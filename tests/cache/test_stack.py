@@ -15,13 +15,13 @@ class Shelf:
     def __init__(self, name: str, chunks: Sequence[int], error: Exception | None = None) -> None:
         self.name, self.counters = name, Counters()
         self._chunks, self._error = chunks, error
-        self.asked: list[tuple[list[int], float]] = []
+        self.options: list[tuple[list[int], float]] = []
         self.n_closed = 0
 
     def fetch(
         self, requests: Sequence[ChunkRequest], timeout_s: float
     ) -> list[tuple[ChunkRequest, Exception | None]]:
-        self.asked.append(([request.chunk for request in requests], timeout_s))
+        self.options.append(([request.chunk for request in requests], timeout_s))
         missing = [request for request in requests if request.chunk not in self._chunks]
         for request in requests:
             request.views[0][0] = 0 if request in missing else request.chunk
@@ -41,13 +41,13 @@ def test_what_one_tier_lacks_the_next_one_gives() -> None:
     wanted = requests(4, 1, 3, 2)
     TierStack(tiers).fetch(wanted, 8.0)
     assert [request.views[0][0] for request in wanted] == [4, 1, 3, 2]
-    assert [tier.asked[0][0] for tier in tiers] == [[4, 1, 3, 2], [4, 3], [3]]
+    assert [tier.options[0][0] for tier in tiers] == [[4, 1, 3, 2], [4, 3], [3]]
 
 
 def test_each_tier_gets_half_of_the_time_left_and_the_last_one_all() -> None:
     tiers = [Shelf("a", []), Shelf("b", []), Shelf("c", [1])]
     TierStack(tiers).fetch(requests(1), 8.0)
-    assert [tier.asked[0][1] for tier in tiers] == pytest.approx([4, 4, 8], abs=0.5)
+    assert [tier.options[0][1] for tier in tiers] == pytest.approx([4, 4, 8], abs=0.5)
 
 
 def test_tiers_behind_a_full_delivery_are_not_asked() -> None:
@@ -55,7 +55,7 @@ def test_tiers_behind_a_full_delivery_are_not_asked() -> None:
     stack = TierStack(tiers)
     stack.fetch(requests(1), 1.0)
     stack.fetch([], 1.0)
-    assert tiers[1].asked == []
+    assert tiers[1].options == []
     assert stack.stats()["a"]["hits"] == 1
     assert stack.stats()["b"] == Counters().as_dict()
 
@@ -90,7 +90,7 @@ class Lame(Shelf):
     def leave(self, requests: Sequence[ChunkRequest], is_late: bool) -> list[ChunkRequest]:
         return [r for r in requests if is_late and r.chunk in self._left]
 
-    def behind_took(self, n_bytes: int, seconds: float) -> None:
+    def next_tier_took(self, n_bytes: int, seconds: float) -> None:
         self.behind.append((n_bytes, seconds))
 
     def measured(self) -> dict[str, dict[str, float]]:
@@ -102,7 +102,7 @@ def test_what_a_slow_tier_leaves_the_next_one_gives() -> None:
     wanted = requests(1, 2, 3)
     TierStack([slow, parts]).fetch(wanted, 8.0, is_late=True)
     assert [request.views[0][0] for request in wanted] == [1, 2, 3]
-    assert [tier.asked[0][0] for tier in (slow, parts)] == [[1], [2, 3]]
+    assert [tier.options[0][0] for tier in (slow, parts)] == [[1], [2, 3]]
     ((n_bytes, seconds),) = slow.behind
     assert n_bytes == 2
     assert seconds > 0
@@ -111,7 +111,7 @@ def test_what_a_slow_tier_leaves_the_next_one_gives() -> None:
 def test_in_time_nothing_is_left() -> None:
     slow, parts = Lame("a", [1, 2], [2]), Shelf("b", [1, 2])
     TierStack([slow, parts]).fetch(requests(1, 2), 8.0)
-    assert parts.asked == []
+    assert parts.options == []
 
 
 def test_what_was_left_and_is_not_behind_comes_from_the_slow_tier() -> None:
@@ -119,8 +119,8 @@ def test_what_was_left_and_is_not_behind_comes_from_the_slow_tier() -> None:
     wanted = requests(1, 2, 3)
     TierStack([slow, parts]).fetch(wanted, 8.0, is_late=True)
     assert [request.views[0][0] for request in wanted] == [1, 2, 3]
-    assert [chunks for chunks, _ in slow.asked] == [[1], [2]]
-    assert parts.asked[0][1] < 5  # time is left for the slow one
+    assert [chunks for chunks, _ in slow.options] == [[1], [2]]
+    assert parts.options[0][1] < 5  # time is left for the slow one
 
 
 def test_what_was_left_and_is_nowhere_is_an_error() -> None:

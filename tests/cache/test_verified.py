@@ -2,11 +2,11 @@
 
 from concurrent.futures import ThreadPoolExecutor
 
-from datafeed.cache.verified import Checked
+from datafeed.cache.verified import VerifiedChunks
 
 
 def test_each_chunk_is_new_once_whoever_marks_it() -> None:
-    checked = Checked(200)
+    checked = VerifiedChunks(200)
     with ThreadPoolExecutor(4) as threads:
         new = list(threads.map(checked.add, [*range(200)] * 4))
     assert sum(new) == 200
@@ -15,7 +15,7 @@ def test_each_chunk_is_new_once_whoever_marks_it() -> None:
 
 
 def test_marks_are_of_one_chunk_each() -> None:
-    checked = Checked(2)
+    checked = VerifiedChunks(2)
     assert checked.add(1)
     assert not checked.add(1)
     assert 0 not in checked

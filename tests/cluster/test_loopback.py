@@ -125,7 +125,7 @@ def test_a_port_that_was_taken_meanwhile_is_replaced(
 
         monkeypatch.setattr("datafeed.cluster.loopback.choose_ports", unlucky)
         cluster = LoopbackCluster(
-            tmp_path / "cluster", n_datanodes=2, n_memcached=1, yarn=False, say=said.append
+            tmp_path / "cluster", n_datanodes=2, n_memcached=1, yarn=False, log=said.append
         )
         with cluster:
             assert "a port was taken meanwhile; trying others" in said

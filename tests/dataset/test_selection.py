@@ -114,9 +114,9 @@ def test_a_split_stays_when_the_feed_grows_and_is_cut_anew(feed: Feed, tmp_path:
         side = found.split(by, train=0.5, other=0.5)["train"]
         return {side.origin(i) for i in range(len(side))}
 
-    with write_feed(tmp_path / "grown", [*PARTS, 200], 7, RICH) as grown:
+    with write_feed(tmp_path / "grown", [*PARTS, 200], 7, RICH) as extended:
         for by in ("name", "key", "id", "text"):
-            old = {origin for origin in keys_of(grown, by) if int(origin[1][4:]) < N}
+            old = {origin for origin in keys_of(extended, by) if int(origin[1][4:]) < N}
             assert old == keys_of(feed, by)
 
 

@@ -32,8 +32,10 @@ def _double(rng: random.Random, data: bytes) -> bytes:
 
 def _insert(rng: random.Random, data: bytes) -> bytes:
     at = rng.randrange(len(data))
-    junk = rng.choice([b"EN\r\n", b"\r\n", b"VA 5\r\n", b"SERVER_ERROR x\r\n", rng.randbytes(30)])
-    return data[:at] + junk + data[at:]
+    discard = rng.choice(
+        [b"EN\r\n", b"\r\n", b"VA 5\r\n", b"SERVER_ERROR x\r\n", rng.randbytes(30)]
+    )
+    return data[:at] + discard + data[at:]
 
 
 def _swap(rng: random.Random, data: bytes) -> bytes:

@@ -93,9 +93,9 @@ def mixer(address: str) -> Iterator[str]:
                 return
             with client, socket.create_connection((host, int(port)), 10) as server:
                 client.settimeout(20)
-                while asked := client.recv(1 << 16):
-                    server.sendall(asked)
-                    client.sendall(_mixed(_replies(server, asked)))
+                while requested := client.recv(1 << 16):
+                    server.sendall(requested)
+                    client.sendall(_mixed(_replies(server, requested)))
 
     thread = threading.Thread(target=serve, name="test-mixer")
     thread.start()
@@ -107,11 +107,11 @@ def mixer(address: str) -> Iterator[str]:
         thread.join(20)
 
 
-def _replies(server: socket.socket, asked: bytes) -> list[bytes]:
+def _replies(server: socket.socket, requested: bytes) -> list[bytes]:
     """One reply for each command; a lone line for anything but gets."""
     replies = []
     with server.makefile("rb") as stream:
-        for line in asked.splitlines():
+        for line in requested.splitlines():
             reply = stream.readline()
             if line.startswith(b"mg") and reply.startswith(b"VA"):
                 reply += stream.read(int(reply.split()[1]) + 2)

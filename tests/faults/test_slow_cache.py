@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from datafeed import DataLoader
-from datafeed.cache.memcached.load_shedding import Pace
+from datafeed.cache.memcached.load_shedding import LoadShedding
 from datafeed.cache.memcached.memcached_tier import MemcachedTier
 from datafeed.cache.memcached.upkeep.warm import warm
 from datafeed.cache.parts.part_tier import PartTier
@@ -164,8 +164,8 @@ def test_a_cache_is_not_left_for_parts_that_are_slower(
 def test_whoever_spares_the_parts_waits(
     feed: Feed, memcached_server: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Pace, "may_leave", lambda self, is_late: True)
-    monkeypatch.setattr(Pace, "left", lambda self, asked, is_late: [0])
+    monkeypatch.setattr(LoadShedding, "may_leave", lambda self, is_late: True)
+    monkeypatch.setattr(LoadShedding, "left", lambda self, requested, is_late: [0])
     servers = [memcached_server().address]
     for leaves, n_left in ((True, 1), (False, 0)):
         with open_feed(feed.url, cache=servers, leave_slow_cache=leaves) as opened:

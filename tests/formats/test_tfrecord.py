@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from datafeed.errors import FormatError
 from datafeed.formats import Span, detect, get, good_samples
 from datafeed.formats.records.example import parse_example, sample_of
-from datafeed.formats.records.protobuf import WireError, varints
+from datafeed.formats.records.protobuf import ProtobufError, varints
 from datafeed.formats.records.tfrecord import TfRecordFormat
 from datafeed.sources import open_source
 from tests.formats.shards import read, read_bytes, read_spans
@@ -169,7 +169,9 @@ def test_records_that_are_no_examples(tmp_path: Path) -> None:
 
 def test_more_values_than_the_first_records_have() -> None:
     features = parse_example(read(RAW, PLAIN)[1][1]["record"])
-    with pytest.raises(WireError, match="feature 'box' has 4 values, the first records have one"):
+    with pytest.raises(
+        ProtobufError, match="feature 'box' has 4 values, the first records have one"
+    ):
         sample_of(features, ["box"])
 
 
@@ -200,5 +202,5 @@ def test_noise_raises_only_format_errors(noise: bytes, at: int, i: int) -> None:
     for data in (noise, good[:at] + noise, good[:at] + noise + good[at + len(noise) :]):
         try:
             sample_of(parse_example(data), ["label"])
-        except WireError:
+        except ProtobufError:
             continue

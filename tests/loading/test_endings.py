@@ -117,11 +117,11 @@ print(len(next(batches)["id"]))
 
 
 def test_close_wakes_a_user_who_waits(fetched_feed: Feed, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked, may_go_on = threading.Event(), threading.Event()
+    requested, may_go_on = threading.Event(), threading.Event()
     stack = fetched_feed.open_stack()
 
     def fetch(requests: Any, timeout_s: float, is_late: bool) -> None:
-        asked.set()
+        requested.set()
         may_go_on.wait(20)
 
     monkeypatch.setattr(stack, "fetch", fetch)
@@ -137,7 +137,7 @@ def test_close_wakes_a_user_who_waits(fetched_feed: Feed, monkeypatch: pytest.Mo
 
     user = threading.Thread(target=wait)
     user.start()
-    assert asked.wait(10)
+    assert requested.wait(10)
     closer = threading.Thread(target=loader.close)
     closer.start()
     user.join(4)

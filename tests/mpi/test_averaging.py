@@ -243,13 +243,13 @@ def test_buffers(buffers: Any) -> None:
 def test_hand_over_through_staging_buffers() -> None:
     """What carries gradients of a GPU, on memory of the CPU."""
     from trainers.gradients.device_streams import HostStreams
-    from trainers.gradients.mpi_allreduce import StagedWire
+    from trainers.gradients.mpi_allreduce import StagedRoute
 
     flat = torch.arange(1000.0)
-    wire = StagedWire(WORLD, 132, HostStreams())
+    route = StagedRoute(WORLD, 132, HostStreams())
     for n in (1000, 33, 1, 0):
         array = flat[:n].clone()
-        wire.sum(array, RANK + 1, None)
+        route.sum(array, RANK + 1, None)
         torch.testing.assert_close(array, flat[:n] * (SIZE * (SIZE + 1) // 2))
 
 
@@ -337,6 +337,6 @@ def test_close_twice() -> None:
 
 
 def test_nothing_stays_of_an_averager_on_a_communicator() -> None:
-    before = set(roll_call._DESK._states)
+    before = set(roll_call._COORDINATOR._states)
     GradientAverager(network(), WORLD.comm).close()
-    assert set(roll_call._DESK._states) == before
+    assert set(roll_call._COORDINATOR._states) == before

@@ -37,16 +37,16 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     return clock
 
 
-def measure(choice: OverlapChoice, clock: Clock, thread_s: float, after_s: float) -> list[bool]:
+def measure(action: OverlapChoice, clock: Clock, thread_s: float, after_s: float) -> list[bool]:
     """Run the steps of the measurement; give the way of each."""
     ways = []
     for _ in range(N_MEASURED):
-        assert not choice.is_decided
-        choice.begin()
-        ways.append(choice.is_threaded)
-        clock.now_s += thread_s if choice.is_threaded else after_s
-        choice.end()
-    assert choice.is_decided
+        assert not action.is_decided
+        action.begin()
+        ways.append(action.is_threaded)
+        clock.now_s += thread_s if action.is_threaded else after_s
+        action.end()
+    assert action.is_decided
     return ways
 
 
@@ -58,22 +58,22 @@ def measure(choice: OverlapChoice, clock: Clock, thread_s: float, after_s: float
 def test_the_faster_way_is_kept(
     thread_s: float, after_s: float, is_threaded: bool, clock: Clock
 ) -> None:
-    choice = OverlapChoice(WORLD, "auto", on_gpu=False)
-    ways = measure(choice, clock, thread_s, after_s)
+    action = OverlapChoice(WORLD, "auto", on_gpu=False)
+    ways = measure(action, clock, thread_s, after_s)
     assert ways.count(True) == ways.count(False) == N_MEASURED // 2
-    assert choice.is_threaded == is_threaded
-    choice.begin()
-    choice.end()
-    assert choice.is_threaded == is_threaded
+    assert action.is_threaded == is_threaded
+    action.begin()
+    action.end()
+    assert action.is_threaded == is_threaded
 
 
 @needs_two
 def test_all_ranks_decide_alike_whatever_each_measured(clock: Clock) -> None:
     """Rank 0 alone found the thread slower, but by more than the others found it faster."""
-    choice = OverlapChoice(WORLD, "auto", on_gpu=False)
+    action = OverlapChoice(WORLD, "auto", on_gpu=False)
     thread_s = 1.0 + 3 * SIZE if RANK == 0 else 0.5
-    measure(choice, clock, thread_s, after_s=1.0)
-    assert not choice.is_threaded
+    measure(action, clock, thread_s, after_s=1.0)
+    assert not action.is_threaded
 
 
 class UnevenWorld(SoloWorld):
@@ -90,27 +90,27 @@ class UnevenWorld(SoloWorld):
 
 @needs_two
 def test_sums_that_are_not_bit_equal_decide_nothing_by_themselves(clock: Clock) -> None:
-    choice = OverlapChoice(UnevenWorld(), "auto", on_gpu=False)
-    measure(choice, clock, thread_s=1.0, after_s=1.0)
-    assert not choice.is_threaded
+    action = OverlapChoice(UnevenWorld(), "auto", on_gpu=False)
+    measure(action, clock, thread_s=1.0, after_s=1.0)
+    assert not action.is_threaded
 
 
 def test_what_is_given_is_not_measured() -> None:
     for mode, is_threaded in (("thread", True), ("after", False)):
-        choice = OverlapChoice(WORLD, mode, on_gpu=False)  # type: ignore[arg-type]
-        assert choice.is_decided
-        choice.begin()
-        assert choice.is_threaded == is_threaded
+        action = OverlapChoice(WORLD, mode, on_gpu=False)  # type: ignore[arg-type]
+        assert action.is_decided
+        action.begin()
+        assert action.is_threaded == is_threaded
     assert OverlapChoice(SoloWorld(), "auto", on_gpu=False).is_decided
 
 
 @needs_two
 def test_steps_without_begin_are_not_measured() -> None:
-    choice = OverlapChoice(WORLD, "auto", on_gpu=False)
+    action = OverlapChoice(WORLD, "auto", on_gpu=False)
     for _ in range(2 * N_MEASURED):
-        choice.end()
-        assert not choice.is_threaded
-    assert not choice.is_decided
+        action.end()
+        assert not action.is_threaded
+    assert not action.is_decided
 
 
 def test_gradients_are_exact_while_it_is_measured_and_after() -> None:

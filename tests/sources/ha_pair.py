@@ -67,7 +67,7 @@ class HaPair:
 
     def _activate(self, name: str) -> None:
         port = self._values(name)["namenode_http"]
-        assert wait_until(lambda: n_live_datanodes(int(str(port))) == 1, _READY_S), self._tails()
+        assert wait_until(lambda: n_live_datanodes(int(str(port))) == 1, _READY_S), self._trailers()
         self._run("haadmin", _HAADMIN, ["-transitionToActive", "--forceactive", name])
 
     def _values(self, name: str) -> dict[str, object]:
@@ -113,7 +113,7 @@ class HaPair:
             **os.environ, **self._env})  # fmt: skip
         assert done.returncode == 0, f"{name}: {done.stdout[-2000:]}{done.stderr[-2000:]}"
 
-    def _tails(self) -> str:
+    def _trailers(self) -> str:
         return "\n".join(daemon.tail() for daemon in self._daemons.values())
 
 

@@ -49,9 +49,9 @@ def test_new_shards_become_new_parts(tmp_path: Path) -> None:
     before = times(feed)
     assert len(before) == 4
     write_days(raw, 2)
-    grown = df.stage(raw / "*" / "*.tar", feed, append=True)
-    assert (grown.samples, grown.parts, grown.was_staged) == (60, 6, False)
-    assert grown.feed_id != first.feed_id
+    extended = df.stage(raw / "*" / "*.tar", feed, append=True)
+    assert (extended.samples, extended.parts, extended.was_staged) == (60, 6, False)
+    assert extended.feed_id != first.feed_id
     assert keys(feed) == [f"{i:06d}" for i in range(60)]
     assert {name: time for name, time in times(feed).items() if name in before} == before
     assert left_over(feed) == []
@@ -61,7 +61,7 @@ def test_new_shards_become_new_parts(tmp_path: Path) -> None:
         df.stage(raw / "*" / "*.tar", feed, append=True),
         df.stage(raw / "*/*.tar", feed),
     ):
-        assert (again.was_staged, again.feed_id) == (True, grown.feed_id)
+        assert (again.was_staged, again.feed_id) == (True, extended.feed_id)
     assert times(feed) == now
 
 
@@ -87,8 +87,8 @@ def test_a_changed_shard_is_refused_or_made_anew(tmp_path: Path) -> None:
     with pytest.raises(StagingError, match=r"1 of its shards changed .*day0/1\.tar.*--refresh"):
         df.stage(raw / "*" / "*.tar", feed, append=True)
     assert parts_of(feed) == bytes_before
-    grown = df.stage(raw / "*" / "*.tar", feed, refresh=True)
-    assert grown.samples == 57
+    extended = df.stage(raw / "*" / "*.tar", feed, refresh=True)
+    assert extended.samples == 57
     wanted = [*range(10), *range(500, 507), *range(20, 60)]
     assert keys(feed) == [f"{i:06d}" for i in wanted]
     now = times(feed)

@@ -121,11 +121,11 @@ def test_a_folder_with_other_files_is_refused(tmp_path: Path) -> None:
 def test_a_shard_changed_since_the_plan_is_refused(tmp_path: Path) -> None:
     from datafeed.sources import open_source
     from datafeed.staging.commit.feed_folder import Folder
-    from datafeed.staging.request import plan_of
+    from datafeed.staging.request import plan_request
     from datafeed.staging.task.task import run_split
 
     (shard,) = write_shards(tmp_path / "raw", 1, 5)
-    plan = plan_of(str(shard), str(tmp_path / "feed"))
+    plan = plan_request(str(shard), str(tmp_path / "feed"))
     folder = Folder(plan.to, open_source(plan.to))
     folder.make()
     folder.write_plan(plan)

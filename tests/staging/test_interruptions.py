@@ -12,7 +12,7 @@ import datafeed as df
 from datafeed.errors import ConfigError, FormatError, StagingError
 from datafeed.sources import open_source
 from datafeed.staging.commit.feed_folder import Folder
-from datafeed.staging.request import plan_of
+from datafeed.staging.request import plan_request
 from datafeed.staging.task.task import run_split
 from tests.staging.made import DATAFEED, datafeed, write_big_shards, write_shards, write_tar
 from tests.staging.runs import HOLDING, parts_of, wait_for
@@ -82,7 +82,7 @@ def test_a_part_that_is_gone_is_made_again(tmp_path: Path) -> None:
 
 def test_a_task_that_outlived_its_run_changes_nothing(tmp_path: Path) -> None:
     write_shards(tmp_path / "raw", 1, 40)
-    orphan = plan_of(str(tmp_path / "raw"), str(tmp_path / "feed"), samples_per_chunk=5)
+    orphan = plan_request(str(tmp_path / "raw"), str(tmp_path / "feed"), samples_per_chunk=5)
     folder = Folder(orphan.to, open_source(orphan.to))
     folder.make()
     folder.write_plan(orphan)
@@ -161,7 +161,7 @@ def test_a_missing_shard_keeps_its_name_and_kind(tmp_path: Path) -> None:
     from datafeed.staging.task.worker import describe
 
     (shard,) = write_shards(tmp_path / "raw", 1, 5)
-    plan = plan_of(str(shard), str(tmp_path / "feed"))
+    plan = plan_request(str(shard), str(tmp_path / "feed"))
     shard.unlink()
     try:
         open_source(str(shard)).stat(str(shard))

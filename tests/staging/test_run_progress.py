@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from datafeed.sources.local import LocalSource
-from datafeed.staging.commit.progress_notes import TaskNotes, read_notes
+from datafeed.staging.commit.progress_notes import TaskMarkers, read_markers
 from datafeed.staging.plan.plan import Plan
 from datafeed.staging.plan.planner import make_plan
 from datafeed.staging.run_progress import RunProgress
@@ -21,61 +21,61 @@ def plan(tmp_path: Path) -> Plan:
 
 
 def test_bytes_and_samples_of_all_tasks(plan: Plan, capsys: pytest.CaptureFixture[str]) -> None:
-    with RunProgress(plan, [1, 2, 3], "stage", is_shown=True) as told:
-        told.wrote(1, 4)
-        told.wrote(2, 2)
-        told.wrote(1, 10)
-        told.done(1)
-        told.done(1)
-        told.wrote(2, 5)
-        told.lost(2)
-        told.wrote(2, 5)
-        told.wrote(0, 9)  # was done before this run
-        assert told.committed(["part-00001.h5", "part-00003.h5", "another.h5"]) == 1
-        told.noted({2: 5, 3: 7})
+    with RunProgress(plan, [1, 2, 3], "stage", is_shown=True) as reported:
+        reported.wrote(1, 4)
+        reported.wrote(2, 2)
+        reported.wrote(1, 10)
+        reported.done(1)
+        reported.done(1)
+        reported.wrote(2, 5)
+        reported.lost(2)
+        reported.wrote(2, 5)
+        reported.wrote(0, 9)  # was done before this run
+        assert reported.committed(["part-00001.h5", "part-00003.h5", "another.h5"]) == 1
+        reported.noted({2: 5, 3: 7})
     line = capsys.readouterr().err.splitlines()[-1]
     assert line.startswith("stage: 17.6MiB/20.1MiB after ")
     assert line.endswith(", 3/4 parts, 15 samples")
 
 
 def test_bytes_of_a_split_under_way_follow_those_that_are_done(plan: Plan) -> None:
-    with RunProgress(plan, range(4), "stage", is_shown=False) as told:
-        told.wrote(0, 5)
+    with RunProgress(plan, range(4), "stage", is_shown=False) as reported:
+        reported.wrote(0, 5)
         size = plan.splits.shards[0].size
-        assert abs(told._shown[0] - size / 2) < size / 20  # by the plan's guess
-        told.wrote(0, 1000)
-        assert told._shown[0] < size  # not done before it is
-        told.wrote(0, 10)
-        told.done(0)
-        told.wrote(1, 5)
-        assert abs(told._shown[1] - size / 2) < 10
+        assert abs(reported._shown[0] - size / 2) < size / 20  # by the plan's guess
+        reported.wrote(0, 1000)
+        assert reported._shown[0] < size  # not done before it is
+        reported.wrote(0, 10)
+        reported.done(0)
+        reported.wrote(1, 5)
+        assert abs(reported._shown[1] - size / 2) < 10
 
 
 def test_notes_are_renamed_every_ten_seconds(tmp_path: Path) -> None:
     now = [0.0]
     with closing(LocalSource()) as source:
         folder = str(tmp_path)
-        assert read_notes(source, folder) == {}
-        notes = TaskNotes(source, folder, 7, "host-1-ab", clock=lambda: now[0])
-        notes.report(100)
-        assert read_notes(source, folder) == {}
+        assert read_markers(source, folder) == {}
+        markers = TaskMarkers(source, folder, 7, "host-1-ab", clock=lambda: now[0])
+        markers.report(100)
+        assert read_markers(source, folder) == {}
         for now[0] in (11.0, 12.0, 22.0):
-            notes.report(50)
-        assert read_notes(source, folder) == {7: 250}
+            markers.report(50)
+        assert read_markers(source, folder) == {7: 250}
         assert len(list(tmp_path.iterdir())) == 1
-        TaskNotes(source, folder, 7, "host-2-cd").report(9)
-        notes.remove()
-        assert read_notes(source, folder) == {}
+        TaskMarkers(source, folder, 7, "host-2-cd").report(9)
+        markers.remove()
+        assert read_markers(source, folder) == {}
 
 
 def test_notes_never_fail_a_task(tmp_path: Path) -> None:
     now = [0.0]
     with closing(LocalSource()) as source:
         (tmp_path / "file").touch()
-        notes = TaskNotes(source, str(tmp_path / "file"), 1, "a", clock=lambda: now[0])
+        markers = TaskMarkers(source, str(tmp_path / "file"), 1, "a", clock=lambda: now[0])
         now[0] = 11.0
-        notes.report(5)
-        notes.remove()
+        markers.report(5)
+        markers.remove()
 
 
 def test_the_command_tells_bytes_and_samples(tmp_path: Path) -> None:

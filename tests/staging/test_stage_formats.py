@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 import datafeed
-from datafeed.staging.request import plan_of
+from datafeed.staging.request import plan_request
 from tests.staging.made import datafeed as run
 
 
@@ -83,6 +83,6 @@ def test_a_guess_of_the_size_of_a_feed_of_parquet(tmp_path: Path) -> None:
     """Its bytes are read by ranges; a guess far off would make one chunk of all."""
     columns = {"x": np.random.default_rng(0).integers(0, 1 << 60, 200_000)}
     pq.write_table(pa.table(columns), tmp_path / "a.parquet")
-    plan = plan_of(tmp_path / "a.parquet", tmp_path / "feed")
+    plan = plan_request(tmp_path / "a.parquet", tmp_path / "feed")
     n_bytes = plan.samples_per_chunk * 8 * 64
     assert 0.3 < n_bytes / (200_000 * 8) < 3

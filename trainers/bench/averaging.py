@@ -146,7 +146,7 @@ def _ignore(value: object) -> None:
     pass
 
 
-def _narrow(world: World, is_quick: bool, closing: Closing) -> Iterator[Way]:
+def _half(world: World, is_quick: bool, closing: Closing) -> Iterator[Way]:
     n_bytes = _MIB if is_quick else 25 * _MIB
     for dtype in (torch.float32, torch.bfloat16):
         model = _Flat(n_bytes, dtype)
@@ -231,7 +231,7 @@ def _hidden(world: World, is_quick: bool, closing: Closing) -> Iterator[Way]:
 CASES: dict[str, Callable[[World, bool, Closing], Iterator[Way]]] = {
     "averaging 25 MiB of float32": _averaging(25),
     "averaging 100 MiB of float32": _averaging(100),
-    "averaging 6,553,600 elements": _narrow,
+    "averaging 6,553,600 elements": _half,
     "a step of ResNet-18, 4 images of 32 x 32 a rank": _steps,
     "averaging 25 MiB behind 37 ms of idle CPU": _hidden,
     "a checkpoint of ResNet-18, 16 images of 64 x 64 a rank": checkpoint_steps,

@@ -49,7 +49,7 @@ class _Run:
             content = {"model": model, "optimizer": optimizer, "random": random}
             self._writer.put(self._n_saved, content)
 
-    def settle(self) -> None:
+    def flush(self) -> None:
         """Wait until the last checkpoint is on the disk."""
         self._writer.wait()
 
@@ -68,9 +68,9 @@ def checkpoint_steps(
     closing.append(run.close)
 
     def save_before() -> None:
-        run.settle()
+        run.flush()
         run.step_and_save()
 
-    yield "the step that starts a checkpoint", run.step_and_save, run.settle
-    yield "an ordinary step", run.step, run.settle
+    yield "the step that starts a checkpoint", run.step_and_save, run.flush
+    yield "an ordinary step", run.step, run.flush
     yield "the step while it is written", run.step, save_before

@@ -30,7 +30,7 @@ from trainers.gradients.options import (
     refuse_unsummable,
 )
 from trainers.gradients.overlap import Mode, OverlapChoice
-from trainers.gradients.routes import Wires, host_name, sizes_of
+from trainers.gradients.routes import Routes, host_name, sizes_of
 from trainers.gradients.sender import Sender
 from trainers.gradients.shares import Shares
 from trainers.world.cuda_aware import is_cuda_aware
@@ -96,18 +96,18 @@ class GradientAverager:
         world = as_world(comm)
         try:
             replicate(model, world, [options])
-            self._world, of_wires = world.duplicate(), world.duplicate()
+            self._world, of_routes = world.duplicate(), world.duplicate()
         finally:
             if world is not comm:
                 world.close()
         sizes = sizes_of([p for _, p in named])
         host = host_name() if host == "auto" else host
-        wires = Wires(of_wires, sizes, piece_bytes, aware, host)
+        routes = Routes(of_routes, sizes, piece_bytes, aware, host)
         self._choice = OverlapChoice(self._world, overlap, any(p.is_cuda for _, p in named))
-        self._arrays = wires.arrays
+        self._arrays = routes.arrays
         groups = group(named[::-1], first_bucket_bytes, bucket_bytes)
         self._buckets = lay_out(groups, self._arrays)
-        self._sender = Sender(wires)
+        self._sender = Sender(routes)
         self._hooks = [
             p.register_post_accumulate_grad_hook(  # type: ignore[no-untyped-call]
                 partial(self._arrive, bucket, i)

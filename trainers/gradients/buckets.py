@@ -101,15 +101,15 @@ def _views(flat: Tensor, parameters: Sequence[nn.Parameter]) -> Iterator[Tensor]
 def group(named: Sequence[Named], first_bytes: int, later_bytes: int) -> list[list[Named]]:
     """Cut parameters into buckets of one type and device; a larger parameter is one alone."""
     groups: list[list[Named]] = []
-    room = 0
+    free = 0
     for name, p in named:
         last = groups[-1][-1][1] if groups else None
         n_bytes = p.numel() * p.element_size()
-        if last is None or n_bytes > room or (p.dtype, p.device) != (last.dtype, last.device):
-            room = later_bytes if groups else first_bytes
+        if last is None or n_bytes > free or (p.dtype, p.device) != (last.dtype, last.device):
+            free = later_bytes if groups else first_bytes
             groups.append([])
         groups[-1].append((name, p))
-        room -= n_bytes
+        free -= n_bytes
     return groups
 
 

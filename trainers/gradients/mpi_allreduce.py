@@ -10,13 +10,13 @@ import torch
 from torch import Tensor
 
 from trainers.gradients.device_streams import Streams
-from trainers.world.half_precision import NARROW
+from trainers.world.half_precision import HALF_PRECISION
 from trainers.world.world import World
 
-__all__ = ["DirectWire", "StagedWire", "Wire"]
+__all__ = ["DirectRoute", "Route", "StagedRoute"]
 
 
-class Wire(Protocol):
+class Route(Protocol):
     """Sums arrays of one device over the ranks."""
 
     def sum(self, flat: Tensor, factor: float, mark: Any) -> None:
@@ -29,7 +29,7 @@ class Wire(Protocol):
         """
 
 
-class DirectWire:
+class DirectRoute:
     """Hands the array itself to MPI: memory of the CPU, or of a GPU if MPI is CUDA-aware."""
 
     def __init__(self, world: World, piece_bytes: int, streams: Streams) -> None:
@@ -46,7 +46,7 @@ class DirectWire:
             self._world.sum_tensor(piece)
 
 
-class StagedWire:
+class StagedRoute:
     """Copies pieces through two buffers of the CPU; the next one comes while MPI sums the last."""
 
     def __init__(self, world: World, piece_bytes: int, streams: Streams) -> None:
@@ -88,6 +88,6 @@ class StagedWire:
 def _pieces(flat: Tensor, piece_bytes: int) -> tuple[Tensor, ...]:
     if not flat.numel():
         return ()
-    if flat.dtype in NARROW:  # their sums cost a call of Python, and little else
+    if flat.dtype in HALF_PRECISION:  # their sums cost a call of Python, and little else
         piece_bytes *= 4
     return torch.split(flat, piece_bytes // flat.element_size() or 1)

@@ -12,16 +12,16 @@ import torch
 from torch import Tensor
 
 from trainers.gradients.node_memory import NodeMemory
-from trainers.world.half_precision import NARROW
+from trainers.world.half_precision import HALF_PRECISION
 from trainers.world.world import World
 
-__all__ = ["NodeWire"]
+__all__ = ["NodeRoute"]
 
-_BLOCK, _NARROW_BLOCK = 64 << 10, 256 << 10
+_BLOCK, _HALF_BLOCK = 64 << 10, 256 << 10
 """Elements that are added and handed out at a time, while they are in the cache."""
 
 
-class NodeWire:
+class NodeRoute:
     """Sums arrays that lie in a `NodeMemory`.
 
     Args:
@@ -45,7 +45,7 @@ class NodeWire:
         n, rank, size = flat.numel(), self._node.rank, self._node.size
         start, stop = n * rank // size, n * (rank + 1) // size
         self._meet()  # all arrays are filled
-        step = _NARROW_BLOCK if flat.dtype in NARROW else _BLOCK
+        step = _HALF_BLOCK if flat.dtype in HALF_PRECISION else _BLOCK
         if self._across.size > 1:
             step = stop - start
         for at in range(start, stop, max(1, step)):

@@ -9,12 +9,12 @@ from torch import nn
 from datafeed.arguments import checked_count
 from datafeed.errors import ConfigError, TrainerError
 from trainers.gradients.overlap import Mode
-from trainers.world.half_precision import NARROW
+from trainers.world.half_precision import HALF_PRECISION
 
 __all__ = ["Buffers", "check_options", "checked_samples", "refuse_unsummable"]
 
 Buffers = Literal["broadcast", "own"]
-_SUMMED = (torch.float32, torch.float64, *NARROW)
+_SUMMED = (torch.float32, torch.float64, *HALF_PRECISION)
 
 
 def check_options(overlap: Mode, buffers: Buffers, lengths: Mapping[str, int]) -> None:

@@ -8,17 +8,17 @@ from torch import Tensor
 
 from trainers.gradients.buckets import Kind
 from trainers.gradients.device_streams import Streams, streams_of
-from trainers.gradients.mpi_allreduce import DirectWire, StagedWire, Wire
-from trainers.gradients.node_allreduce import NodeWire
+from trainers.gradients.mpi_allreduce import DirectRoute, Route, StagedRoute
+from trainers.gradients.node_allreduce import NodeRoute
 from trainers.gradients.node_memory import NodeMemory
 from trainers.world.world import World
 
-__all__ = ["Kind", "Wires", "host_name", "sizes_of"]
+__all__ = ["Kind", "Routes", "host_name", "sizes_of"]
 
 _ALIGNED = 64
 
 
-class Wires:
+class Routes:
     """Allocates flat arrays and knows how to sum them. Collective.
 
     Args:
@@ -39,8 +39,8 @@ class Wires:
     ) -> None:
         self._world, self._piece_bytes, self._is_cuda_aware = world, piece_bytes, is_cuda_aware
         self._worlds: list[World] = []
-        self._node_wire: NodeWire | None = None
-        self._ways: dict[Kind, tuple[Wire, Streams]] = {}
+        self._node_route: NodeRoute | None = None
+        self._ways: dict[Kind, tuple[Route, Streams]] = {}
         on_host = {kind: n for kind, n in sizes.items() if kind[1].type == "cpu"}
         n_bytes = sum(_padded(n * kind[0].itemsize) for kind, n in on_host.items())
         shared = self._share(host, n_bytes) if host is not None and n_bytes else None
@@ -72,28 +72,28 @@ class Wires:
         if b"" in self._world.gather(b"shared" if memory else b""):
             return None
         assert memory is not None
-        self._node_wire = NodeWire(node, across, memory)
+        self._node_route = NodeRoute(node, across, memory)
         return memory
 
-    def way(self, flat: Tensor) -> tuple[Wire, Streams]:
+    def way(self, flat: Tensor) -> tuple[Route, Streams]:
         """Return the wire of a part of one of the arrays."""
         kind = (flat.dtype, flat.device)
         if kind not in self._ways:
             streams = streams_of(flat.device)
-            self._ways[kind] = (self._wire(flat, streams), streams)
+            self._ways[kind] = (self._route(flat, streams), streams)
         return self._ways[kind]
 
-    def _wire(self, flat: Tensor, streams: Streams) -> Wire:
-        if flat.device.type == "cpu" and self._node_wire is not None:
-            return self._node_wire
+    def _route(self, flat: Tensor, streams: Streams) -> Route:
+        if flat.device.type == "cpu" and self._node_route is not None:
+            return self._node_route
         # Sums of 16 bits are computed by the CPU.
         is_direct = flat.device.type == "cpu" or (self._is_cuda_aware and flat.element_size() > 2)
-        return (DirectWire if is_direct else StagedWire)(self._world, self._piece_bytes, streams)
+        return (DirectRoute if is_direct else StagedRoute)(self._world, self._piece_bytes, streams)
 
     def wait_beside(self, is_beside: bool, is_patient: bool) -> None:
         """Tell whether sums go on beside a computation (all ranks alike), and yield it the core."""
-        if self._node_wire is not None:
-            self._node_wire.is_beside, self._node_wire.is_patient = is_beside, is_patient
+        if self._node_route is not None:
+            self._node_route.is_beside, self._node_route.is_patient = is_beside, is_patient
 
     def rejoin(self) -> None:
         """Let the caller's streams wait for all sums."""

@@ -7,7 +7,7 @@ from functools import partial
 
 from torch import Tensor
 
-from trainers.gradients.routes import Wires
+from trainers.gradients.routes import Routes
 
 __all__ = ["Sender"]
 
@@ -21,8 +21,8 @@ class Sender:
         wires: Give each array its way; closed by this sender. No other thread may use them.
     """
 
-    def __init__(self, wires: Wires) -> None:
-        self._wires = wires
+    def __init__(self, routes: Routes) -> None:
+        self._routes = routes
         self._jobs: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._done: queue.SimpleQueue[BaseException | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
@@ -36,9 +36,9 @@ class Sender:
             factor: This rank's.
             in_thread: Sum in the helper thread, while the caller goes on.
         """
-        wire, streams = self._wires.way(flat)
-        self._wires.wait_beside(in_thread, is_patient=in_thread)
-        job = partial(wire.sum, flat, factor, streams.mark())
+        route, streams = self._routes.way(flat)
+        self._routes.wait_beside(in_thread, is_patient=in_thread)
+        job = partial(route.sum, flat, factor, streams.mark())
         if in_thread:
             self.put(job)
         else:
@@ -55,13 +55,13 @@ class Sender:
     def wait(self) -> None:
         """Wait until all that was sent is summed; MPI's watchdog holds the deadline."""
         if self._n_open:
-            self._wires.wait_beside(True, is_patient=False)  # nobody computes now
+            self._routes.wait_beside(True, is_patient=False)  # nobody computes now
         while self._n_open:
             self._n_open -= 1
             error = self._done.get()
             if error is not None:
                 raise error
-        self._wires.rejoin()
+        self._routes.rejoin()
 
     def _run(self) -> None:
         while (job := self._jobs.get()) is not None:
@@ -77,4 +77,4 @@ class Sender:
             self._jobs.put(None)
             self._thread.join(60)
             self._thread = None
-        self._wires.close()
+        self._routes.close()

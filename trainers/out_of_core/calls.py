@@ -22,28 +22,28 @@ class Call:
     ) -> None:
         self._function = function
         values, self._structure = tree_flatten((args, kwargs))
-        self._places = [n for n, value in enumerate(values) if isinstance(value, Tensor)]
-        self.tensors: list[Tensor] = [values[n] for n in self._places]
+        self._positions = [n for n, value in enumerate(values) if isinstance(value, Tensor)]
+        self.tensors: list[Tensor] = [values[n] for n in self._positions]
         """Those of the arguments; whoever keeps the call should drop them."""
         self._others = [None if isinstance(value, Tensor) else value for value in values]
         self._result: list[Any] = []
         self._result_structure: Any = None
-        self._result_places: list[int] = []
+        self._result_positions: list[int] = []
 
     def __call__(self, tensors: Sequence[Tensor]) -> list[Tensor]:
         """Call the function with these tensors; give those of its result."""
         values = list(self._others)
-        for n, tensor in zip(self._places, tensors, strict=True):
+        for n, tensor in zip(self._positions, tensors, strict=True):
             values[n] = tensor
         args, kwargs = tree_unflatten(values, self._structure)
         result, self._result_structure = tree_flatten(self._function(*args, **kwargs))
-        self._result_places = [n for n, value in enumerate(result) if isinstance(value, Tensor)]
+        self._result_positions = [n for n, value in enumerate(result) if isinstance(value, Tensor)]
         self._result = [None if isinstance(value, Tensor) else value for value in result]
-        return [result[n] for n in self._result_places]
+        return [result[n] for n in self._result_positions]
 
     def result(self, tensors: Sequence[Tensor]) -> Any:
         """Return the last result with these tensors in it."""
         values = list(self._result)
-        for n, tensor in zip(self._result_places, tensors, strict=True):
+        for n, tensor in zip(self._result_positions, tensors, strict=True):
             values[n] = tensor
         return tree_unflatten(values, self._result_structure)

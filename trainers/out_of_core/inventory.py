@@ -128,7 +128,7 @@ class Inventory:
         """Have a group on the device, for a while if it is not there anyway."""
         was_resident = group.is_resident
         group.begin_fetch()
-        group.settle()
+        group.flush()
         try:
             yield
         finally:
@@ -179,11 +179,11 @@ class Inventory:
         """Bring every group back, also if another one cannot be."""
         with ExitStack() as stack:
             for group in self.groups.values():
-                stack.callback(_bring_back, group)
+                stack.callback(_load_back, group)
 
 
-def _bring_back(group: Group) -> None:
-    group.settle()
+def _load_back(group: Group) -> None:
+    group.flush()
     group.begin_fetch()
     group.release()
 

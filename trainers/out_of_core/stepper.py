@@ -28,18 +28,18 @@ class Stepper:
             (t.kind, t.segment) for t in plan.transfers if t.is_fetch and t.due == 0
         }
 
-    def settle(self) -> None:
+    def flush(self) -> None:
         """Bring everything to where it is when a step begins, whatever happened before."""
         self.tick = IDLE
         for key, group in self._groups.items():
-            group.settle()
+            group.flush()
             if key in self._away:
                 group.begin_store()
                 group.end_store()
         for key, group in self._groups.items():
             if key not in self._away:
                 group.begin_fetch()
-                group.settle()
+                group.flush()
 
     def advance(self, tick: int) -> None:
         """Do what must be done before a tick's computation, and before those left out."""
@@ -52,7 +52,7 @@ class Stepper:
         moved = list(self._moved())
         for is_fetch in (False, True):
             begin, end = (
-                (Group.begin_fetch, Group.settle)
+                (Group.begin_fetch, Group.flush)
                 if is_fetch
                 else (Group.begin_store, Group.end_store)
             )

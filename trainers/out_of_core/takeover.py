@@ -10,12 +10,12 @@ from torch import nn
 
 from datafeed.errors import TrainerError
 
-__all__ = ["Hold"]
+__all__ = ["ModelTakeover"]
 
-_HELD: "weakref.WeakSet[nn.Module]" = weakref.WeakSet()
+_TAKEN_OVER: "weakref.WeakSet[nn.Module]" = weakref.WeakSet()
 
 
-class Hold:
+class ModelTakeover:
     """Replaces ``forward`` of modules, and refuses what would read parameters without memory.
 
     ``torch.save`` of such a ``state_dict`` writes a broken file, ``load_state_dict`` writes to
@@ -30,7 +30,7 @@ class Hold:
 
     def __init__(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
         self._modules = list(model.modules())
-        if any(module in _HELD for module in self._modules):
+        if any(module in _TAKEN_OVER for module in self._modules):
             raise TrainerError(
                 "out of core: this model, or a part of it, is trained out of core already; "
                 "close() that first"
@@ -47,7 +47,7 @@ class Hold:
                 # Its public twin came after torch 2.3.
                 module._register_load_state_dict_pre_hook(self._refuse),  # type: ignore[no-untyped-call]
             ]
-        _HELD.update(self._modules)
+        _TAKEN_OVER.update(self._modules)
 
     def replace(self, module: nn.Module, forward: Callable[..., Any]) -> None:
         """Let a module compute by another function until ``close``."""
@@ -81,5 +81,5 @@ class Hold:
             hook.remove()
         self._replaced, self._hooks = [], []
         for module in self._modules:
-            _HELD.discard(module)
+            _TAKEN_OVER.discard(module)
         self._modules = []

@@ -21,7 +21,7 @@ from trainers.out_of_core.planning.profile import Profile, Ticks
 from trainers.out_of_core.planning.recorder import Recorder
 from trainers.out_of_core.segments import Segment, parameters_apart
 from trainers.out_of_core.stepper import IDLE, Stepper
-from trainers.out_of_core.takeover import Hold
+from trainers.out_of_core.takeover import ModelTakeover
 from trainers.out_of_core.updates import Updates
 
 __all__ = ["OutOfCore"]
@@ -62,13 +62,13 @@ class OutOfCore:
         apart = parameters_apart(model, optimizer, self._segments)
         self._updates = Updates(optimizer, apart, on_gradients)
         self._anchor = torch.zeros((), device=device, requires_grad=True)
-        self._hold = Hold(model, optimizer)
+        self._takeover = ModelTakeover(model, optimizer)
         try:
             self._inventory = Inventory(
                 model, optimizer, segments, is_chain, apart, device, memory, copies, pool
             )
         except BaseException:
-            self._hold.close()
+            self._takeover.close()
             raise
         self._n_steps = self._n_passes = 0
         self._is_closed = False
@@ -79,7 +79,7 @@ class OutOfCore:
         self._recorder: Recorder | None = Recorder(self._ticks, memory, copies)
         self._follow(on_demand(self._ticks))
         for i, segment in enumerate(self._segments):
-            self._hold.replace(segment.module, partial(self._run, i, segment.module.forward))
+            self._takeover.replace(segment.module, partial(self._run, i, segment.module.forward))
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Compute the model, as ``model(...)`` does."""
@@ -132,7 +132,7 @@ class OutOfCore:
         if tick == IDLE or i == 0:
             self._n_passes += 1
             self._inventory.begin_pass(inputs)
-            self._stepper.settle()
+            self._stepper.flush()
 
     @contextmanager
     def _tick(self, tick: int) -> Iterator[None]:
@@ -189,7 +189,7 @@ class OutOfCore:
             self._updates.update(self._updates.apart)
         self._n_passes += 1
         self._inventory.drop_activations()
-        self._stepper.settle()
+        self._stepper.flush()
         self.peak_bytes = self._recorder.peak if self._recorder else self._memory.peak()
         self._memory.mark()
         if self._recorder is not None and is_whole:
@@ -207,7 +207,7 @@ class OutOfCore:
         self.profile = recorder.profile(found, self._inventory.rate(), self._device)
         self._follow(make_plan(self.profile, self._budget_bytes, self._policy))
         self._recorder, self._memory.budget_bytes = None, self._budget_bytes
-        self._stepper.settle()
+        self._stepper.flush()
         moved = {(t.kind, t.segment) for t in self.plan.transfers}
         for key, group in self._inventory.groups.items():
             if key not in moved:
@@ -220,7 +220,7 @@ class OutOfCore:
         Load it into both before ``out_of_core``: ``model.load_state_dict(state["model"])``,
         ``optimizer.load_state_dict(state["optimizer"])``.
         """
-        with self._hold.copying():
+        with self._takeover.copying():
             tree = {"model": self._model.state_dict(), "optimizer": self._optimizer.state_dict()}
         return self._inventory.copied(tree)
 
@@ -231,7 +231,7 @@ class OutOfCore:
         self._is_closed = True
         self._memory.budget_bytes = None
         self._inventory.close()
-        self._hold.close()
+        self._takeover.close()
 
     def __enter__(self) -> "OutOfCore":
         return self

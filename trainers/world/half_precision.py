@@ -8,9 +8,9 @@ from typing import Any
 
 import torch
 
-__all__ = ["NARROW", "adder"]
+__all__ = ["HALF_PRECISION", "adder"]
 
-NARROW = (torch.bfloat16, torch.float16)
+HALF_PRECISION = (torch.bfloat16, torch.float16)
 
 
 def adder(dtype: torch.dtype) -> Callable[[Any, Any, Any], None]:

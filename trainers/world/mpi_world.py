@@ -16,7 +16,7 @@ from torch import Tensor
 
 from datafeed.errors import TrainerError
 from datafeed.mpi import load_mpi
-from trainers.world.half_precision import NARROW, adder
+from trainers.world.half_precision import HALF_PRECISION, adder
 from trainers.world.roll_call import RollCall
 from trainers.world.watchdog import Watchdog
 
@@ -26,7 +26,7 @@ Buffer = npt.NDArray[Any]
 
 _BROADCAST_BYTES = 64 << 20
 """Counts of MPI calls are 32-bit integers in Open MPI 5, so long arrays go in pieces."""
-_PATIENCE_S = 1e-4
+_TIMEOUT_S_ = 1e-4
 
 
 class MpiWorld:
@@ -59,10 +59,10 @@ class MpiWorld:
         if tensor.device.type != "cpu":
             with self._watchdog.waiting("a sum over all ranks"):
                 self.comm.Allreduce(self._in_place, tensor)
-        elif tensor.dtype in NARROW:
+        elif tensor.dtype in HALF_PRECISION:
             array = tensor.view(torch.int16).numpy()
             with self._watchdog.waiting("a sum over all ranks"):
-                self.comm.Allreduce(self._in_place, array, _narrow_sum(tensor.dtype))
+                self.comm.Allreduce(self._in_place, array, _half_sum(tensor.dtype))
         else:
             self.sum(tensor.numpy())
 
@@ -93,7 +93,7 @@ class MpiWorld:
                 return
             request = self.comm.Ibarrier()
             while not request.Test():
-                time.sleep(_PATIENCE_S if is_patient() else 0)
+                time.sleep(_TIMEOUT_S_ if is_patient() else 0)
 
     def split(self, color: int) -> "MpiWorld":
         """Make a world of the ranks with the same color. Collective."""
@@ -118,6 +118,6 @@ class MpiWorld:
 
 
 @functools.cache
-def _narrow_sum(dtype: torch.dtype) -> Any:
+def _half_sum(dtype: torch.dtype) -> Any:
     """Make the operation once: MPI has few of them to give."""
     return load_mpi().Op.Create(adder(dtype), commute=True)

@@ -19,7 +19,7 @@ from trainers.world.addresses import Addresses
 
 __all__ = ["Presence", "RollCall"]
 
-_PATIENCE_S, _AGAIN_S = 2.0, 0.5
+_TIMEOUT_S_, _AGAIN_S = 2.0, 0.5
 """How long to wait for answers, and after how long to ask those again that did not answer."""
 _STAGGER_S = 0.001
 """Times the rank: thousands do not ask at once."""
@@ -38,7 +38,7 @@ class Presence:
     """Since it came to that collective, or left it."""
 
 
-class _Desk:
+class _RollCallServer:
     """This process's socket and the thread that answers; open while some roll call is."""
 
     def __init__(self) -> None:
@@ -79,17 +79,17 @@ class _Desk:
         if thread is not threading.current_thread():
             thread.join(10)
 
-    def _answer(self, desk: socket.socket) -> None:
-        with desk:
-            while desk is self._socket:
-                question, asker = desk.recvfrom(64)
+    def _answer(self, coordinator: socket.socket) -> None:
+        with coordinator:
+            while coordinator is self._socket:
+                question, asker = coordinator.recvfrom(64)
                 state = self._states.get(question[:_KEY_BYTES])
                 if state is not None:
                     with suppress(OSError):  # the asker is gone
-                        desk.sendto(question + json.dumps(vars(state())).encode(), asker)
+                        coordinator.sendto(question + json.dumps(vars(state())).encode(), asker)
 
 
-_DESK = _Desk()
+_COORDINATOR = _RollCallServer()
 
 
 class RollCall:
@@ -109,23 +109,23 @@ class RollCall:
         rank: int,
         state: Callable[[], Presence],
     ) -> None:
-        port = _DESK.open()
+        port = _COORDINATOR.open()
         entry = {"host": socket.gethostname(), "port": port, "pid": os.getpid(), "rank": rank}
         key = secrets.token_bytes(_KEY_BYTES)
         try:
             gathered = gather(key + json.dumps(entry).encode())
         except BaseException:
-            _DESK.close()
+            _COORDINATOR.close()
             raise
         self._key, self._index, self._state = gathered[0][:_KEY_BYTES], index, state
         self._members = [json.loads(data[_KEY_BYTES:]) for data in gathered]
         self._addresses = Addresses(member["host"] for member in self._members)
         self._is_closed = False
-        _DESK.add(self._key, state)
+        _COORDINATOR.add(self._key, state)
 
     def missing(self) -> str:
         """Say which ranks have not come to where this one waits; takes 2 s if one is silent."""
-        time.sleep(min(_PATIENCE_S, _STAGGER_S * self._index))
+        time.sleep(min(_TIMEOUT_S_, _STAGGER_S * self._index))
         n_waits = self._state().n_waits
         answers = self._ask()
         silent = [m for i, m in enumerate(self._members) if i not in answers and i != self._index]
@@ -156,7 +156,7 @@ class RollCall:
         """Ask all others, again where no answer comes; give what they say by their index."""
         answers: dict[int, Presence] = {}
         others = [i for i in range(len(self._members)) if i != self._index]
-        deadline = time.monotonic() + _PATIENCE_S
+        deadline = time.monotonic() + _TIMEOUT_S_
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asking:
             while time.monotonic() < deadline and len(answers) < len(others):
                 for i in others:
@@ -187,7 +187,7 @@ class RollCall:
         """Answer no more; twice is fine."""
         if not self._is_closed:
             self._is_closed = True
-            _DESK.close(self._key)
+            _COORDINATOR.close(self._key)
         self._addresses.close()
 
 

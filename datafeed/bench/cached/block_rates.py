@@ -29,7 +29,7 @@ _BYTES, _ROUNDS = 128 << 20, 9
 _QUICK_BYTES, _QUICK_ROUNDS = 2 << 20, 2
 
 
-def block_rows(say: Callable[[str], None], quick: bool) -> Iterator[Row]:
+def block_rows(log: Callable[[str], None], quick: bool) -> Iterator[Row]:
     """Measure, and give rows as they come.
 
     Args:
@@ -45,14 +45,14 @@ def block_rows(say: Callable[[str], None], quick: bool) -> Iterator[Row]:
         ):
             for size, payload_bytes in _PAYLOADS.items():
                 values = Values.make(n_bytes, payload_bytes)
-                say(f"cache: values of {size} over {transport}, memcached {memcached_version()}")
+                log(f"cache: values of {size} over {transport}, memcached {memcached_version()}")
                 with ExitStack() as stack, closing(Bulk(servers, values)) as bulk:
                     peers = _peers(stack, servers, values)
                     job = _Job(f"{size}, {transport}", values, rounds, plain, bulk, peers)
                     yield from job.sets()
                     yield from job.gets()
     if peer_python() is None:
-        say("cache: pylibmc was left out; benchmarks/peers/cache.sh makes its environment")
+        log("cache: pylibmc was left out; benchmarks/peers/cache.sh makes its environment")
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from datafeed.bench.harness.measure import Row
 __all__ = ["run"]
 
 
-def run(say: Callable[[str], None], quick: bool = False) -> Iterator[Row]:
+def run(log: Callable[[str], None], quick: bool = False) -> Iterator[Row]:
     """Measure, and give rows as they come.
 
     Args:
@@ -19,4 +19,4 @@ def run(say: Callable[[str], None], quick: bool = False) -> Iterator[Row]:
         quick: A few MiB and rounds, to see that it runs.
     """
     for rows in (block_rows, window_rows, placing_rows, ohb_rows):
-        yield from rows(say, quick)
+        yield from rows(log, quick)

@@ -27,7 +27,7 @@ _DEADLINE_S = 1.0
 _WAIT_S = 60.0
 
 
-def run(say: Callable[[str], None], quick: bool = False) -> Iterator[Row]:
+def run(log: Callable[[str], None], quick: bool = False) -> Iterator[Row]:
     """Measure, and give rows as they come.
 
     Args:
@@ -35,7 +35,7 @@ def run(say: Callable[[str], None], quick: bool = False) -> Iterator[Row]:
         quick: A few MiB and rounds, to see that it runs.
     """
     n_bytes, rounds = (_QUICK_BYTES, _QUICK_ROUNDS) if quick else (_BYTES, _ROUNDS)
-    say("failures: three servers, one of which is killed and one stopped")
+    log("failures: three servers, one of which is killed and one stopped")
     drills = [_drill(Values.make(n_bytes, PAYLOAD_BYTES)) for _ in range(rounds)]
     case = "one of three servers killed, one stopped"
     longest, wrong, ratio = (list(column) for column in zip(*drills, strict=True))

@@ -43,7 +43,7 @@ _WAIT_S = 60.0
 Operation = Callable[[int], None]
 
 
-def ohb_rows(say: Callable[[str], None], quick: bool) -> Iterator[Row]:
+def ohb_rows(log: Callable[[str], None], quick: bool) -> Iterator[Row]:
     """Measure, and give rows as they come.
 
     Args:
@@ -53,7 +53,7 @@ def ohb_rows(say: Callable[[str], None], quick: bool) -> Iterator[Row]:
     seconds = _QUICK_SECONDS if quick else _SECONDS
     with TemporaryDirectory(prefix="datafeed-bench-") as name:
         for transport in _TRANSPORTS:
-            say(f"cache: ohb_memlat, ohb_memnb over {transport}")
+            log(f"cache: ohb_memlat, ohb_memnb over {transport}")
             path = Path(name) / "memlat.sock" if transport == "unix" else None
             with (
                 MemcachedServer.start(Path(name) / "log", 256, unix_socket=path) as server,
@@ -62,7 +62,7 @@ def ohb_rows(say: Callable[[str], None], quick: bool) -> Iterator[Row]:
                 for size in _QUICK_SIZES if quick else _SIZES:
                     yield from _memlat(client, transport, size, seconds)
                     yield from _memnb(client, transport, size, seconds)
-        say("cache: ohb_memhybrid")
+        log("cache: ohb_memhybrid")
         yield from _memhybrid(Path(name), quick, seconds)
 
 

@@ -16,14 +16,14 @@ _QUICK_SERVERS = (2, 1024)
 _PER_CHUNK = 2
 
 
-def placing_rows(say: Callable[[str], None], quick: bool) -> Iterator[Row]:
+def placing_rows(log: Callable[[str], None], quick: bool) -> Iterator[Row]:
     """Place a million blocks of two a chunk on every number of servers.
 
     Args:
         say: Takes lines about progress.
         quick: On two numbers of servers only.
     """
-    say("cache: placement on 2 to 1,024 servers")
+    log("cache: placement on 2 to 1,024 servers")
     blocks = np.arange(1_000_000)
     chunks, numbers = blocks // _PER_CHUNK, blocks % _PER_CHUNK
     worst, table_s, us = [], [], []

@@ -21,7 +21,7 @@ from datafeed.dataset.feed import Feed
 from datafeed.dataset.feed import open as open_feed
 from datafeed.errors import CacheError
 from datafeed.loading.chunks.mapped_columns import MappedColumn
-from datafeed.loading.schedule.gather_plan import Lot
+from datafeed.loading.schedule.gather_plan import IndexBatch
 from datafeed.mpi import load_mpi, wait_all
 
 __all__ = ["COPY", "COPY_ALL", "GATHER", "GATHER_COPY", "NODE", "RMA"]
@@ -87,20 +87,22 @@ class _Reader:
         """List the ways to bring all samples, in shuffled order, into batches."""
         feed, mapped = self._feed, MappedWindow(window)
         for chunk in range(feed.manifest.n_chunks):
-            mapped.bring(chunk, Counters())
+            mapped.page_in(chunk, Counters())
         field = feed.manifest.schema[0]
         column = MappedColumn(mapped, field, 0)
         order = np.random.default_rng(0).permutation(len(feed))
         batch = np.zeros((_BATCH, *field.shape), field.dtype)
-        lots = []
+        index_batches = []
         for i in range(0, len(order) - _BATCH + 1, _BATCH):
             chunks, rows = feed.manifest.locate(order[i : i + _BATCH])
-            lots.append(Lot(rows, chunks))
-        plain = self.truth[: len(lots) * batch.nbytes].reshape(len(lots), *batch.shape)
+            index_batches.append(IndexBatch(rows, chunks))
+        plain = self.truth[: len(index_batches) * batch.nbytes].reshape(
+            len(index_batches), *batch.shape
+        )
 
         def gather() -> None:
-            for lot in lots:
-                column.fill(lot, batch)
+            for index_batch in index_batches:
+                column.fill(index_batch, batch)
 
         def copy() -> None:
             for piece in plain:

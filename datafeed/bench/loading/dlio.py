@@ -15,7 +15,7 @@ _PROGRAM = Path(__file__).parents[3] / "benchmarks" / "dlio.py"
 _ROUNDS = 3
 
 
-def run(say: Callable[[str], None], quick: bool = False) -> Iterator[Row]:
+def run(log: Callable[[str], None], quick: bool = False) -> Iterator[Row]:
     """Measure, and give rows as they come; none where dlio-benchmark is not installed.
 
     Args:
@@ -24,12 +24,12 @@ def run(say: Callable[[str], None], quick: bool = False) -> Iterator[Row]:
     """
     environment = Path(os.environ.get("DATAFEED_PEERS", "build/peers")).absolute() / "dlio"
     if not (environment / "bin" / "mpirun").exists() or not _PROGRAM.exists():
-        say("dlio: left out: make bench-peers makes its environment")
+        log("dlio: left out: make bench-peers makes its environment")
         return
     program = _program()
     with TemporaryDirectory(prefix="datafeed-bench-") as folder:
         for workload in [program.TINY] if quick else program.WORKLOADS:
-            say(f"dlio: {workload.name}")
+            log(f"dlio: {workload.name}")
             rounds = 1 if quick else _ROUNDS
             yield program.compare(environment / "bin", Path(folder), workload, rounds)
 

@@ -19,7 +19,7 @@ _IMAGES, _QUICK_IMAGES = 256, 16
 _LIMIT_S = 1200
 
 
-def run(say: Callable[[str], None], quick: bool = False) -> Iterator[Row]:
+def run(log: Callable[[str], None], quick: bool = False) -> Iterator[Row]:
     """Measure, and give rows.
 
     Args:
@@ -32,9 +32,9 @@ def run(say: Callable[[str], None], quick: bool = False) -> Iterator[Row]:
     import torch
 
     if not torch.cuda.is_available():
-        say("gpu: torch sees no CUDA device here; not measured")
+        log("gpu: torch sees no CUDA device here; not measured")
         return
-    say(f"gpu: {torch.cuda.get_device_name()}")
+    log(f"gpu: {torch.cuda.get_device_name()}")
     found = json.loads(_measured(quick))
     n_images = _QUICK_IMAGES if quick else _IMAGES
     more = {"gpu": torch.cuda.get_device_name()}

@@ -82,7 +82,7 @@ _CASES = (
 )
 
 
-def run(say: Callable[[str], None], quick: bool = False) -> Iterator[Row]:
+def run(log: Callable[[str], None], quick: bool = False) -> Iterator[Row]:
     """Measure, and give rows as they come.
 
     Args:
@@ -90,14 +90,14 @@ def run(say: Callable[[str], None], quick: bool = False) -> Iterator[Row]:
         quick: A few MiB and rounds, to see that it runs.
     """
     for case in _CASES:
-        say(f"load: {case.name}")
+        log(f"load: {case.name}")
         with ExitStack() as stack:
             folder = Path(stack.enter_context(TemporaryDirectory(prefix="datafeed-bench-")))
             n_bytes = _QUICK_BYTES if quick else case.n_bytes
             made = MadeFeed.write(folder / "made", n_bytes, case.sample_bytes)
             feeds = _open_feeds(stack, folder, made, case)
             ways = _ways(stack, made, case, feeds)
-            peers = _peers(stack, made, case, say)
+            peers = _peers(stack, made, case, log)
             ways += [Variant(peer.name, peer.run, pid=peer.pid) for peer in peers]
             timings = interleave(ways, _QUICK_ROUNDS if quick else _ROUNDS)
             n_bytes = made.mapped().nbytes
@@ -141,7 +141,7 @@ def _ways(
 
 
 def _peers(
-    stack: ExitStack, made: MadeFeed, case: _Case, say: Callable[[str], None]
+    stack: ExitStack, made: MadeFeed, case: _Case, log: Callable[[str], None]
 ) -> list[PeerLoader]:
     """Start the loaders that are there, and tell which are not."""
     found = []
@@ -150,7 +150,7 @@ def _peers(
             started = peer_loader(name, made, case.peer_bytes, case.batch_size)
             found.append(stack.enter_context(started))
         except PeerMissingError as error:
-            say(f"load: {name} was left out: {error}")
+            log(f"load: {name} was left out: {error}")
     return found
 
 
@@ -187,8 +187,8 @@ def _checked(
             n, start = min(n_rows, len(samples) - first), number % _N_CALLS * n_rows * row_bytes
             plain.receive_checked(arena.data[start : start + n * row_bytes])
             for i in range(0, n, len(batch)):
-                places = shuffled[i : min(i + len(batch), n)]
-                rows.take(rows.places(start + places), batch[: len(places)])
+                addresses = shuffled[i : min(i + len(batch), n)]
+                rows.take(rows.addresses(start + addresses), batch[: len(addresses)])
 
     return run
 

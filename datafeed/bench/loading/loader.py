@@ -28,7 +28,7 @@ _STEP_S = 5e-3
 _N_STEPS = 200
 
 
-def run(say: Callable[[str], None], quick: bool = False) -> Iterator[Row]:
+def run(log: Callable[[str], None], quick: bool = False) -> Iterator[Row]:
     """Measure, and give rows as they come.
 
     Args:
@@ -41,16 +41,16 @@ def run(say: Callable[[str], None], quick: bool = False) -> Iterator[Row]:
         folder = Path(stack.enter_context(TemporaryDirectory(prefix="datafeed-bench-")))
         made = MadeFeed.write(folder / "large", n_bytes, _SAMPLE_BYTES)
         feed = stack.enter_context(made.open())
-        say("loader: first batches")
+        log("loader: first batches")
         yield from _first_batches(made, feed, rounds)
-        say("loader: beside a busy program")
+        log("loader: beside a busy program")
         yield from _busy(feed, rounds, 10 if quick else _N_STEPS)
-        say("loader: with a trace")
+        log("loader: with a trace")
         yield from _traced(feed, folder / "trace.json", rounds)
-        say("loader: cold files")
+        log("loader: cold files")
         yield from _cold(MadeFeed.write(folder / "cold", n_bytes, _SAMPLE_BYTES), rounds)
-        say("loader: 100 times as many samples")
-        yield from _growth(stack, folder, n_bytes, rounds)
+        log("loader: 100 times as many samples")
+        yield from _extension(stack, folder, n_bytes, rounds)
 
 
 def _first_batches(made: MadeFeed, feed: Feed, rounds: int) -> Iterator[Row]:
@@ -182,7 +182,7 @@ def _cold(made: MadeFeed, rounds: int) -> Iterator[Row]:
     yield make_row("loader", case, "loader / dd", ratios.tolist(), "x", Goal(0.9))
 
 
-def _growth(stack: ExitStack, folder: Path, n_bytes: int, rounds: int) -> Iterator[Row]:
+def _extension(stack: ExitStack, folder: Path, n_bytes: int, rounds: int) -> Iterator[Row]:
     """As many samples from a feed as from one a hundred times as large."""
     n_steps = max(1, n_bytes // _SMALL_BYTES // _SMALL_BATCH)
     ways = []

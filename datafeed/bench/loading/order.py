@@ -37,7 +37,7 @@ _CASES = (
 )
 
 
-def run(say: Callable[[str], None], quick: bool = False) -> Iterator[Row]:
+def run(log: Callable[[str], None], quick: bool = False) -> Iterator[Row]:
     """Measure, and give rows as they come.
 
     Args:
@@ -46,7 +46,7 @@ def run(say: Callable[[str], None], quick: bool = False) -> Iterator[Row]:
     """
     rounds = _QUICK_ROUNDS if quick else _ROUNDS
     for case in _CASES:
-        say(f"order: {case.name}")
+        log(f"order: {case.name}")
         times = [_first_batch_ms(case, seed) for seed in range(rounds)]
         yield make_row("order", case.name, "first batch", times, "ms", Goal(10, "lower"))
         sizes = [_peak_mib(case, seed) for seed in range(min(3, rounds))]

@@ -28,7 +28,7 @@ _SAMPLE_BYTES = 64 << 10
 _SAMPLES_PER_CHUNK = 16  # 1 MiB: two blocks and 32 KiB of a third
 _LINKS_GBIT = (10, 25, 100)
 _COMPUTE_S = 0.005
-_ASKED_RANKS = 8
+_REQUESTED_RANKS = 8
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,7 +102,7 @@ def demand(
 def _differences(order: Order, n_ranks: int, positions: I64Array, owners: I64Array) -> int:
     """Count samples that ranks do not get as the whole epoch says; of a few ranks all over."""
     n_wrong = 0
-    for rank in sorted({*range(0, n_ranks, -(-n_ranks // _ASKED_RANKS)), n_ranks - 1}):
+    for rank in sorted({*range(0, n_ranks, -(-n_ranks // _REQUESTED_RANKS)), n_ranks - 1}):
         got = order.rank_steps(0, 0, order.steps, rank, n_ranks).positions
         wanted = positions[owners == rank]
         n_wrong += int((got != wanted).sum()) if len(got) == len(wanted) else len(wanted)
@@ -136,21 +136,21 @@ def _summed(steps: I64Array, who: I64Array, sizes: I64Array, shape: tuple[int, i
 
 
 def _server_bytes(
-    asked: I64Array, sizes: I64Array, n_steps: int, names: Sequence[str], feed_id: str
+    options: I64Array, sizes: I64Array, n_steps: int, names: Sequence[str], feed_id: str
 ) -> I64Array:
     n_blocks = Blocks.count(int(sizes.max()))
     placement = Placement(names, feed_id, n_blocks)
     shape = (n_steps, len(names))
     total: I64Array = np.zeros(shape, np.int64)
-    chunks = np.arange(len(asked))
+    chunks = np.arange(len(options))
     for block in range(n_blocks):
         lengths = np.clip(sizes - block * PAYLOAD_BYTES, 0, PAYLOAD_BYTES)
-        owners = placement.servers(chunks, np.full(len(asked), block))
-        total += _summed(asked, owners.astype(np.int64), lengths, shape)
+        owners = placement.servers(chunks, np.full(len(options), block))
+        total += _summed(options, owners.astype(np.int64), lengths, shape)
     return total
 
 
-def run(say: Callable[[str], None], quick: bool = False) -> Iterator[Row]:
+def run(log: Callable[[str], None], quick: bool = False) -> Iterator[Row]:
     """Work out an epoch of 1,024 ranks and 128 servers.
 
     Args:
@@ -165,7 +165,7 @@ def run(say: Callable[[str], None], quick: bool = False) -> Iterator[Row]:
     order = Order(n_samples, _SAMPLES_PER_CHUNK, n_ranks * 32, streams=n_ranks)
     site = Site(ranks=n_ranks, servers=n_servers, link_bytes_s=1.25e9, compute_s=_COMPUTE_S)
     case = f"{n_ranks} ranks, {n_servers} servers, {n_samples * _SAMPLE_BYTES >> 30} GiB"
-    say(f"{case}: an epoch of {order.steps} steps")
+    log(f"{case}: an epoch of {order.steps} steps")
     started_s = time.perf_counter()
     wanted = demand(order, _SAMPLES_PER_CHUNK, _SAMPLE_BYTES, site)
     took_s = time.perf_counter() - started_s

@@ -49,7 +49,7 @@ _PEERS_PYTHON = _PROJECT / "build" / "peers" / "writers" / "bin" / "python"
 _PEERS_PROGRAM = _PROJECT / "benchmarks" / "peers" / "writers.py"
 
 
-def run(say: Callable[[str], None], quick: bool = False) -> Iterator[Row]:
+def run(log: Callable[[str], None], quick: bool = False) -> Iterator[Row]:
     """Measure, and give rows as they come.
 
     Args:
@@ -58,20 +58,20 @@ def run(say: Callable[[str], None], quick: bool = False) -> Iterator[Row]:
     """
     with TemporaryDirectory(prefix="datafeed-bench-") as name:
         folder = Path(name)
-        yield from _from_hdfs(say, folder, quick)
-        yield from _beside_peers(say, folder, quick)
-        say("stage: decoding")
+        yield from _from_hdfs(log, folder, quick)
+        yield from _beside_peers(log, folder, quick)
+        log("stage: decoding")
         for kind in _KINDS:
             yield from _decoding(folder, kind, quick)
-        say("stage: memory of a task, and planning")
+        log("stage: memory of a task, and planning")
         yield _memory(folder, quick)
         yield from _planning(quick)
 
 
-def _from_hdfs(say: Callable[[str], None], folder: Path, quick: bool) -> Iterator[Row]:
+def _from_hdfs(log: Callable[[str], None], folder: Path, quick: bool) -> Iterator[Row]:
     n_cores = len(os.sched_getaffinity(0))
     n_bytes = write_raw(folder / "raw.tar", _QUICK_BYTES if quick else _SHARD_BYTES, _SAMPLE_BYTES)
-    say("stage: starting HDFS")
+    log("stage: starting HDFS")
     with LoopbackCluster(folder / "cluster", n_memcached=0, yarn=False) as cluster:
         shards = [join(cluster.namenode, "raw", f"{i}.tar") for i in range(n_cores)]
         with closing(open_source(cluster.namenode)) as source:
@@ -80,7 +80,7 @@ def _from_hdfs(say: Callable[[str], None], folder: Path, quick: bool) -> Iterato
         os.sync()
         for n in sorted({1, n_cores}):
             case = f"64 KiB samples from HDFS to local disk, {n} worker{'s' * (n > 1)}, each"
-            say(f"stage: {case}")
+            log(f"stage: {case}")
             timings = _staging(folder, shards[:n], n_bytes, cluster, quick)
             yield from _staging_rows(case, timings, n_bytes)
 
@@ -134,13 +134,13 @@ def _hadoop_version() -> str:
     return jar.stem.removeprefix("hadoop-common-")
 
 
-def _beside_peers(say: Callable[[str], None], folder: Path, quick: bool) -> Iterator[Row]:
+def _beside_peers(log: Callable[[str], None], folder: Path, quick: bool) -> Iterator[Row]:
     """Stage a tar on local disk, and have other people's writers write its samples."""
     if not _PEERS_PYTHON.exists():
-        say("stage: other writers were left out; benchmarks/peers/writers.sh makes their place")
+        log("stage: other writers were left out; benchmarks/peers/writers.sh makes their place")
         return
     shard, case = folder / "raw.tar", "64 KiB samples from a local tar, 1 worker"
-    say(f"stage: {case}")
+    log(f"stage: {case}")
     n_bytes = (_QUICK_BYTES if quick else _SHARD_BYTES) // _SAMPLE_BYTES * _SAMPLE_BYTES
     program = [_PEERS_PYTHON, _PEERS_PROGRAM]
     versions = {

@@ -16,7 +16,7 @@ from functools import partial
 from pathlib import Path
 
 from datafeed.formats import get
-from datafeed.formats.parsing.sliding_buffer import Window
+from datafeed.formats.parsing.sliding_buffer import SlidingBuffer
 from datafeed.formats.records.tar_headers import BLOCK_BYTES, headers
 from datafeed.sources import open_source
 from datafeed.sources.hdfs.clients.namenode import find_namenodes
@@ -95,7 +95,7 @@ def _pillow(shard: str) -> tuple[Job, Job]:
     data = Path(shard).read_bytes()
     images = [
         data[header.own_offset + BLOCK_BYTES :][: header.size]
-        for header in headers(Window(io.BytesIO(data)))
+        for header in headers(SlidingBuffer(io.BytesIO(data)))
         if header.name.endswith((".jpg", ".png"))
     ]
 

@@ -38,7 +38,7 @@ _GOALS: dict[tuple[int, str, str], float | None] = {
 """Case, way and reference to the most that the ratio of their times should be."""
 
 
-def run(say: Callable[[str], None], quick: bool = False) -> Iterator[Row]:
+def run(log: Callable[[str], None], quick: bool = False) -> Iterator[Row]:
     """Measure, and give rows as they come.
 
     Args:
@@ -48,7 +48,7 @@ def run(say: Callable[[str], None], quick: bool = False) -> Iterator[Row]:
     Raises:
         TrainerError: mpirun failed.
     """
-    say(f"allreduce: {_RANKS} ranks of mpirun")
+    log(f"allreduce: {_RANKS} ranks of mpirun")
     for i, line in enumerate(_measured(quick).splitlines()):
         found = json.loads(line)
         timings = {name: Timing(**times) for name, times in found["ways"].items()}

@@ -33,7 +33,7 @@ _GOALS: dict[tuple[str, str], Goal | None] = {
 """Way and reference to the goal of the ratio of their times."""
 
 
-def run(say: Callable[[str], None], quick: bool = False) -> Iterator[Row]:
+def run(log: Callable[[str], None], quick: bool = False) -> Iterator[Row]:
     """Measure, and give rows as they come.
 
     Args:
@@ -43,9 +43,9 @@ def run(say: Callable[[str], None], quick: bool = False) -> Iterator[Row]:
     Raises:
         TrainerError: the process that measures failed.
     """
-    say("out_of_core: in core, planned, everything offloaded with and without prefetch")
+    log("out_of_core: in core, planned, everything offloaded with and without prefetch")
     found = json.loads(_measured(["--quick"] * quick))
-    say(f"out_of_core: the plan {found['plan']}")
+    log(f"out_of_core: the plan {found['plan']}")
     seconds = {name: np.array(times["seconds"]) for name, times in found["ways"].items()}
     names = ("needed_bytes", "budget_bytes", "compute_s", "transfer_s", "plan")
     about = {name: found[name] for name in names}

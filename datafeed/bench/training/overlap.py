@@ -31,7 +31,7 @@ _WAIT_S = 60.0
 _GIVES, _HOLDS = "numpy, without the GIL", "Python, with the GIL"
 
 
-def run(say: Callable[[str], None], quick: bool = False) -> Iterator[Row]:
+def run(log: Callable[[str], None], quick: bool = False) -> Iterator[Row]:
     """Measure, and give rows as they come.
 
     Args:
@@ -50,7 +50,7 @@ def run(say: Callable[[str], None], quick: bool = False) -> Iterator[Row]:
         arrivals.whole()  # starts the client's threads
         os.sched_setaffinity(0, computing)
         for name, work in ((_GIVES, _numpy), (_HOLDS, _python)):
-            say(f"overlap: {name}, while {n_bytes >> 20} MiB arrive from {len(servers)} servers")
+            log(f"overlap: {name}, while {n_bytes >> 20} MiB arrive from {len(servers)} servers")
             yield from _rows(name, _sized(work, compute_s), arrivals, rounds)
 
 

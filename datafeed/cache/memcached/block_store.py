@@ -92,19 +92,19 @@ class BlockStore:
         columns = (number.tolist(), servers.tolist(), sizes.tolist(), identities)
         return list(map(Block, [requests[i] for i in owner.tolist()], *columns))
 
-    def give_up_hopeless(self, blocks: Sequence[Block]) -> list[Block]:
+    def give_up_unreachable(self, blocks: Sequence[Block]) -> list[Block]:
         """End the chunks that have a block on a server known to be down, and give the others'
         blocks: with 1 of 3 servers dead, 96 % of chunks of 8 blocks would be received in vain."""
         faults = self._pool.left_out()
         if not faults:
             return list(blocks)
-        hopeless = {
+        unreachable = {
             id(block.request): faults[block.server] for block in blocks if block.server in faults
         }
         for block in blocks:
-            if id(block.request) in hopeless:
-                block.end("down", hopeless[id(block.request)])
-        return [block for block in blocks if id(block.request) not in hopeless]
+            if id(block.request) in unreachable:
+                block.end("down", unreachable[id(block.request)])
+        return [block for block in blocks if id(block.request) not in unreachable]
 
     def read(
         self,
@@ -142,7 +142,7 @@ class BlockStore:
             ended[command.tag.server] = time.monotonic()
             self._take_value(command, reply)
 
-        late = self._converse(blocks, command, take, deadline)
+        late = self._request_pipelined(blocks, command, take, deadline)
         ended |= dict.fromkeys(late, time.monotonic())
         return {server: end_s - began_s for server, end_s in ended.items()}
 
@@ -167,7 +167,9 @@ class BlockStore:
             block: Block = command.tag
             block.end("hits" if reply.n_bytes == block.n_bytes + TRAILER_BYTES else "misses")
 
-        self._converse(blocks, lambda block: meta.size(self._key(block), block), take, deadline)
+        self._request_pipelined(
+            blocks, lambda block: meta.size(self._key(block), block), take, deadline
+        )
 
     def drop(self, blocks: Sequence[Block], deadline: float) -> None:
         """Delete blocks, so that the next reader who misses them stores them again."""
@@ -175,7 +177,7 @@ class BlockStore:
         def take(command: Command, reply: Reply) -> None:
             """Leave the block's outcome as it is."""
 
-        self._converse(blocks, lambda b: meta.delete(self._key(b), b), take, deadline)
+        self._request_pipelined(blocks, lambda b: meta.delete(self._key(b), b), take, deadline)
 
     def write(self, blocks: Sequence[Block], deadline: float) -> None:
         """Store blocks from their chunks' buffers; one that a server refuses, for want of room,
@@ -185,7 +187,7 @@ class BlockStore:
             n_bytes = block.n_bytes + TRAILER_BYTES
             return meta.put(self._key(block), n_bytes, partial(_sealed, block), block)
 
-        self._converse(blocks, command, self._take_receipt, deadline)
+        self._request_pipelined(blocks, command, self._take_receipt, deadline)
 
     def _take_receipt(self, command: Command, reply: Reply) -> None:
         block: Block = command.tag
@@ -194,7 +196,7 @@ class BlockStore:
         else:
             block.end("misses", CacheError(f"{self._name(block)} was refused: {reply.text!r}"))
 
-    def _converse(
+    def _request_pipelined(
         self,
         blocks: Sequence[Block],
         command: Callable[[Block], Command],
@@ -209,7 +211,7 @@ class BlockStore:
         batches: defaultdict[int, list[Command]] = defaultdict(list)
         for block in blocks:
             batches[block.server].append(command(block))
-        faults = self._pool.converse(batches, on_reply, deadline)
+        faults = self._pool.request_pipelined(batches, on_reply, deadline)
         for block in blocks:
             if block.outcome is None:
                 fault = faults[block.server]

@@ -157,7 +157,7 @@ class CacheClient:
             handle.answer(reply)
 
         batches = {handle.server: [handle.command]}
-        for error in self._pool.converse(batches, take, handle.until).values():
+        for error in self._pool.request_pipelined(batches, take, handle.until).values():
             handle.fail(error)
 
     def close(self) -> None:

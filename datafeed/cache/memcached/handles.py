@@ -158,7 +158,9 @@ class Operations:
         batches: defaultdict[int, list[Command]] = defaultdict(list)
         for handle in handles:
             batches[handle.server].append(handle.command)
-        faults = self._pool.converse(batches, _answer, min(handle.until for handle in handles))
+        faults = self._pool.request_pipelined(
+            batches, _answer, min(handle.until for handle in handles)
+        )
         for handle in handles:
             if not handle.test():
                 handle.fail(faults[handle.server])

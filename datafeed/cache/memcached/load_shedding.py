@@ -13,14 +13,14 @@ from threading import Lock
 
 from datafeed.cache.memcached.server_rate import PacedServer, Rate, Tries
 
-__all__ = ["Pace"]
+__all__ = ["LoadShedding"]
 
 SLOW_S = 0.05
 """A server that answers its share of a call sooner is never left: 8 MiB in 50 ms are 160 MB/s."""
 _RATIO = 1.5
 """How many times faster everything must become by leaving a server."""
 _EVERY_S = 0.25
-_PATIENCE_S = 2.0
+_TIMEOUT_S_ = 2.0
 """For so long chunks were late at every look before the tier behind is tried: no run starts so."""
 _WIDTH = 16
 """Servers that share a call, at most: it asks for so many blocks, about."""
@@ -28,7 +28,7 @@ _WIDTH = 16
 _log = logging.getLogger("datafeed")
 
 
-class Pace:
+class LoadShedding:
     """Measures servers and the tier behind them, and tells which chunks to take from there.
 
     Any thread may use it.
@@ -47,9 +47,9 @@ class Pace:
     ) -> None:
         self._servers = [PacedServer(name) for name in names]
         self._blocks_per_chunk, self._clock = blocks_per_chunk, clock
-        self._behind, self._tries = Rate(), Tries()
+        self._next_tier, self._tries = Rate(), Tries()
         self._tries.later(clock())
-        self._next_look = clock() + _EVERY_S
+        self._next_poll = clock() + _EVERY_S
         self._late_since = math.inf
         self._credit = 0.0
         self._lock = Lock()
@@ -60,13 +60,13 @@ class Pace:
             for server, (n_bytes, seconds) in brought.items():
                 self._servers[server].rate.add(n_bytes, seconds)
 
-    def behind_took(self, n_bytes: int, seconds: float) -> None:
+    def next_tier_took(self, n_bytes: int, seconds: float) -> None:
         """Note a call of the tier behind; one that brought nothing ends all leaving for a while."""
         with self._lock:
             if n_bytes:
-                self._behind.add(n_bytes, seconds)
+                self._next_tier.add(n_bytes, seconds)
                 return
-            self._behind = Rate()
+            self._next_tier = Rate()
             self._tries.later(self._clock())
             for server in self._servers:
                 server.share = 1.0
@@ -76,42 +76,42 @@ class Pace:
         of the tier behind as ``behind``, whose share is 1."""
         with self._lock:
             rates = {server.name: (server.rate, server.share) for server in self._servers}
-            rates["behind"] = (self._behind, 1.0)
+            rates["behind"] = (self._next_tier, 1.0)
             return {
                 name: {"bytes_per_s": 1 / rate.byte_s, "share": share}
                 for name, (rate, share) in rates.items()
                 if rate.is_known
             }
 
-    def may_leave(self, is_late: bool) -> bool:
+    def may_shed(self, is_late: bool) -> bool:
         """Look at what was measured; returns whether chunks may have to come from behind.
 
         Args:
             is_late: Somebody has been waiting for chunks.
         """
         with self._lock:
-            self._look(self._clock(), is_late)
+            self._poll(self._clock(), is_late)
             if any(server.share < 1 for server in self._servers):
                 return True
             return is_late and any(server.rate.call_s >= SLOW_S for server in self._servers)
 
-    def left(self, asked: Sequence[Collection[int]], is_late: bool) -> list[int]:
+    def left(self, options: Sequence[Collection[int]], is_late: bool) -> list[int]:
         """Choose chunks to be taken from behind.
 
         Args:
             asked: Servers of each chunk, most urgent first. What is only tried is the least urgent.
-            is_late: As in ``may_leave``.
+            is_late: As in ``may_shed``.
 
         Returns:
             Indexes into ``asked``.
         """
         with self._lock:
             now = self._clock()
-            found = [i for i in reversed(range(len(asked))) if not self._keeps(asked[i], now)]
-            is_time = now >= max(self._tries.at, self._late_since + _PATIENCE_S)
-            if is_late and is_time and not found and asked:
+            found = [i for i in reversed(range(len(options))) if not self._keeps(options[i], now)]
+            is_time = now >= max(self._tries.at, self._late_since + _TIMEOUT_S_)
+            if is_late and is_time and not found and options:
                 self._tries.later(now)  # measures the tier behind
-                found = [len(asked) - 1]
+                found = [len(options) - 1]
         return found
 
     def _keeps(self, servers: Collection[int], now: float) -> bool:
@@ -129,19 +129,19 @@ class Pace:
             one.later(now)
         return True
 
-    def _look(self, now: float, is_late: bool) -> None:
+    def _poll(self, now: float, is_late: bool) -> None:
         """Move servers' shares by what was measured since the last time."""
-        if now < self._next_look:
+        if now < self._next_poll:
             return
-        self._next_look = now + _EVERY_S
+        self._next_poll = now + _EVERY_S
         self._late_since = min(self._late_since, now) if is_late else math.inf
-        fresh = [server for server in self._servers if server.rate.settle()]
-        if self._behind.settle() and now + self._tries.wait_s > self._tries.at:
+        fresh = [server for server in self._servers if server.rate.finalize()]
+        if self._next_tier.finalize() and now + self._tries.wait_s > self._tries.at:
             self._tries.at = now + self._tries.wait_s  # it was measured without our asking
-        if not self._behind.is_known:
+        if not self._next_tier.is_known:
             return
-        should = self._dear(_RATIO * self._behind.byte_s) if is_late else []
-        may = self._dear(self._behind.byte_s)
+        should = self._dear(_RATIO * self._next_tier.byte_s) if is_late else []
+        may = self._dear(self._next_tier.byte_s)
         for server in fresh:
             is_slow = server.share < 1 or server.rate.call_s >= SLOW_S
             if server in should and server.share and is_slow:
@@ -150,9 +150,9 @@ class Pace:
                 server.come_back(now)
             else:
                 continue
-            self._tell(server)
+            self._report(server)
 
-    def _dear(self, behind_s: float) -> list[PacedServer]:
+    def _dear(self, next_tier_s: float) -> list[PacedServer]:
         """Return the servers without which chunks come soonest.
 
         A thread asks all servers at the same time, so it waits for the slowest of them; then it
@@ -165,22 +165,22 @@ class Pace:
         known.sort(key=lambda server: -server.rate.byte_s)
         best, n_best = math.inf, 0
         for n_left in range(len(known) + 1):
-            cost = self._cost(known[n_left:], len(self._servers) - n_left, behind_s)
+            cost = self._cost(known[n_left:], len(self._servers) - n_left, next_tier_s)
             if cost < best:
                 best, n_best = cost, n_left
         return known[:n_best]
 
-    def _cost(self, kept: Sequence[PacedServer], n_kept: int, behind_s: float) -> float:
+    def _cost(self, kept: Sequence[PacedServer], n_kept: int, next_tier_s: float) -> float:
         """Seconds for a byte with these servers, the slowest first, and what else is unknown."""
         share = (n_kept / len(self._servers)) ** self._blocks_per_chunk
         slowest_s = kept[0].rate.byte_s if kept else 0.0
-        return slowest_s * share / max(1, min(n_kept, _WIDTH)) + behind_s * (1 - share)
+        return slowest_s * share / max(1, min(n_kept, _WIDTH)) + next_tier_s * (1 - share)
 
-    def _tell(self, server: PacedServer) -> None:
+    def _report(self, server: PacedServer) -> None:
         _log.log(
             logging.INFO if server.share else logging.WARNING,
             "cache server %s brings a thread %.3g MB/s, the tier behind it %.3g: it is asked for "
             "%g %% of its chunks",
-            *(server.name, 1e-6 / server.rate.byte_s, 1e-6 / self._behind.byte_s),
+            *(server.name, 1e-6 / server.rate.byte_s, 1e-6 / self._next_tier.byte_s),
             100 * server.share,
         )

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from datafeed.cache.memcached.block_store import Block, BlockStore
 from datafeed.cache.memcached.eviction import refuse_eviction
-from datafeed.cache.memcached.load_shedding import Pace
+from datafeed.cache.memcached.load_shedding import LoadShedding
 from datafeed.cache.memcached.net.access import CacheAccess
 from datafeed.cache.memcached.net.pool import ServerPool
 from datafeed.cache.memcached.refill import LEASE_S, Refill
@@ -21,12 +21,12 @@ from datafeed.feed.manifest import Manifest
 __all__ = ["MemcachedTier"]
 
 # A chunk lacking several blocks counts under the gravest reason.
-_GRAVEST_FIRST: tuple[Outcome | None, ...] = ("corrupt", "refused", "timeouts", "down", "misses")
+_WORST_FIRST: tuple[Outcome | None, ...] = ("corrupt", "refused", "timeouts", "down", "misses")
 
 _LIES = 4
 """Corrupt blocks in one call, and more of them than good ones, that make a server a liar."""
 
-_Lacking = Mapping[int, Sequence[Block]]
+_Absent = Mapping[int, Sequence[Block]]
 
 
 class MemcachedTier:
@@ -60,7 +60,7 @@ class MemcachedTier:
         connect_timeout_s: float = 1.0,
         refill: bool = True,
         access: CacheAccess | None = None,
-        leave_slow: bool = True,
+        shed_load: bool = True,
     ) -> None:
         self.counters = Counters()
         self._pool = ServerPool(
@@ -69,56 +69,56 @@ class MemcachedTier:
         refuse_eviction(self._pool, allow=allow_eviction, need_all=False)
         self._store = BlockStore(self._pool, manifest)
         self._refill = Refill(self._store, self.counters) if refill else None
-        self._had = _Had(manifest.n_chunks)
+        self._seen = _Seen(manifest.n_chunks)
         blocks_per_chunk = Blocks.count(sum(manifest.max_piece_bytes))
-        self._pace = Pace(self._pool.names, blocks_per_chunk) if leave_slow else None
+        self._shedding = LoadShedding(self._pool.names, blocks_per_chunk) if shed_load else None
 
     def fetch(
         self, requests: Sequence[ChunkRequest], timeout_s: float
     ) -> list[tuple[ChunkRequest, Exception | None]]:
         """Fetch chunks; see ``Tier``. A chunk with one block missing is not delivered."""
-        deadline, era = time.monotonic() + timeout_s, self._pool.era
+        deadline, generation = time.monotonic() + timeout_s, self._pool.generation
         blocks = self._store.cut(requests)
-        hopeful = self._store.give_up_hopeless(blocks)
+        hopeful = self._store.give_up_unreachable(blocks)
         self._read(hopeful, deadline)
-        lacking: defaultdict[int, list[Block]] = defaultdict(list)
+        absent: defaultdict[int, list[Block]] = defaultdict(list)
         for block in [block for block in blocks if block.outcome != "hits"]:
-            lacking[id(block.request)].append(block)
-        self._count(blocks, lacking, era)
-        if lacking:
-            self._look_into(hopeful, deadline)
-        ends = [(request, lacking[id(request)]) for request in requests if id(request) in lacking]
-        return [(request, _gravest(found).error) for request, found in ends]
+            absent[id(block.request)].append(block)
+        self._count(blocks, absent, generation)
+        if absent:
+            self._check_reply(hopeful, deadline)
+        ends = [(request, absent[id(request)]) for request in requests if id(request) in absent]
+        return [(request, _worst(found).error) for request, found in ends]
 
     def _read(self, blocks: Sequence[Block], deadline: float) -> None:
         if self._refill is None:
             seconds = self._store.read(blocks, deadline)
         else:
             seconds = self._store.read(blocks, deadline, LEASE_S, self._refill.full())
-        if self._pace is not None:
+        if self._shedding is not None:
             came = Counter[int]()
             for block in blocks:
                 if block.outcome == "hits":
                     came[block.server] += block.n_bytes
-            self._pace.took({server: (came[server], seconds[server]) for server in came})
+            self._shedding.took({server: (came[server], seconds[server]) for server in came})
 
     def leave(self, requests: Sequence[ChunkRequest], is_late: bool) -> list[ChunkRequest]:
-        """Choose chunks that the next tier should deliver; see ``LeavableTier``."""
-        if self._pace is None or not self._pace.may_leave(is_late):
+        """Choose chunks that the next tier should deliver; see ``SheddingTier``."""
+        if self._shedding is None or not self._shedding.may_shed(is_late):
             return []
         servers: defaultdict[int, set[int]] = defaultdict(set)
         for block in self._store.cut(requests):
             servers[id(block.request)].add(block.server)
-        left = self._pace.left([servers[id(request)] for request in requests], is_late)
+        left = self._shedding.left([servers[id(request)] for request in requests], is_late)
         self.counters.add(slow=len(left))
         return [requests[i] for i in left]
 
-    def behind_took(self, n_bytes: int, seconds: float) -> None:
-        """Note how long the next tier took; see ``LeavableTier``."""
-        if self._pace is not None:
-            self._pace.behind_took(n_bytes, seconds)
+    def next_tier_took(self, n_bytes: int, seconds: float) -> None:
+        """Note how long the next tier took; see ``SheddingTier``."""
+        if self._shedding is not None:
+            self._shedding.next_tier_took(n_bytes, seconds)
 
-    def _look_into(self, blocks: Sequence[Block], deadline: float) -> None:
+    def _check_reply(self, blocks: Sequence[Block], deadline: float) -> None:
         """See what to do about blocks that did not come."""
         counts = Counter((block.server, block.outcome) for block in blocks)
         for server in {block.server for block in blocks}:
@@ -133,21 +133,21 @@ class MemcachedTier:
             self._refill.store(requests, timeout_s)
 
     def measured(self) -> dict[str, dict[str, float]]:
-        """Tell what was measured; see ``Pace.measured``."""
-        return {} if self._pace is None else self._pace.measured()
+        """Tell what was measured; see ``LoadShedding.measured``."""
+        return {} if self._shedding is None else self._shedding.measured()
 
-    def _count(self, blocks: Sequence[Block], lacking: _Lacking, era: int) -> None:
-        outcomes = {key: _gravest(found) for key, found in lacking.items()}
+    def _count(self, blocks: Sequence[Block], absent: _Absent, generation: int) -> None:
+        outcomes = {key: _worst(found) for key, found in absent.items()}
         counts: Counter[str] = Counter(str(block.outcome) for block in outcomes.values())
         missed = [b.request.chunk for b in outcomes.values() if b.outcome == "misses"]
-        counts["evicted"] = self._had.count(missed, self._pool.era)
+        counts["evicted"] = self._seen.count(missed, self._pool.generation)
         counts["misses"] -= counts["evicted"]
         whole = blocks
-        if lacking:
-            whole = [block for block in blocks if id(block.request) not in lacking]
+        if absent:
+            whole = [block for block in blocks if id(block.request) not in absent]
         counts["hits"] = [block.number for block in whole].count(0)
         counts["bytes"] = sum([block.n_bytes for block in whole])
-        self._had.note([block.request.chunk for block in whole], era)
+        self._seen.note([block.request.chunk for block in whole], generation)
         self.counters.add(**counts)
 
     def close(self) -> None:
@@ -155,7 +155,7 @@ class MemcachedTier:
         self._pool.close()
 
 
-class _Had:
+class _Seen:
     """Which chunks came in which era of the servers: 4 bytes a chunk.
 
     Args:
@@ -163,21 +163,21 @@ class _Had:
     """
 
     def __init__(self, n_chunks: int) -> None:
-        self._era = np.full(n_chunks, -1, np.int32)
+        self._generation = np.full(n_chunks, -1, np.int32)
 
-    def note(self, chunks: Sequence[int], era: int) -> None:
+    def note(self, chunks: Sequence[int], generation: int) -> None:
         """Note that chunks came."""
-        self._era[self._known(chunks)] = era
+        self._generation[self._known(chunks)] = generation
 
-    def count(self, chunks: Sequence[int], era: int) -> int:
+    def count(self, chunks: Sequence[int], generation: int) -> int:
         """Count those that came in this era."""
-        return int(np.count_nonzero(self._era[self._known(chunks)] == era))
+        return int(np.count_nonzero(self._generation[self._known(chunks)] == generation))
 
     def _known(self, chunks: Sequence[int]) -> npt.NDArray[np.int64]:
         numbers = np.array(chunks, np.int64)
-        return numbers[numbers < len(self._era)]
+        return numbers[numbers < len(self._generation)]
 
 
-def _gravest(blocks: Sequence[Block]) -> Block:
+def _worst(blocks: Sequence[Block]) -> Block:
     """Of the blocks that keep a chunk from being whole, the one that does most."""
-    return min(blocks, key=lambda block: _GRAVEST_FIRST.index(block.outcome))
+    return min(blocks, key=lambda block: _WORST_FIRST.index(block.outcome))

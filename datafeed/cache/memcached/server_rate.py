@@ -35,7 +35,7 @@ class Rate:
         self._seconds += seconds
         self._n_calls += 1
 
-    def settle(self) -> bool:
+    def finalize(self) -> bool:
         """Take in what was added since the last time; returns whether anything was."""
         if not self._n_bytes:
             return False

@@ -38,10 +38,10 @@ class MappedChunks(Protocol):
     """Place at which each piece of each chunk begins; -1 until the chunk was brought."""
 
     @property
-    def n_asked(self) -> int:
+    def n_requested(self) -> int:
         """Chunks to ask for before one waits for the first of them, if they have to be read."""
 
-    def look(self) -> None:
+    def poll(self) -> None:
         """See, at times, that the memory is still what it was."""
 
     def note_read(self, n_bytes: int) -> None:
@@ -63,7 +63,7 @@ class MappedChunks(Protocol):
     def will_need(self, chunk: int) -> None:
         """Let the chunk come into memory."""
 
-    def bring(self, chunk: int, counters: Counters) -> bool:
+    def page_in(self, chunk: int, counters: Counters) -> bool:
         """Wait until a chunk is in memory, and check it if this process has not yet.
 
         Returns:

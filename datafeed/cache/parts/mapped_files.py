@@ -14,7 +14,7 @@ from datafeed.errors import DamagedError
 
 __all__ = ["MappedFiles"]
 
-_LOOK_S, _LOOKS = 1.0, 16
+_POLL_S_, _LOOKS = 1.0, 16
 # Page tables take 2 MiB for each GiB that was touched, and the kernel does not take them back as it
 # does pages. Files of more than this are mapped anew each time that so much was read.
 _TOUCHED_BYTES = 64 << 30
@@ -41,7 +41,7 @@ class MappedFiles:
         """Path, inode and size of the files mapped."""
         self._lock = Lock()
         self._n_touched = self._looked_at = 0
-        self._next_look_s = 0.0
+        self._next_poll_s = 0.0
 
     def map(self, number: int, path: Path, least_bytes: int) -> None:
         """Map a file.
@@ -61,15 +61,15 @@ class MappedFiles:
         finally:
             os.close(fd)
 
-    def look(self) -> None:
+    def poll(self) -> None:
         """See, at times, that no file was cut since it was mapped.
 
         Raises:
             DamagedError: one was.
         """
-        if time.monotonic() < self._next_look_s:
+        if time.monotonic() < self._next_poll_s:
             return
-        self._next_look_s = time.monotonic() + _LOOK_S
+        self._next_poll_s = time.monotonic() + _POLL_S_
         with self._lock:
             known = list(self._known.values())
         for _ in range(min(_LOOKS, len(known))):

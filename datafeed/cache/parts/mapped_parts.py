@@ -16,7 +16,7 @@ from datafeed.cache.parts.mapped_files import MappedFiles
 from datafeed.cache.parts.mounts import is_mappable
 from datafeed.cache.parts.readers import part_error
 from datafeed.cache.tier import Counters
-from datafeed.cache.verified import Checked
+from datafeed.cache.verified import VerifiedChunks
 from datafeed.errors import DamagedError, SourceError
 from datafeed.feed.chunk import crc_of, pieces_of
 from datafeed.feed.index import Extent
@@ -25,7 +25,7 @@ from datafeed.sources.urls import scheme, split
 __all__ = ["Indexed", "MappedChunks", "MappedParts"]
 
 # Chunks of a thread that the kernel reads ahead.
-_N_ASKED = 8
+_N_REQUESTED = 8
 # A mapping each; the kernel gives a process 65,530 (vm.max_map_count).
 _MOST_PARTS = 20_000
 
@@ -41,7 +41,7 @@ class MappedParts:
     """
 
     name = "parts"
-    n_asked = _N_ASKED
+    n_requested = _N_REQUESTED
 
     def __init__(self, feed: Indexed) -> None:
         self._feed = feed
@@ -59,9 +59,9 @@ class MappedParts:
         )
         """Place at which each piece of each chunk begins; -1 until a chunk of its part came."""
         self._is_open = np.zeros(len(self._sizes), np.bool_)
-        self._checked = Checked(manifest.n_chunks)
+        self._checked = VerifiedChunks(manifest.n_chunks)
         self._lock = Lock()
-        _tell_of_bus_errors()
+        _report_bus_errors()
 
     @classmethod
     def of(cls, feed: Indexed) -> "MappedParts | None":
@@ -101,13 +101,13 @@ class MappedParts:
             self.starts[first : first + len(starts)] = starts
             self._is_open[part] = True
 
-    def look(self) -> None:
+    def poll(self) -> None:
         """See, at times, that no file was cut since it was mapped: reading there kills the process.
 
         Raises:
             DamagedError: one was.
         """
-        self._files.look()
+        self._files.poll()
 
     def note_read(self, n_bytes: int) -> None:
         """Take note that so many bytes of chunks are read from there."""
@@ -147,7 +147,7 @@ class MappedParts:
         for place, n_bytes in _runs(self.extents(chunk)):
             self._files.region.will_need(place, n_bytes)
 
-    def bring(self, chunk: int, counters: Counters) -> bool:
+    def page_in(self, chunk: int, counters: Counters) -> bool:
         """Wait until a chunk is in memory, and check it if this process has not yet.
 
         Args:
@@ -209,7 +209,7 @@ def _size_of(path: Path) -> int:
         return 0
 
 
-def _tell_of_bus_errors() -> None:
+def _report_bus_errors() -> None:
     """Let the process say where it was, should a mapped file be cut while it is read."""
     if not faulthandler.is_enabled():
         with contextlib.suppress(AttributeError, OSError, RuntimeError, ValueError):

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from datafeed.cache.outcome import Outcome
-from datafeed.cache.parts.readers import LocalFiles, PartFiles, SourceFiles, stretches
+from datafeed.cache.parts.readers import LocalFiles, PartFiles, SourceFiles, step_spans
 from datafeed.cache.tier import ChunkRequest, Counters
 from datafeed.errors import DamagedError, FeedError
 from datafeed.feed.chunk import crc_of
@@ -67,8 +67,8 @@ class PartTier:
         part, number = self._feed.manifest.chunk_place(request.chunk)
         index = self._feed.index(part)
         url = join(self._feed.url, self._feed.manifest.parts[part].file)
-        for stretch in stretches(index.extents(number), request.views):
-            self._files.read(url, stretch)
+        for byte_range in step_spans(index.extents(number), request.views):
+            self._files.read(url, byte_range)
         if crc_of(request.views) != index.crc(number):
             raise DamagedError(
                 f"{url}: chunk {number} (chunk {request.chunk} of the feed) does not have its "

@@ -8,13 +8,13 @@ from pathlib import Path
 from threading import Lock, local
 from typing import Protocol
 
-from datafeed.cache.iovec import IOV_MAX, Run, junk
+from datafeed.cache.iovec import IOV_MAX, IovecCursor, discard
 from datafeed.errors import DamagedError, SourceError
 from datafeed.feed.index import Extent
 from datafeed.sources.base import MissingFileError, Source
 from datafeed.sources.urls import split
 
-__all__ = ["LocalFiles", "PartFiles", "SourceFiles", "Stretch", "part_error", "stretches"]
+__all__ = ["ByteRange", "LocalFiles", "PartFiles", "SourceFiles", "part_error", "step_spans"]
 
 _MAX_GAP_BYTES = 64 << 10
 """Bytes between two ranges that are cheaper read and thrown away than passed over: 64 KiB take
@@ -23,7 +23,7 @@ _MAX_OPEN = 64
 
 
 @dataclass
-class Stretch:
+class ByteRange:
     """Ranges of one file that lie close together, read by one call."""
 
     offset: int
@@ -39,18 +39,18 @@ class Stretch:
     def add(self, offset: int, view: memoryview) -> None:
         """Append a range that begins at or behind the end."""
         gap = offset - self.end
-        self.views += [*junk(gap), view]
+        self.views += [*discard(gap), view]
         self.n_bytes += gap + view.nbytes
 
 
-def stretches(extents: Iterable[Extent], views: Sequence[memoryview]) -> list[Stretch]:
+def step_spans(extents: Iterable[Extent], views: Sequence[memoryview]) -> list[ByteRange]:
     """Group the extents of a chunk into as few reads as sensible.
 
     Args:
         extents: In payload order.
         views: One for each piece of the chunk.
     """
-    found: list[Stretch] = []
+    found: list[ByteRange] = []
     filled = [0] * len(views)
     for extent in extents:
         start = filled[extent.piece]
@@ -59,14 +59,14 @@ def stretches(extents: Iterable[Extent], views: Sequence[memoryview]) -> list[St
         if found and 0 <= extent.offset - found[-1].end <= _MAX_GAP_BYTES:
             found[-1].add(extent.offset, view)
         else:
-            found.append(Stretch(extent.offset, [view], view.nbytes))
+            found.append(ByteRange(extent.offset, [view], view.nbytes))
     return found
 
 
 class PartFiles(Protocol):
     """Somewhere the parts of a feed lie."""
 
-    def read(self, url: str, stretch: Stretch) -> None:
+    def read(self, url: str, byte_range: ByteRange) -> None:
         """Fill a stretch.
 
         Raises:
@@ -86,14 +86,14 @@ class _OpenFile:
         self._fd = -1
         self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
 
-    def fill(self, stretch: Stretch) -> bool:
+    def fill(self, byte_range: ByteRange) -> bool:
         """Read; False if the file ends within the stretch."""
-        run = Run(stretch.views)
-        while run.n_left:
-            n_bytes = os.preadv(self._fd, run.head(IOV_MAX), stretch.end - run.n_left)
+        group = IovecCursor(byte_range.views)
+        while group.n_left:
+            n_bytes = os.preadv(self._fd, group.head(IOV_MAX), byte_range.end - group.n_left)
             if n_bytes == 0:
                 return False
-            run.advance(n_bytes)
+            group.advance(n_bytes)
         return True
 
     def __del__(self) -> None:
@@ -117,11 +117,11 @@ class LocalFiles(PartFiles):
         self._open: OrderedDict[str, _OpenFile] = OrderedDict()
         self._lock = Lock()
 
-    def read(self, url: str, stretch: Stretch) -> None:
+    def read(self, url: str, byte_range: ByteRange) -> None:
         """Fill a stretch from the part's path."""
         path = split(url)[2]
         try:
-            is_whole = self._file(path).fill(stretch)
+            is_whole = self._file(path).fill(byte_range)
         except OSError as error:
             raise part_error(path, error) from error
         if not is_whole:
@@ -149,16 +149,16 @@ class SourceFiles(PartFiles):
         self._source = source
         self._scratch = local()
 
-    def read(self, url: str, stretch: Stretch) -> None:
+    def read(self, url: str, byte_range: ByteRange) -> None:
         """Fill a stretch: straight if it is one range, else by way of this thread's scratch."""
-        if len(stretch.views) == 1:
-            self._source.pread_into(url, stretch.offset, stretch.views[0])
+        if len(byte_range.views) == 1:
+            self._source.pread_into(url, byte_range.offset, byte_range.views[0])
             return
-        whole = self._room(stretch.n_bytes)
-        self._source.pread_into(url, stretch.offset, whole)
-        Run(stretch.views).fill(whole)
+        whole = self._buffer(byte_range.n_bytes)
+        self._source.pread_into(url, byte_range.offset, whole)
+        IovecCursor(byte_range.views).fill(whole)
 
-    def _room(self, n_bytes: int) -> memoryview:
+    def _buffer(self, n_bytes: int) -> memoryview:
         """This thread's scratch, as large as the largest stretch so far."""
         scratch: memoryview = getattr(self._scratch, "view", memoryview(b""))
         if scratch.nbytes < n_bytes:

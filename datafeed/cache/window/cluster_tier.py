@@ -30,7 +30,7 @@ class _Read:
 
     request: ChunkRequest
     rank: int
-    room: Bytes | None
+    buffer: Bytes | None
     """None where it comes straight to its place."""
     handles: list[Any]
     since: float
@@ -54,7 +54,7 @@ class ClusterTier:
         self.counters = Counters()
         self._window, self._rank_s = window, rank_s
         self._health = Health(len(window.layout.rank_bytes))
-        self._rooms = local()
+        self._buffers = local()
         self._lost: list[_Read] = []
         self._slot_bytes = sum(window.feed.manifest.max_piece_bytes)
 
@@ -71,7 +71,7 @@ class ClusterTier:
             read = self._begin(request, missing)
             if read is None:
                 continue
-            if read.room is None:
+            if read.buffer is None:
                 self._end(read, deadline, missing)
             else:
                 under_way.append(read)
@@ -92,10 +92,10 @@ class ClusterTier:
             error = CacheError(f"window: the memory of rank {rank} did not answer a moment ago")
             missing.append((request, error))
             return None
-        room = None if self._window.is_near(rank) else self._take_room()
-        views = request.views if room is None else [room[: request.n_bytes].data]
+        buffer = None if self._window.is_near(rank) else self._take_buffer()
+        views = request.views if buffer is None else [buffer[: request.n_bytes].data]
         handles = self._window.begin(request.chunk, views)
-        return _Read(request, rank, room, handles, time.monotonic())
+        return _Read(request, rank, buffer, handles, time.monotonic())
 
     def _end(
         self, read: _Read, deadline: float, missing: list[tuple[ChunkRequest, Exception | None]]
@@ -103,7 +103,7 @@ class ClusterTier:
         if self._wait(read, deadline):
             self._take(read, missing)
             return
-        if read.room is None:
+        if read.buffer is None:
             raise StallError(
                 f"window: rank {read.rank} of this node does not let its memory be read; see what "
                 "its MPI says, and start again"
@@ -122,10 +122,10 @@ class ClusterTier:
         """Check a chunk that has come, and copy it to its place."""
         request = read.request
         self._health.worked(read.rank)
-        views = request.views if read.room is None else [read.room[: request.n_bytes].data]
+        views = request.views if read.buffer is None else [read.buffer[: request.n_bytes].data]
         if is_right(self._window.feed, request.chunk, views):
-            if read.room is not None:
-                copy_to(request.views, read.room[: request.n_bytes])
+            if read.buffer is not None:
+                copy_to(request.views, read.buffer[: request.n_bytes])
             self.counters.add(hits=1, bytes=request.n_bytes)
         else:
             self.counters.add(corrupt=1)
@@ -134,8 +134,8 @@ class ClusterTier:
                 "is read from the next tier; see that machine's log"
             )
             missing.append((request, error))
-        if read.room is not None:
-            self._free_rooms().append(read.room)
+        if read.buffer is not None:
+            self._free_buffers().append(read.buffer)
 
     def _wait(self, read: _Read, deadline: float) -> bool:
         began = time.monotonic()
@@ -147,16 +147,16 @@ class ClusterTier:
             time.sleep(0 if now - began < _SPIN_S else _POLL_S)
         return True
 
-    def _free_rooms(self) -> list[Bytes]:
+    def _free_buffers(self) -> list[Bytes]:
         """Buffers of this thread, a few."""
-        if not hasattr(self._rooms, "free"):
-            self._rooms.free = []
-        rooms: list[Bytes] = self._rooms.free
-        return rooms
+        if not hasattr(self._buffers, "free"):
+            self._buffers.free = []
+        buffers: list[Bytes] = self._buffers.free
+        return buffers
 
-    def _take_room(self) -> Bytes:
-        rooms = self._free_rooms()
-        return rooms.pop() if rooms else np.empty(self._slot_bytes, np.uint8)
+    def _take_buffer(self) -> Bytes:
+        buffers = self._free_buffers()
+        return buffers.pop() if buffers else np.empty(self._slot_bytes, np.uint8)
 
     def close(self) -> None:
         """Leave the window to the feed; twice is fine."""

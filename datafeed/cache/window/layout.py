@@ -26,7 +26,7 @@ class WindowLayout:
         feed_id: str,
         payload_bytes: I64Array,
         n_ranks: int,
-        room_bytes: int,
+        free_bytes: int,
         taken: Flags | None = None,
     ) -> None:
         n_chunks = len(payload_bytes)
@@ -41,12 +41,12 @@ class WindowLayout:
         if taken is not None:
             order = order[~taken[order]]
         for rank in range(n_ranks):
-            self._deal(rank, order[rank::n_ranks], payload_bytes, room_bytes)
+            self._deal(rank, order[rank::n_ranks], payload_bytes, free_bytes)
 
-    def _deal(self, rank: int, chunks: I64Array, payload_bytes: I64Array, room: int) -> None:
+    def _deal(self, rank: int, chunks: I64Array, payload_bytes: I64Array, free: int) -> None:
         lengths = -(-payload_bytes[chunks] // _ALIGN_BYTES) * _ALIGN_BYTES
         ends = np.cumsum(lengths)
-        n_fitting = int(np.searchsorted(ends, room, side="right"))
+        n_fitting = int(np.searchsorted(ends, free, side="right"))
         held = chunks[:n_fitting]
         self.ranks[held] = rank
         self.offsets[held] = (ends - lengths)[:n_fitting]

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from datafeed.cache.tier import Counters
-from datafeed.cache.verified import Checked
+from datafeed.cache.verified import VerifiedChunks
 from datafeed.cache.window.node_window import NodeWindow
 from datafeed.errors import DamagedError
 from datafeed.feed.chunk import pieces_of
@@ -23,17 +23,17 @@ class MappedWindow:
     """
 
     name = NodeWindow.name
-    n_asked = 8
+    n_requested = 8
     """Nothing is read, only checked."""
 
     def __init__(self, window: NodeWindow) -> None:
         self._window, self._feed = window, window.feed
         self.memory = window.memory
-        self._checked = Checked(len(window.places))
+        self._checked = VerifiedChunks(len(window.places))
         n_pieces = len(pieces_of(self._feed.manifest.schema))
         self.starts: npt.NDArray[np.int64] = np.full((len(window.places), n_pieces), -1)
 
-    def look(self) -> None:
+    def poll(self) -> None:
         """Nothing can be cut off."""
 
     def note_read(self, n_bytes: int) -> None:
@@ -64,7 +64,7 @@ class MappedWindow:
     def will_need(self, chunk: int) -> None:
         """Nothing has to be read."""
 
-    def bring(self, chunk: int, counters: Counters) -> bool:
+    def page_in(self, chunk: int, counters: Counters) -> bool:
         """Check a chunk if this process has not yet.
 
         Returns:

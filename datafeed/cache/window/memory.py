@@ -59,8 +59,8 @@ def plan(
     """
     if memory_bytes < n_local:
         raise ConfigError(f"memory_bytes={memory_bytes}: give a window room for chunks")
-    room, feed_id = memory_bytes // n_local, feed.manifest.feed_id
-    return WindowLayout(feed_id, payload_bytes(feed), n_ranks, room, taken)
+    free_bytes, feed_id = memory_bytes // n_local, feed.manifest.feed_id
+    return WindowLayout(feed_id, payload_bytes(feed), n_ranks, free_bytes, taken)
 
 
 def is_right(feed: WholeFeed, chunk: int, views: Sequence[memoryview]) -> bool:

@@ -8,7 +8,7 @@ import numpy as np
 
 from datafeed.cache.subset import Flags, I64Array
 from datafeed.cache.tier import ChunkRequest, Counters
-from datafeed.cache.verified import Checked
+from datafeed.cache.verified import VerifiedChunks
 from datafeed.cache.window.base import SharedWindow
 from datafeed.cache.window.layout import WindowLayout
 from datafeed.cache.window.memory import (
@@ -73,7 +73,7 @@ class NodeWindow(SharedWindow):
         firsts = np.cumsum(shares) - shares
         self.places: I64Array = self.layout.offsets + firsts[self.layout.ranks]
         """Where each chunk that is held begins in it."""
-        self._checked = Checked(len(self.layout.ranks))
+        self._checked = VerifiedChunks(len(self.layout.ranks))
         self._fill(progress and comm.Get_rank() == 0)
 
     def payload(self, chunk: int) -> Bytes | None:

@@ -35,7 +35,9 @@ def choose_ports(n_datanodes: int) -> dict[str, int]:
 class Launch:
     """One attempt to bring a cluster up."""
 
-    def __init__(self, state: ClusterState, timeout_s: float, say: Callable[[str], None]) -> None:
+    def __init__(
+        self, state: ClusterState, timeout_s: float, report: Callable[[str], None]
+    ) -> None:
         """Prepare; `run` does it.
 
         Args:
@@ -47,7 +49,7 @@ class Launch:
         self._conf = state.dir / "conf"
         self._deadline = time.monotonic() + timeout_s
         self._timeout_s = timeout_s
-        self._say = say
+        self._report = report
 
     def run(self, n_memcached: int, memcached_mb: int) -> None:
         """Start everything and return when all of it can be used.
@@ -139,7 +141,7 @@ class Launch:
         def ended() -> list[Daemon]:
             return [d for d in self._state.daemons if not d.alive()]
 
-        self._say(f"waiting for {what}")
+        self._report(f"waiting for {what}")
         wait_until(lambda: ready() or bool(ended()), self._deadline - time.monotonic(), poll_s=0.1)
         if ready():
             return

@@ -8,10 +8,10 @@ import numpy as np
 
 from datafeed.feed.schema import Array, Field
 
-__all__ = ["Held", "HeldRows", "HeldValues", "hold"]
+__all__ = ["BufferedRows", "BufferedValues", "ChunkBuffer", "buffer"]
 
 
-class HeldRows:
+class BufferedRows:
     """The rows of a field of fixed shape.
 
     Args:
@@ -37,7 +37,7 @@ class HeldRows:
         self._n = 0
 
 
-class HeldValues:
+class BufferedValues:
     """The values of a ragged field, and where its samples begin.
 
     Args:
@@ -60,10 +60,10 @@ class HeldValues:
         self._n, self._n_values = self._n + 1, end
 
     def _grow(self, n_values: int) -> None:
-        grown = np.empty((max(n_values, 2 * len(self._values)), *self._values.shape[1:]),
+        extended = np.empty((max(n_values, 2 * len(self._values)), *self._values.shape[1:]),
                          self._values.dtype)  # fmt: skip
-        grown[: self._n_values] = self._values[: self._n_values]
-        self._values = grown
+        extended[: self._n_values] = self._values[: self._n_values]
+        self._values = extended
 
     def arrays(self, first: int) -> list[Array]:
         """View offsets (int64, counted from ``first``, a copy) and values, until ``clear``."""
@@ -74,9 +74,9 @@ class HeldValues:
         self._n = self._n_values = 0
 
 
-Held = HeldRows | HeldValues
+ChunkBuffer = BufferedRows | BufferedValues
 
 
-def hold(field: Field, n_rows: int) -> Held:
+def buffer(field: Field, n_rows: int) -> ChunkBuffer:
     """Make the buffer of a field, with room for so many samples."""
-    return HeldValues(field, n_rows) if field.is_ragged else HeldRows(field, n_rows)
+    return BufferedValues(field, n_rows) if field.is_ragged else BufferedRows(field, n_rows)

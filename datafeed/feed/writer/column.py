@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from datafeed.feed.checksum import Stretch
+from datafeed.feed.checksum import CrcSpan
 from datafeed.feed.chunk import Piece, crc_of
 from datafeed.feed.schema import Array
 
@@ -111,10 +111,13 @@ class Column:
             start += n_bytes // self._row_bytes
         return found
 
-    def known(self) -> list[Stretch]:
+    def known(self) -> list[CrcSpan]:
         """Where in the file the chunks lie, and their checksums; after ``finish``."""
         n_bytes = len(self._pending)
-        return [(place, n_bytes, crc) for place, crc in zip(self._places, self._crcs, strict=False)]
+        return [
+            (position, n_bytes, crc)
+            for position, crc in zip(self._places, self._crcs, strict=False)
+        ]
 
     def _corner(self, row: int) -> tuple[int, ...]:
         return (row, *(0 for _ in self._shape))

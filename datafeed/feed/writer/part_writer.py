@@ -25,13 +25,13 @@ import numpy as np
 import numpy.typing as npt
 
 from datafeed.errors import FormatError
-from datafeed.feed.checksum import Stretch, joined_crc
+from datafeed.feed.checksum import CrcSpan, joined_crc
 from datafeed.feed.chunk import crc_of, pieces_of
 from datafeed.feed.index import IndexPlace, OriginPlace, PartEntry
 from datafeed.feed.manifest import Manifest
 from datafeed.feed.schema import Array, Field, Schema
 from datafeed.feed.writer.alignment import alignment_of
-from datafeed.feed.writer.chunk_buffer import HeldValues, hold
+from datafeed.feed.writer.chunk_buffer import BufferedValues, buffer
 from datafeed.feed.writer.column import Column, bytes_of
 from datafeed.feed.writer.writeback import Writeback
 
@@ -68,8 +68,8 @@ class PartWriter:
         self._writeback = Writeback(path)
         self._pieces = pieces_of(schema)
         self._columns = [Column(self._file, piece, samples_per_chunk) for piece in self._pieces]
-        self._held = [hold(field, samples_per_chunk) for field in schema]
-        self._n_held = 0
+        self._buffered = [buffer(field, samples_per_chunk) for field in schema]
+        self._n_buffered = 0
         self._keys: list[bytes] = []
         self._origins: list[int] = []
         self._crcs: list[int] = []
@@ -88,24 +88,24 @@ class PartWriter:
             FormatError: the key is longer than 1,024 bytes.
         """
         name = _key_bytes(key, self._shards[shard])
-        for held, array in zip(self._held, arrays, strict=True):
-            held.add(array)
+        for buffered, array in zip(self._buffered, arrays, strict=True):
+            buffered.add(array)
         self._keys.append(name)
         self._origins.append(shard)
-        self._n_held += 1
-        if self._n_held == self._samples_per_chunk:
+        self._n_buffered += 1
+        if self._n_buffered == self._samples_per_chunk:
             self._flush()
 
     def _flush(self) -> None:
         """Write the samples at hand as one chunk."""
-        if not self._n_held:
+        if not self._n_buffered:
             return
         arrays: list[Array] = []
-        for held in self._held:
-            n_values = self._columns[len(arrays) + isinstance(held, HeldValues)].n_rows
-            arrays += held.arrays(n_values)
-            held.clear()
-        self._n_held = 0
+        for buffered in self._buffered:
+            n_values = self._columns[len(arrays) + isinstance(buffered, BufferedValues)].n_rows
+            arrays += buffered.arrays(n_values)
+            buffered.clear()
+        self._n_buffered = 0
         crcs = [crc_of([bytes_of(array)]) for array in arrays]
         self._crcs.append(0)
         for array, crc in zip(arrays, crcs, strict=True):
@@ -145,12 +145,12 @@ class PartWriter:
         self._writeback.close()
         return entry
 
-    def known(self) -> list[Stretch]:
+    def known(self) -> list[CrcSpan]:
         """Checksums of what was written, in the order of the file; after ``close``.
 
         What is not among them (libhdf5's own structures, small chunks, holes) is little.
         """
-        return sorted(stretch for column in self._columns for stretch in column.known())
+        return sorted(crc_span for column in self._columns for crc_span in column.known())
 
     def _write_origin(self) -> OriginPlace:
         origin = self._file.create_group("_origin")

@@ -5,14 +5,14 @@ from typing import BinaryIO
 
 import numpy as np
 
-__all__ = ["Window"]
+__all__ = ["SlidingBuffer"]
 
 _PIECE_BYTES = 1 << 20
 # So few are read instead of passed over: a seek ends the read-ahead of a source.
 _SMALL_GAP = 64 << 10
 
 
-class Window:
+class SlidingBuffer:
     """The bytes of a file, from where it stands on.
 
     Each piece is memory of its own, so that views stay what they are; a process that keeps freed

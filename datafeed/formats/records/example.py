@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from datafeed.feed.schema import Array
-from datafeed.formats.records.protobuf import WireError, fields, varints
+from datafeed.formats.records.protobuf import ProtobufError, fields, varints
 
 __all__ = ["FeatureValue", "parse_example", "sample_of"]
 
@@ -36,14 +36,14 @@ def parse_example(record: bytes) -> Features:
         elif number == 2:
             _merge(found, _map_of(value, _feature_list))
         else:
-            raise WireError(f"field {number}, which an Example has not")
+            raise ProtobufError(f"field {number}, which an Example has not")
     return dict(sorted(found.items()))
 
 
 def _merge(found: Features, more: Mapping[str, Any]) -> None:
     for name, value in more.items():
         if name in found:
-            raise WireError(f"two features {name!r}")
+            raise ProtobufError(f"two features {name!r}")
         found[name] = value
 
 
@@ -60,16 +60,16 @@ def _text(data: Any) -> str:
     try:
         return bytes(data).decode()
     except UnicodeDecodeError as error:
-        raise WireError("a name is no text") from error
+        raise ProtobufError("a name is no text") from error
 
 
 def _messages(data: Any) -> Iterator[tuple[int, memoryview]]:
     """Fields that must be bytes."""
     if not isinstance(data, memoryview):
-        raise WireError("a number where a message should be")
+        raise ProtobufError("a number where a message should be")
     for number, value in fields(data):
         if not isinstance(value, memoryview):
-            raise WireError("a number where a message should be")
+            raise ProtobufError("a number where a message should be")
         yield number, value
 
 
@@ -86,18 +86,18 @@ def _feature(data: memoryview) -> FeatureValue:
             return _joined([_floats(item) for item in values], np.dtype(np.float32))
         if number == 3:
             return _joined([_ints(item) for item in values], np.dtype(np.int64))
-    raise WireError("a feature without a list")
+    raise ProtobufError("a feature without a list")
 
 
 def _is_bytes(item: Any) -> bool:
     if not isinstance(item, memoryview):
-        raise WireError("a number where bytes should be")
+        raise ProtobufError("a number where bytes should be")
     return True
 
 
 def _floats(item: Any) -> Array:
     if not isinstance(item, memoryview) or len(item) % 4:
-        raise WireError("a float is cut off")
+        raise ProtobufError("a float is cut off")
     return np.frombuffer(item, "<f4")
 
 
@@ -134,7 +134,7 @@ def _value(name: str, found: Any, is_scalar: bool) -> Any:
         return _stacked(name, [_array(name, step, is_scalar) for step in found])
     if is_scalar:
         if len(found) != 1:
-            raise WireError(
+            raise ProtobufError(
                 f"feature {name!r} has {len(found)} values, the first records have one; name the "
                 "features with one value by --format \"tfrecord(scalars=['...'])\""
             )
@@ -144,7 +144,9 @@ def _value(name: str, found: Any, is_scalar: bool) -> Any:
 
 def _array(name: str, found: FeatureValue, is_scalar: bool) -> Array:
     if is_scalar and len(found) != 1:
-        raise WireError(f"feature {name!r} has {len(found)} values in one step, others have one")
+        raise ProtobufError(
+            f"feature {name!r} has {len(found)} values in one step, others have one"
+        )
     if isinstance(found, list):
         found = _stacked(name, [np.frombuffer(item, np.uint8) for item in found])
     return found[0] if is_scalar else found
@@ -152,7 +154,7 @@ def _array(name: str, found: FeatureValue, is_scalar: bool) -> Array:
 
 def _stacked(name: str, arrays: list[Array]) -> Array:
     if len({array.shape for array in arrays}) > 1:
-        raise WireError(
+        raise ProtobufError(
             f"the values of {name!r} have different lengths; pad them, or write one feature for "
             "each"
         )

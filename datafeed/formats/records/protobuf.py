@@ -11,7 +11,7 @@ import numpy as np
 
 from datafeed.feed.schema import Array
 
-__all__ = ["WireError", "fields", "varints"]
+__all__ = ["ProtobufError", "fields", "varints"]
 
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 _MAX_VARINT_BYTES = 10
@@ -22,7 +22,7 @@ Field = tuple[int, Any]
 """Number; an int of a varint, or the bytes of anything else."""
 
 
-class WireError(ValueError):
+class ProtobufError(ValueError):
     """The bytes are no message; the text says why."""
 
 
@@ -41,9 +41,9 @@ def fields(message: memoryview) -> Iterator[Field]:
         elif kind in (_FIXED32, _FIXED64):
             n_bytes = 4 if kind == _FIXED32 else 8
         else:
-            raise WireError(f"wire type {kind}")
+            raise ProtobufError(f"wire type {kind}")
         if position + n_bytes > len(message):
-            raise WireError("a message is cut off")
+            raise ProtobufError("a message is cut off")
         yield tag >> 3, message[position : position + n_bytes]
         position += n_bytes
 
@@ -52,7 +52,7 @@ def _varint(data: memoryview, position: int) -> tuple[int, int]:
     value, shift = 0, 0
     while True:
         if position >= len(data) or shift >= 7 * _MAX_VARINT_BYTES:
-            raise WireError("a number is cut off")
+            raise ProtobufError("a number is cut off")
         byte = data[position]
         position += 1
         value |= (byte & 0x7F) << shift
@@ -68,11 +68,11 @@ def varints(data: memoryview) -> Array:
     raw = np.frombuffer(data, np.uint8)
     ends = np.flatnonzero(raw < 0x80)
     if not len(ends) or ends[-1] != len(raw) - 1:
-        raise WireError("a number is cut off")
+        raise ProtobufError("a number is cut off")
     starts = np.concatenate([[0], ends[:-1] + 1])
     lengths = ends - starts + 1
     if lengths.max() > _MAX_VARINT_BYTES:
-        raise WireError("a number of more than 64 bits")
+        raise ProtobufError("a number of more than 64 bits")
     shifts = 7 * (np.arange(len(raw)) - np.repeat(starts, lengths))
     groups = (raw & 0x7F).astype(np.uint64) << shifts.astype(np.uint64)
     return np.add.reduceat(groups, starts).view(np.int64)

@@ -13,7 +13,7 @@ from typing import BinaryIO
 from datafeed.errors import FormatError
 from datafeed.formats.base import Format, Found, Span, even_cuts, head_of
 from datafeed.formats.parsing.compression import decompressed, reading
-from datafeed.formats.parsing.sliding_buffer import Window
+from datafeed.formats.parsing.sliding_buffer import SlidingBuffer
 from datafeed.formats.pictures.decode import decoded
 from datafeed.formats.records.tar_headers import (
     BLOCK_BYTES,
@@ -79,7 +79,7 @@ class TarFormat(Format):
 
 
 def _whole(file: BinaryIO, url: str) -> Iterator[_Member]:
-    window = Window(file)
+    window = SlidingBuffer(file)
     for header in headers(window):
         key, extension = _key_of(header)
         if extension:
@@ -102,7 +102,7 @@ def _piece(source: Source, url: str, file: BinaryIO, span: Span) -> Iterator[_Me
     opening, closing = _Border(span.start), _Border(span.stop)
     is_open = not span.start
     file.seek(start)
-    window = Window(file, start)
+    window = SlidingBuffer(file, start)
     for header in headers(window):
         is_open = is_open or opening.is_at(header)
         if not is_last and closing.is_at(header):
@@ -150,7 +150,7 @@ def _find_border(source: Source, url: str, cut: int) -> int | None:
             return None
         border = _Border(cut)
         file.seek(start)
-        window = Window(file, start)
+        window = SlidingBuffer(file, start)
         found = (header.offset for header in headers(window) if border.is_at(header))
         return next(found, None)
 
@@ -167,7 +167,7 @@ def _require_border(source: Source, url: str, cut: int, true_border: int | None)
         )
 
 
-def _content(window: Window, header: Header, url: str) -> memoryview:
+def _content(window: SlidingBuffer, header: Header, url: str) -> memoryview:
     if not header.is_file:
         raise FormatError(
             f"{url}: member {header.name!r} is a link or device; write the file itself, as "
@@ -193,7 +193,7 @@ def _is_skipped(folder: str) -> bool:
     return not _SKIPPED_FOLDERS.isdisjoint(names)
 
 
-def _require_end(window: Window, url: str) -> None:
+def _require_end(window: SlidingBuffer, url: str) -> None:
     """Read to the end: nothing may follow, and a compressed file's own checksum is checked."""
     for piece in window.rest():
         if bytes(piece).strip(b"\0"):

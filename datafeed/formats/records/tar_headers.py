@@ -12,7 +12,7 @@ from zlib import adler32
 
 import numpy as np
 
-from datafeed.formats.parsing.sliding_buffer import Window
+from datafeed.formats.parsing.sliding_buffer import SlidingBuffer
 
 __all__ = ["BLOCK_BYTES", "Header", "TarError", "find_header", "headers", "is_header"]
 
@@ -81,7 +81,7 @@ def _signed_sum(block: bytes) -> int:
     return int(values.sum() - values[148:156].sum()) + 8 * 32
 
 
-def headers(window: Window) -> Iterator[Header]:
+def headers(window: SlidingBuffer) -> Iterator[Header]:
     """Return the members from where the window stands, up to the end marker.
 
     Between two of them the caller takes the content, or does not.
@@ -95,7 +95,7 @@ def headers(window: Window) -> Iterator[Header]:
         window.skip_to(header.end)
 
 
-def _header(window: Window) -> Header | None:
+def _header(window: SlidingBuffer) -> Header | None:
     """Read one member's headers."""
     extra: dict[str, str | int] = {}
     offset = window.position
@@ -175,7 +175,7 @@ def find_header(file: BinaryIO, cut: int) -> int | None:
     return None
 
 
-def _padded(window: Window, size: int) -> bytes:
+def _padded(window: SlidingBuffer, size: int) -> bytes:
     if size > _MAX_EXTENSION_BYTES:
         raise TarError(f"an extended header of {size} bytes, it is damaged")
     return bytes(window.take(-(-size // BLOCK_BYTES) * BLOCK_BYTES)[:size])

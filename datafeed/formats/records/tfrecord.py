@@ -20,7 +20,7 @@ from datafeed.formats.base import Format, Found, Span, even_cuts, head_of
 from datafeed.formats.parsing.compression import decompressed, reading, zlib_file
 from datafeed.formats.parsing.field_names import field_names
 from datafeed.formats.records.example import parse_example, sample_of
-from datafeed.formats.records.protobuf import WireError
+from datafeed.formats.records.protobuf import ProtobufError
 from datafeed.sources.base import Source
 
 __all__ = ["TfRecordFormat"]
@@ -82,7 +82,7 @@ class TfRecordFormat(Format):
         try:
             values = sample_of(parse_example(data), self._scalars or ())
             return dict(zip(field_names(values, where), values.values(), strict=True))
-        except WireError as error:
+        except ProtobufError as error:
             return FormatError(
                 f"{where}: is no tf.train.Example that can be stored: {error}; where records are "
                 'something else, give --format "tfrecord(raw=True)" and a --transform'
@@ -98,7 +98,7 @@ def _scalars(source: Source, url: str) -> set[str]:
         for _, data in islice(records, _PROBE_RECORDS):
             try:
                 features = parse_example(data or b"")
-            except WireError:
+            except ProtobufError:
                 continue
             for name, value in features.items():
                 found[name] = found.get(name, True) and _is_scalar(value)

@@ -13,7 +13,7 @@ from datafeed.feed.manifest import Manifest
 from datafeed.feed.schema import Array, Field
 from datafeed.loading.chunks.row_gather import Rows
 from datafeed.loading.order.chunk_layout import I64Array
-from datafeed.loading.schedule.gather_plan import Lot
+from datafeed.loading.schedule.gather_plan import IndexBatch
 
 __all__ = ["Arena", "FixedColumn", "Ragged", "RaggedColumn", "cut"]
 
@@ -42,12 +42,12 @@ class FixedColumn:
         start = slot * self._slot_bytes
         return [self._memory.data[start : start + lengths[0]]]
 
-    def settle(self, slot: int, lengths: Sequence[int]) -> None:
+    def finalize(self, slot: int, lengths: Sequence[int]) -> None:
         """Make a fetched slot ready for gathering: nothing to do."""
 
-    def fill(self, lot: Lot, out: Array) -> None:
+    def fill(self, index_batch: IndexBatch, out: Array) -> None:
         """Copy samples to ``out``, contiguous, one row for each."""
-        self._rows.take(self._rows.places(lot.rows * self.field.row_bytes), out)
+        self._rows.take(self._rows.addresses(index_batch.rows * self.field.row_bytes), out)
 
 
 class RaggedColumn:
@@ -79,15 +79,15 @@ class RaggedColumn:
         start = slot * self._slot_bytes
         return [offsets, self._memory.data[start : start + lengths[1]]]
 
-    def settle(self, slot: int, lengths: Sequence[int]) -> None:
+    def finalize(self, slot: int, lengths: Sequence[int]) -> None:
         """Turn a fetched chunk's offsets into rows of ``values``, and add the end of the last."""
         starts, n = self._starts[slot], lengths[0] // 8
         starts[:n] += slot * self._n_values - starts[0]
         starts[n] = slot * self._n_values + lengths[1] // max(1, self.field.row_bytes)
 
-    def samples(self, lot: Lot) -> Ragged:
+    def samples(self, index_batch: IndexBatch) -> Ragged:
         """Copy samples one by one: an index of all values costs more."""
-        slots, rows = np.divmod(lot.rows, self._n_rows)
+        slots, rows = np.divmod(index_batch.rows, self._n_rows)
         starts, ends = self._starts[slots, rows].tolist(), self._starts[slots, rows + 1].tolist()
         pieces = [self.values[a:b] for a, b in zip(starts, ends, strict=True)]
         if self.field.kind == "str":
@@ -163,10 +163,10 @@ class Arena:
             views += column.views(slot, lengths[len(views) : len(views) + column.n_pieces])
         return views
 
-    def settle(self, slot: int, chunk: int, lengths: Sequence[int]) -> None:
+    def finalize(self, slot: int, chunk: int, lengths: Sequence[int]) -> None:
         """Take note that a slot's buffers now hold a chunk."""
         first = 0
         for column in self.columns:
-            column.settle(slot, lengths[first : first + column.n_pieces])
+            column.finalize(slot, lengths[first : first + column.n_pieces])
             first += column.n_pieces
         self.resident[slot] = chunk

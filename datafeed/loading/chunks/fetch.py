@@ -7,7 +7,7 @@ from typing import Protocol
 from datafeed.cache.tier import ChunkRequest
 from datafeed.loading.chunks.arena import Arena
 from datafeed.loading.telemetry.stats import LoaderCounts
-from datafeed.loading.threads.queues import Handover
+from datafeed.loading.threads.queues import BatchQueues
 
 __all__ = ["Fetcher", "Lengths", "Stack"]
 
@@ -53,19 +53,19 @@ class Fetcher:
         self._timeout_s, self._counts = timeout_s, counts
         self._n_at_once = max(1, min(_CALL_CHUNKS, _CALL_BYTES // arena.slot_bytes))
 
-    def run(self, handover: Handover) -> None:
+    def run(self, queues: BatchQueues) -> None:
         """Do loads until there are no more."""
-        lateness = _Lateness(handover)
-        while loads := handover.next_loads(self._n_at_once):
+        lateness = _Lateness(queues)
+        while loads := queues.next_loads(self._n_at_once):
             lengths = [self._lengths.piece_lengths(load.chunk) for _, load in loads]
             requests = [
                 ChunkRequest(load.chunk, self._arena.views(load.slot, sizes))
                 for (_, load), sizes in zip(loads, lengths, strict=True)
             ]
-            self._stack.fetch(requests, self._timeout_s, lateness.look())
+            self._stack.fetch(requests, self._timeout_s, lateness.poll())
             for (_, load), sizes in zip(loads, lengths, strict=True):
-                self._arena.settle(load.slot, load.chunk, sizes)
-            handover.loaded([number for number, _ in loads])
+                self._arena.finalize(load.slot, load.chunk, sizes)
+            queues.loaded([number for number, _ in loads])
             again = sum(load.is_again for _, load in loads)
             self._counts.add(fetched=len(loads), refetched=again)
 
@@ -73,12 +73,12 @@ class Fetcher:
 class _Lateness:
     """Tells whether the user has been waiting for chunks since the last look."""
 
-    def __init__(self, handover: Handover) -> None:
-        self._handover = handover
-        self._looked_at, self._starved_s = time.monotonic(), handover.starved_s
+    def __init__(self, queues: BatchQueues) -> None:
+        self._queues = queues
+        self._looked_at, self._starved_s = time.monotonic(), queues.starved_s
 
-    def look(self) -> bool:
-        now, starved_s = time.monotonic(), self._handover.starved_s
+    def poll(self) -> bool:
+        now, starved_s = time.monotonic(), self._queues.starved_s
         is_late = starved_s - self._starved_s > _LATE * (now - self._looked_at)
         self._looked_at, self._starved_s = now, starved_s
         return is_late

@@ -7,11 +7,11 @@ from typing import Any, Protocol, cast
 from datafeed.feed.schema import Array, Field
 from datafeed.loading.chunks.arena import Ragged
 from datafeed.loading.chunks.buffer_pool import Pool
-from datafeed.loading.chunks.page_in import Coldness, n_blocks_read
-from datafeed.loading.schedule.gather_plan import Lot, Step, Take
+from datafeed.loading.chunks.page_in import ColdReads, n_blocks_read
+from datafeed.loading.schedule.gather_plan import GatherOp, IndexBatch, Step
 from datafeed.loading.schedule.prefetch_depth import Depth
 from datafeed.loading.telemetry.activity import Activity
-from datafeed.loading.threads.queues import Handover
+from datafeed.loading.threads.queues import BatchQueues
 
 __all__ = ["Arrays", "FixedSamples", "Gatherer", "RaggedSamples"]
 
@@ -25,7 +25,7 @@ class FixedSamples(Protocol):
 
     field: Field
 
-    def fill(self, lot: Lot, out: Array) -> None:
+    def fill(self, index_batch: IndexBatch, out: Array) -> None:
         """Copy samples to ``out``, contiguous, one row for each."""
 
 
@@ -34,7 +34,7 @@ class RaggedSamples(Protocol):
 
     field: Field
 
-    def samples(self, lot: Lot) -> Ragged:
+    def samples(self, index_batch: IndexBatch) -> Ragged:
         """Copy samples."""
 
 
@@ -55,16 +55,16 @@ class Gatherer:
         depth: Depth,
         is_pinned: bool,
         activity: Activity,
-        coldness: Coldness | None = None,
+        cold_reads: ColdReads | None = None,
     ) -> None:
-        self._activity, self._coldness = activity, coldness
+        self._activity, self._cold_reads = activity, cold_reads
         n_kept = 2 + -(-depth.batches // depth.group)
         self._columns: list[tuple[FixedSamples | RaggedSamples, Pool]] = [
             (column, Pool(n_kept, is_pinned, depth.group_samples * column.field.row_bytes))
             for column in columns
         ]
 
-    def gather(self, steps: Sequence[Step], handover: Handover) -> list[Arrays] | None:
+    def gather(self, steps: Sequence[Step], queues: BatchQueues) -> list[Arrays] | None:
         """Return the samples of steps once their chunks are there; None when there is no more use.
 
         Args:
@@ -72,20 +72,20 @@ class Gatherer:
             handover: Tells which are there.
         """
         group = _Group(steps, self._columns, self._activity)
-        takes = [take for step in steps for take in step.takes]
+        gathers = [gather_op for step in steps for gather_op in step.gathers]
         # A batch of more chunks than there are slots comes in pieces, so it never is in a group.
-        for some in [takes] if len(steps) > 1 else [[take] for take in takes]:
-            if not handover.wait_loaded(some[-1].need):
+        for some in [gathers] if len(steps) > 1 else [[gather_op] for gather_op in gathers]:
+            if not queues.wait_loaded(some[-1].need):
                 return None
-            self._fill(group, Take.samples_of(some))
-            handover.taken(len(some))
+            self._fill(group, GatherOp.samples_of(some))
+            queues.taken(len(some))
         return group.batches()
 
-    def _fill(self, group: "_Group", lot: Lot) -> None:
-        before = n_blocks_read() if self._coldness else 0
-        group.fill(lot)
-        if self._coldness:
-            self._coldness.note(before)
+    def _fill(self, group: "_Group", index_batch: IndexBatch) -> None:
+        before = n_blocks_read() if self._cold_reads else 0
+        group.fill(index_batch)
+        if self._cold_reads:
+            self._cold_reads.note(before)
 
     def close(self) -> None:
         """Nothing to let go of; the chunks belong to others."""
@@ -103,21 +103,21 @@ class _Group:
         self._activity = activity
         self._sizes = [len(step.positions) for step in steps]
         n = sum(self._sizes)
-        self._rooms: list[tuple[FixedSamples | RaggedSamples, Any]] = [
-            (column, _room(column.field, pool, n)) for column, pool in columns
+        self._targets: list[tuple[FixedSamples | RaggedSamples, Any]] = [
+            (column, _target(column.field, pool, n)) for column, pool in columns
         ]
         self._n_filled = 0
 
-    def fill(self, lot: Lot) -> None:
+    def fill(self, index_batch: IndexBatch) -> None:
         """Copy the next samples of all fields."""
-        end = self._n_filled + len(lot.rows)
-        for column, room in self._rooms:
+        end = self._n_filled + len(index_batch.rows)
+        for column, target in self._targets:
             is_text = column.field.kind in ("str", "bytes")
             began_s = perf_counter()
             if column.field.is_ragged:
-                room += cast(RaggedSamples, column).samples(lot)
+                target += cast(RaggedSamples, column).samples(index_batch)
             else:
-                cast(FixedSamples, column).fill(lot, room[self._n_filled : end])
+                cast(FixedSamples, column).fill(index_batch, target[self._n_filled : end])
             self._activity.note("decode" if is_text else "gather", began_s, perf_counter())
         self._n_filled = end
 
@@ -127,10 +127,10 @@ class _Group:
         end = 0
         for size in self._sizes:
             start, end = end, end + size
-            found.append({column.field.name: room[start:end] for column, room in self._rooms})
+            found.append({column.field.name: target[start:end] for column, target in self._targets})
         return found
 
 
-def _room(field: Field, pool: Pool, n: int) -> Any:
+def _target(field: Field, pool: Pool, n: int) -> Any:
     """Where samples go: a buffer, or a list to append to."""
     return [] if field.is_ragged else pool.lease((n, *field.shape), field.dtype)

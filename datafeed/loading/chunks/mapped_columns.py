@@ -8,9 +8,9 @@ import numpy as np
 from datafeed.cache.parts.mapped_parts import MappedChunks
 from datafeed.feed.schema import Array, Field
 from datafeed.loading.chunks.arena import Ragged, cut
-from datafeed.loading.chunks.row_gather import Places, Rows
+from datafeed.loading.chunks.row_gather import RowAddresses, Rows
 from datafeed.loading.order.chunk_layout import I64Array
-from datafeed.loading.schedule.gather_plan import Lot
+from datafeed.loading.schedule.gather_plan import IndexBatch
 
 __all__ = ["MappedColumn", "MappedRagged"]
 
@@ -32,19 +32,23 @@ class MappedColumn:
         self._parts, self._piece = parts, piece
         self._rows = Rows(parts.memory, field.row_bytes)
 
-    def places(self, chunks: I64Array, rows: I64Array) -> Places | None:
+    def addresses(self, chunks: I64Array, rows: I64Array) -> RowAddresses | None:
         """Work out where samples begin; None if a part of them has not been opened yet."""
         starts: I64Array = self._parts.starts[chunks, self._piece]
         if len(starts) and starts.min() < 0:
             return None
         starts += rows * self.field.row_bytes
-        return self._rows.places(starts)
+        return self._rows.addresses(starts)
 
-    def fill(self, lot: Lot, out: Array) -> None:
+    def fill(self, index_batch: IndexBatch, out: Array) -> None:
         """Copy samples of open parts to ``out``, contiguous, one row for each."""
-        places = lot.places[self._number] if lot.places else self.places(lot.chunks, lot.rows)
-        assert places is not None, "chunks are brought before they are gathered"
-        self._rows.take(places, out)
+        addresses = (
+            index_batch.addresses[self._number]
+            if index_batch.addresses
+            else self.addresses(index_batch.chunks, index_batch.rows)
+        )
+        assert addresses is not None, "chunks are brought before they are gathered"
+        self._rows.take(addresses, out)
 
 
 class _Values:
@@ -90,12 +94,14 @@ class MappedRagged:
         self._row_bytes = field.row_bytes
         self._recent: OrderedDict[int, _Values] = OrderedDict()
 
-    def samples(self, lot: Lot) -> Ragged:
+    def samples(self, index_batch: IndexBatch) -> Ragged:
         """Copy samples, one by one."""
         memory = self._parts.memory.data
         found = [
             self._values(chunk).pieces(row, memory)
-            for chunk, row in zip(lot.chunks.tolist(), lot.rows.tolist(), strict=True)
+            for chunk, row in zip(
+                index_batch.chunks.tolist(), index_batch.rows.tolist(), strict=True
+            )
         ]
         if self.field.kind == "ragged":
             return self._arrays(found)
@@ -118,10 +124,10 @@ class MappedRagged:
         field = self.field
         sizes = [sum(piece.nbytes for piece in pieces) for pieces in found]
         memory = np.empty(sum(sizes), np.uint8)
-        room, end = memory.data, 0
+        target, end = memory.data, 0
         for pieces in found:
             for piece in pieces:
-                room[end : end + piece.nbytes] = piece
+                target[end : end + piece.nbytes] = piece
                 end += piece.nbytes
         lengths = [size // self._row_bytes if self._row_bytes else 0 for size in sizes]
         values = memory.view(field.dtype).reshape(sum(lengths), *field.shape)

@@ -6,9 +6,9 @@ from datafeed.cache.parts.mapped_parts import MappedChunks
 from datafeed.cache.tier import Counters
 from datafeed.loading.schedule.slots import Load
 from datafeed.loading.telemetry.stats import LoaderCounts
-from datafeed.loading.threads.queues import Handover
+from datafeed.loading.threads.queues import BatchQueues
 
-__all__ = ["Bringer", "Coldness", "n_blocks_read"]
+__all__ = ["ColdReads", "PageIn", "n_blocks_read"]
 
 # Chunks at once that are known to be in memory: a thread that wakes for each would take the GIL
 # each time.
@@ -21,7 +21,7 @@ def n_blocks_read() -> int:
     return resource.getrusage(resource.RUSAGE_THREAD).ru_inblock
 
 
-class Coldness:
+class ColdReads:
     """Whether the feed's chunks still come from the disk, as the kernel counts for our threads.
 
     Chunks in memory need no work at all, and to ask about each would cost system calls.
@@ -45,7 +45,7 @@ class Coldness:
             self.is_cold = self.is_cold and self._n_warm < _WARM_AFTER
 
 
-class Bringer:
+class PageIn:
     """The work of such a thread.
 
     Args:
@@ -56,47 +56,47 @@ class Bringer:
     """
 
     def __init__(
-        self, parts: MappedChunks, counters: Counters, counts: LoaderCounts, coldness: Coldness
+        self, parts: MappedChunks, counters: Counters, counts: LoaderCounts, cold_reads: ColdReads
     ) -> None:
         self._parts, self._counters, self._counts = parts, counters, counts
-        self._coldness = coldness
+        self._cold_reads = cold_reads
         self._has_new = True
 
-    def run(self, handover: Handover) -> None:
+    def run(self, queues: BatchQueues) -> None:
         """Do loads until there are no more."""
-        while loads := handover.next_loads(self._n_at_once):
-            self._parts.look()
+        while loads := queues.next_loads(self._n_at_once):
+            self._parts.poll()
             # Of chunks that were checked and are in memory nothing is left to do.
             left: list[tuple[int, Load]] = []
             known: list[tuple[int, Load]] = []
             for one in loads:
-                is_left = self._coldness.is_cold or not self._parts.is_checked(one[1].chunk)
+                is_left = self._cold_reads.is_cold or not self._parts.is_checked(one[1].chunk)
                 (left if is_left else known).append(one)
             self._has_new = bool(left)
             if known:
-                self._hand_on(known, handover)
+                self._hand_on(known, queues)
             if left:
                 with self._counts.activity.doing("source"):
-                    self._bring(left, handover)
+                    self._page_in_chunk(left, queues)
 
     @property
     def _n_at_once(self) -> int:
         """Few where there is work, so that all threads have a part in it."""
-        return self._parts.n_asked if self._coldness.is_cold or self._has_new else _MANY
+        return self._parts.n_requested if self._cold_reads.is_cold or self._has_new else _MANY
 
-    def _bring(self, loads: list[tuple[int, Load]], handover: Handover) -> None:
+    def _page_in_chunk(self, loads: list[tuple[int, Load]], queues: BatchQueues) -> None:
         before = n_blocks_read()
         for _, load in loads:
             self._parts.will_need(load.chunk)
         for number, load in loads:
             with self._counts.activity.doing("source"):
-                is_new = self._parts.bring(load.chunk, self._counters)
+                is_new = self._parts.page_in(load.chunk, self._counters)
             self._counts.add(fetched=is_new)
-            self._hand_on([(number, load)], handover)
-        self._coldness.note(before, len(loads))
+            self._hand_on([(number, load)], queues)
+        self._cold_reads.note(before, len(loads))
 
-    def _hand_on(self, loads: list[tuple[int, Load]], handover: Handover) -> None:
+    def _hand_on(self, loads: list[tuple[int, Load]], queues: BatchQueues) -> None:
         n_bytes = sum(self._parts.n_bytes(load.chunk) for _, load in loads)
         self._counters.add(hits=len(loads), bytes=n_bytes)
         self._parts.note_read(n_bytes)
-        handover.loaded([number for number, _ in loads])
+        queues.loaded([number for number, _ in loads])

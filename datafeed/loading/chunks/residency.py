@@ -18,37 +18,37 @@ from datafeed.loading.chunks.arena import Arena
 from datafeed.loading.chunks.fetch import Fetcher
 from datafeed.loading.chunks.gather import Gatherer
 from datafeed.loading.chunks.mapped_columns import MappedColumn, MappedRagged
-from datafeed.loading.chunks.page_in import Bringer, Coldness
+from datafeed.loading.chunks.page_in import ColdReads, PageIn
 from datafeed.loading.chunks.sample_reads import SampleSource
-from datafeed.loading.order.base_order import Steps
+from datafeed.loading.order.base_order import BaseOrder
 from datafeed.loading.pipeline import Source
-from datafeed.loading.schedule.arena_capacity import check_room
+from datafeed.loading.schedule.arena_capacity import check_capacity
 from datafeed.loading.schedule.gather_plan import Plan, planned, unplanned
 from datafeed.loading.schedule.mapped_schedule import planned_mapped
 from datafeed.loading.schedule.prefetch_depth import Depth
 from datafeed.loading.schedule.slots import Slots
 from datafeed.loading.telemetry.stats import LoaderCounts
-from datafeed.loading.threads.queues import Handover
+from datafeed.loading.threads.queues import BatchQueues
 
-__all__ = ["Residence", "Wanted", "choose_residence"]
+__all__ = ["ChunkSource", "LoadRequest", "choose_chunk_source"]
 
 _N_THREADS = 2
 # While one waits for the disk others check: with two, cold files came at 0.7 of the rate.
 _N_BRINGERS = 3
 # Samples planned at a time: the numbers of so many stay in a core's cache (0.25 us a sample; 0.5
 # at 65,536). And ahead of the batches: so many bytes of numbers at most, 3 numbers and more each.
-_MAX_STRETCH = 1 << 14
+_MAX_SPAN = 1 << 14
 _MAX_PLANNED = 1 << 18
 _PLANNED_BYTES = 6 << 20
-_AHEAD_BYTES = 64 << 20
+_PREFETCH_BYTES = 64 << 20
 
 
 @dataclass(frozen=True)
-class Wanted:
+class LoadRequest:
     """What batches are asked for."""
 
     feed: Readable
-    order: Steps
+    order: BaseOrder
     rank: int
     world_size: int
     names: list[str]
@@ -58,7 +58,7 @@ class Wanted:
     is_pinned: bool
     n_transformers: int
     """Threads that transform samples."""
-    growth: int
+    extension: int
     """Of batches, by the user's transform of them, at most, as far as can be guessed."""
 
     @property
@@ -72,10 +72,10 @@ class Wanted:
         )
         chunk_bytes = sum(n for piece, n in pieces if piece.field in wanted)
         n_rows = max(1, min(manifest.samples_per_chunk, manifest.n_samples))
-        return Depth.of(share, chunk_bytes // n_rows * self.growth, self.n_transformers)
+        return Depth.of(share, chunk_bytes // n_rows * self.extension, self.n_transformers)
 
 
-class Residence(Protocol):
+class ChunkSource(Protocol):
     """How the chunks of a loader come to be at hand."""
 
     n_threads: int
@@ -95,7 +95,7 @@ class Residence(Protocol):
     def plans(self, epoch: int, step: int) -> Iterator[Plan]:
         """Plan all batches from a place on."""
 
-    def bring(self, handover: Handover) -> None:
+    def page_in(self, queues: BatchQueues) -> None:
         """Do loads until there are no more."""
 
     def renew(self) -> None:
@@ -108,7 +108,7 @@ class Residence(Protocol):
         """Let go of everything; twice is fine."""
 
 
-def choose_residence(wanted: Wanted, counts: LoaderCounts) -> Residence:
+def choose_chunk_source(wanted: LoadRequest, counts: LoaderCounts) -> ChunkSource:
     """Map what can be mapped, fetch what fits into the arena, else read samples one by one.
 
     Raises:
@@ -124,27 +124,27 @@ def choose_residence(wanted: Wanted, counts: LoaderCounts) -> Residence:
     return _Fetched(wanted, counts)
 
 
-class _Resident:
+class _LoadedSource:
     """What all ways have in common; by itself one in which nothing is brought ahead."""
 
     n_threads = 0
     load_group = 1
-    max_samples = _MAX_STRETCH
+    max_samples = _MAX_SPAN
     source: Source
 
-    def __init__(self, wanted: Wanted, counts: LoaderCounts) -> None:
+    def __init__(self, wanted: LoadRequest, counts: LoaderCounts) -> None:
         self._wanted, self._counts = wanted, counts
 
-    def _share(self, epoch: int, step: int) -> tuple[Steps, int, int, int, int, int]:
+    def _share(self, epoch: int, step: int) -> tuple[BaseOrder, int, int, int, int, int]:
         """What to plan: the first arguments of all planners."""
-        wanted, n = self._wanted, min(self.max_samples, _MAX_STRETCH)
+        wanted, n = self._wanted, min(self.max_samples, _MAX_SPAN)
         return wanted.order, wanted.rank, wanted.world_size, epoch, step, n
 
     def is_all_there(self) -> bool:
         """Whether no batch waits for loads."""
         return False
 
-    def bring(self, handover: Handover) -> None:
+    def page_in(self, queues: BatchQueues) -> None:
         """Do loads until there are no more."""
 
     def renew(self) -> None:
@@ -157,43 +157,43 @@ class _Resident:
         self.source.close()
 
 
-class _Mapped(_Resident):
+class _Mapped(_LoadedSource):
     """Chunks are gathered where they lie; what is brought is checked, or read ahead from disks."""
 
     n_threads = _N_BRINGERS
 
-    def __init__(self, wanted: Wanted, parts: MappedChunks, counts: LoaderCounts) -> None:
+    def __init__(self, wanted: LoadRequest, parts: MappedChunks, counts: LoaderCounts) -> None:
         super().__init__(wanted, counts)
-        manifest, coldness = wanted.feed.manifest, Coldness()
+        manifest, cold_reads = wanted.feed.manifest, ColdReads()
         self._tier, self._counters = parts.name, Counters()
-        self._parts, self._coldness = parts, coldness
-        self._bringer = Bringer(parts, self._counters, counts, coldness)
+        self._parts, self._cold_reads = parts, cold_reads
+        self._page_in = PageIn(parts, self._counters, counts, cold_reads)
         sample_bytes = sum(manifest.max_piece_bytes) // manifest.samples_per_chunk or 1
         # Two epochs ahead at most: a small feed's chunks would be counted hundreds of times over.
         two_epochs = 2 * wanted.order.steps * wanted.order.global_batch // wanted.world_size
         in_memory = wanted.memory_bytes // sample_bytes
         chunk_bytes = max(1, sum(manifest.max_piece_bytes))
-        self._n_ahead = max(1, min(_AHEAD_BYTES, wanted.memory_bytes) // chunk_bytes)
-        self.load_group = max(1, self._n_ahead // 2)
+        self._n_prefetched = max(1, min(_PREFETCH_BYTES, wanted.memory_bytes) // chunk_bytes)
+        self.load_group = max(1, self._n_prefetched // 2)
         columns = list(_mapped_columns(parts, wanted.feed, wanted.names))
         self._fixed = [column for column in columns if isinstance(column, MappedColumn)]
         in_numbers = _PLANNED_BYTES // (8 * (3 + len(self._fixed)))
         self.max_samples = max(1, min(in_numbers, in_memory, two_epochs))
-        self.source = Gatherer(columns, wanted.depth, wanted.is_pinned, counts.activity, coldness)
+        self.source = Gatherer(columns, wanted.depth, wanted.is_pinned, counts.activity, cold_reads)
 
     def plans(self, epoch: int, step: int) -> Iterator[Plan]:
         return planned_mapped(
             *self._share(epoch, step),
             manifest=self._wanted.feed.manifest,
-            n_ahead=self._n_ahead,
+            n_prefetched=self._n_prefetched,
             columns=self._fixed,
         )
 
     def is_all_there(self) -> bool:
-        return not self._coldness.is_cold and self._parts.is_all_checked
+        return not self._cold_reads.is_cold and self._parts.is_all_checked
 
-    def bring(self, handover: Handover) -> None:
-        self._bringer.run(handover)
+    def page_in(self, queues: BatchQueues) -> None:
+        self._page_in.run(queues)
 
     def stats(self) -> dict[str, Any]:
         return {**super().stats(), "tiers": {self._tier: self._counters.as_dict()}}
@@ -218,15 +218,15 @@ def _mapped_columns(
             n_fixed += 1
 
 
-class _Fetched(_Resident):
+class _Fetched(_LoadedSource):
     """Chunks are received into an arena."""
 
     n_threads = _N_THREADS
 
-    def __init__(self, wanted: Wanted, counts: LoaderCounts) -> None:
+    def __init__(self, wanted: LoadRequest, counts: LoaderCounts) -> None:
         super().__init__(wanted, counts)
         self.renew()
-        check_room(wanted.order, wanted.world_size, self._arena.n_slots, self._arena.slot_bytes)
+        check_capacity(wanted.order, wanted.world_size, self._arena.n_slots, self._arena.slot_bytes)
         self.max_samples = max(1, min(_MAX_PLANNED, self._arena.n_slots * self._arena.n_rows))
         self._stack: Stack = wanted.feed.open_stack()
         self._stack.watch = counts.activity.fetched
@@ -246,9 +246,9 @@ class _Fetched(_Resident):
             n_rows=self._arena.n_rows,
         )
 
-    def bring(self, handover: Handover) -> None:
+    def page_in(self, queues: BatchQueues) -> None:
         wanted = self._wanted
-        Fetcher(wanted.feed, self._stack, self._arena, wanted.timeout_s, self._counts).run(handover)
+        Fetcher(wanted.feed, self._stack, self._arena, wanted.timeout_s, self._counts).run(queues)
 
     def stats(self) -> dict[str, Any]:
         return {
@@ -263,10 +263,10 @@ class _Fetched(_Resident):
         self._stack.close()
 
 
-class _OneByOne(_Resident):
+class _OneByOne(_LoadedSource):
     """Samples are read one by one."""
 
-    def __init__(self, wanted: Wanted, counts: LoaderCounts) -> None:
+    def __init__(self, wanted: LoadRequest, counts: LoaderCounts) -> None:
         super().__init__(wanted, counts)
         schema, n_kept = wanted.feed.manifest.schema, wanted.depth.batches + 2
         self.source = SampleSource(

@@ -16,7 +16,7 @@ import torch
 from datafeed.feed.schema import Array
 from datafeed.loading.order.chunk_layout import I64Array
 
-__all__ = ["Places", "Rows"]
+__all__ = ["RowAddresses", "Rows"]
 
 # Rows from here on are copied as numbers of 8 bytes, where all begin at a multiple of 8.
 _WIDE_ROW, _WIDE = 1 << 10, 8
@@ -40,16 +40,16 @@ def _find_thread_setter() -> Callable[[int], None] | None:
 _set_threads = _find_thread_setter()
 
 
-class Places(NamedTuple):
+class RowAddresses(NamedTuple):
     """Where rows begin, ready for ``Rows.take``."""
 
     numbers: I64Array
     """Of bytes; of units of 8 bytes if wide."""
     is_wide: bool
 
-    def cut(self, start: int, stop: int) -> "Places":
+    def cut(self, start: int, stop: int) -> "RowAddresses":
         """Return some of them, without a copy."""
-        return Places(self.numbers[start:stop], self.is_wide)
+        return RowAddresses(self.numbers[start:stop], self.is_wide)
 
 
 class Rows:
@@ -71,35 +71,35 @@ class Rows:
             whole = flat[: memory.nbytes // _WIDE * _WIDE]
             self._wide = _at_every_place(whole.view(torch.int64), row_bytes // _WIDE)
 
-    def places(self, starts: I64Array) -> Places:
+    def addresses(self, starts: I64Array) -> RowAddresses:
         """Make indices of the memory, at which rows begin, ready to be taken."""
         if self._wide is None or int(np.bitwise_or.reduce(starts, initial=0)) % _WIDE:
-            return Places(starts, False)
-        return Places(starts // _WIDE, True)
+            return RowAddresses(starts, False)
+        return RowAddresses(starts // _WIDE, True)
 
-    def take(self, places: Places, out: Array) -> None:
+    def take(self, addresses: RowAddresses, out: Array) -> None:
         """Copy rows.
 
         Args:
             places: Of the rows, as this object has made them.
             out: Contiguous, one row for each.
         """
-        numbers, is_wide = places
+        numbers, is_wide = addresses
         if not self._row_bytes or not len(numbers):
             return
-        room = out.reshape(-1).view(np.uint8)
+        target = out.reshape(-1).view(np.uint8)
         if is_wide and self._wide is not None:
-            _select(self._wide, numbers, room.view(np.int64))
+            _select(self._wide, numbers, target.view(np.int64))
         elif self._bytes is not None:
-            _select(self._bytes, numbers, room)
+            _select(self._bytes, numbers, target)
         else:
-            self._copy(numbers.tolist(), room.data)
+            self._copy(numbers.tolist(), target.data)
 
-    def _copy(self, places: list[int], room: memoryview) -> None:
+    def _copy(self, addresses: list[int], target: memoryview) -> None:
         """Do it row by row, 0.4 us each."""
         memory, size = self._memory.data, self._row_bytes
-        for i, place in enumerate(places):
-            room[i * size : (i + 1) * size] = memory[place : place + size]
+        for i, place in enumerate(addresses):
+            target[i * size : (i + 1) * size] = memory[place : place + size]
 
 
 def _tensor(memory: Array) -> torch.Tensor:
@@ -118,11 +118,11 @@ def _at_every_place(flat: torch.Tensor, n: int) -> torch.Tensor | None:
     return flat.as_strided((n_rows, n), (1, 1)) if n_rows * n < _MOST_ELEMENTS else None
 
 
-def _select(rows: torch.Tensor, numbers: I64Array, room: Array) -> None:
+def _select(rows: torch.Tensor, numbers: I64Array, target: Array) -> None:
     """Copy rows by this thread alone: other cores are the user's, and memory is the limit."""
     assert _set_threads is not None
     # Shaped by numpy: torch's ``view`` would let go of the GIL, and wait until the user lets go.
-    out: Any = torch.from_numpy(room.reshape(len(numbers), -1))
+    out: Any = torch.from_numpy(target.reshape(len(numbers), -1))
     n_threads = torch.get_num_threads()
     _set_threads(1)
     try:

@@ -9,7 +9,7 @@ from datafeed.loading.chunks.buffer_pool import Pool
 from datafeed.loading.chunks.gather import Arrays
 from datafeed.loading.schedule.gather_plan import Step
 from datafeed.loading.telemetry.activity import Activity
-from datafeed.loading.threads.queues import Handover
+from datafeed.loading.threads.queues import BatchQueues
 
 __all__ = ["SampleSource", "Samples"]
 
@@ -52,10 +52,10 @@ class SampleSource:
         self._pools = {name: Pool(n_kept, is_pinned) for name in names}
         self._threads = ThreadPoolExecutor(_N_THREADS, thread_name_prefix="datafeed-read")
 
-    def gather(self, steps: Sequence[Step], handover: Handover) -> list[Arrays] | None:
+    def gather(self, steps: Sequence[Step], queues: BatchQueues) -> list[Arrays] | None:
         """Read the samples of steps; None when there is no more use for them."""
         batches = [self._batch(step) for step in steps]
-        return None if handover.is_closed else batches
+        return None if queues.is_closed else batches
 
     def _batch(self, step: Step) -> Arrays:
         positions = step.positions.tolist()
@@ -78,10 +78,10 @@ class SampleSource:
             batch[field.name] = values
             if not field.is_ragged:
                 pool = self._pools[field.name]
-                room = pool.lease((len(values), *field.shape), field.dtype)
+                target = pool.lease((len(values), *field.shape), field.dtype)
                 for i, value in enumerate(values):
-                    room[i] = value
-                batch[field.name] = room
+                    target[i] = value
+                batch[field.name] = target
         return batch
 
     def close(self) -> None:

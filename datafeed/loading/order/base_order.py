@@ -10,7 +10,7 @@ from datafeed.arguments import checked_count, checked_integer, checked_switch
 from datafeed.errors import ConfigError
 from datafeed.loading.order.chunk_layout import I64Array
 
-__all__ = ["Share", "Shuffle", "Steps", "check_rank_number", "checked_epoch"]
+__all__ = ["BaseOrder", "Share", "Shuffle", "check_rank_number", "checked_epoch"]
 
 Shuffle = bool | Literal["global"]
 
@@ -26,7 +26,7 @@ class Share(NamedTuple):
     """Which time each sample comes, where that is not told by the epoch; see ``BlendOrder``."""
 
 
-class Steps(ABC):
+class BaseOrder(ABC):
     """An order: which sample stands at which position of an epoch.
 
     Args:

@@ -6,7 +6,7 @@ import numpy as np
 
 from datafeed.dataset.blending.weighted_interleave import Mixture
 from datafeed.feed.hashing import key64
-from datafeed.loading.order.base_order import Share, Steps, check_rank_number
+from datafeed.loading.order.base_order import BaseOrder, Share, check_rank_number
 from datafeed.loading.order.chunk_layout import I64Array
 from datafeed.loading.order.order import Order
 
@@ -20,7 +20,7 @@ def member_seed(seed: int, member: int) -> int:
     return key64(seed, member, _MEMBER_KEY)
 
 
-class BlendOrder(Steps):
+class BlendOrder(BaseOrder):
     """Deals the samples of several orders out, epoch after epoch, as one endless run.
 
     Position n of the run goes to a member by the mixture, and is its k-th sample: number
@@ -85,7 +85,7 @@ class BlendOrder(Steps):
             order.check_rank(rank, world_size)
 
     def chunks_in_use(self, world_size: int) -> tuple[int, int]:
-        """Sum up what the members use at the same time; see ``Steps``."""
+        """Sum up what the members use at the same time; see ``BaseOrder``."""
         total = self._mixture.total
         shares = [weight / total for weight in self._mixture.counts(total)]
         each = [

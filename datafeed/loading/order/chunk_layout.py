@@ -18,7 +18,7 @@ class Chunks(Protocol):
     """Samples of a full chunk."""
     short_chunks: I64Array
     """The chunks that are not full."""
-    lacks: I64Array
+    shortfalls: I64Array
     """Samples that each short chunk lacks."""
 
     @property
@@ -55,7 +55,7 @@ class Layout:
         parts = np.flatnonzero(last)
         self.short_chunks: I64Array = self._first_chunks[parts + 1] - 1
         """Ordinals of the chunks that are not full, at most one in each part."""
-        self.lacks: I64Array = samples_per_chunk - last[parts]
+        self.shortfalls: I64Array = samples_per_chunk - last[parts]
         """Samples that each short chunk lacks."""
 
     @property

@@ -4,10 +4,10 @@ import numpy as np
 
 from datafeed.loading.order.chunk_layout import I64Array
 
-__all__ = ["Dealing"]
+__all__ = ["Interleave"]
 
 
-class Dealing:
+class Interleave:
     """Finds the stream and the offset in it that a global position takes.
 
     While all S streams live, position j takes the next sample of stream j % S. What is left of

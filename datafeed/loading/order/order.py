@@ -14,13 +14,13 @@ from datafeed.arguments import checked_count
 from datafeed.errors import ConfigError
 from datafeed.feed.hashing import key64
 from datafeed.loading.order.base_order import (
+    BaseOrder,
     Share,
     Shuffle,
-    Steps,
     check_rank_number,
 )
 from datafeed.loading.order.chunk_layout import Chunks, I64Array, Layout
-from datafeed.loading.order.interleave import Dealing
+from datafeed.loading.order.interleave import Interleave
 from datafeed.loading.order.permutation import permute
 from datafeed.loading.order.windowed_shuffle import Streams
 
@@ -37,7 +37,7 @@ _CHUNKS_TOGETHER = 384
 _GLOBAL_KEY = 3
 
 
-class Order(Steps):
+class Order(BaseOrder):
     """The order of a feed's samples in every epoch.
 
     Args:
@@ -87,7 +87,7 @@ class Order(Steps):
         )
         if self.streams > _MOST_STREAMS:
             raise ConfigError(f"streams={self.streams}: give {_MOST_STREAMS} or fewer")
-        self._epoch: tuple[int, Streams, Dealing] | None = None
+        self._epoch: tuple[int, Streams, Interleave] | None = None
 
     @property
     def n_samples(self) -> int:
@@ -111,11 +111,11 @@ class Order(Steps):
     def _dealt(self, epoch: int, starts: I64Array, rank: int, world_size: int) -> Share:
         """Return what a rank's own streams have of steps: whole rounds of them as long as all
         streams live, then sample by sample."""
-        streams, dealing = self._streams(epoch)
+        streams, interleave = self._streams(epoch)
         own = np.arange(rank, self.streams, world_size)
         rounds, turns = np.divmod(starts, self.streams)
         before = rounds * len(own) + np.searchsorted(own, turns)
-        even = int(np.clip(dealing.n_even, starts[0], starts[-1]))
+        even = int(np.clip(interleave.n_even, starts[0], starts[-1]))
         last = -(-even // self.streams) if even > starts[0] else 0
         early = streams.rounds(int(rounds[0]), last, own).reshape(-1)
         late = np.arange(even, starts[-1])
@@ -137,7 +137,7 @@ class Order(Steps):
             )
 
     def chunks_in_use(self, world_size: int, batch_share: float = 1.0) -> tuple[int, int]:
-        """Count the chunks that a rank uses at the same time; see ``Steps``.
+        """Count the chunks that a rank uses at the same time; see ``BaseOrder``.
 
         Args:
             world_size: Ranks.
@@ -161,15 +161,15 @@ class Order(Steps):
             return self._layout.nth(permute(positions, max(1, self.n_samples), key))
         if not self.shuffle:
             return self._layout.nth(positions)
-        streams, dealing = self._streams(epoch)
-        return self._layout.positions(*streams.locate(*dealing.locate(positions)))
+        streams, interleave = self._streams(epoch)
+        return self._layout.positions(*streams.locate(*interleave.locate(positions)))
 
-    def _streams(self, epoch: int) -> tuple[Streams, Dealing]:
+    def _streams(self, epoch: int) -> tuple[Streams, Interleave]:
         """The streams of an epoch; the last epoch's are kept. Threads may race to make them."""
         known = self._epoch
         if known is None or known[0] != epoch:
             streams = Streams(self._layout, self.streams, self.window, self.seed, epoch)
-            known = self._epoch = (epoch, streams, Dealing(streams.lengths))
+            known = self._epoch = (epoch, streams, Interleave(streams.lengths))
         return known[1:]
 
 

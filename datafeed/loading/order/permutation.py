@@ -46,8 +46,8 @@ def permute(
     x, domain = np.asarray(values).astype(np.uint64), _Domain.of(sizes, keys, counts)
     _walk(_encrypt, x, domain)
     for i in _TINY_PASSES if domain.has_tiny else ():
-        places, tiny = domain.tiny(len(x), i)
-        x[places] = _walk(_encrypt, x[places], tiny)
+        positions, tiny = domain.tiny(len(x), i)
+        x[positions] = _walk(_encrypt, x[positions], tiny)
     return x.astype(np.int64)
 
 
@@ -57,8 +57,8 @@ def unpermute(
     """Undo ``permute``: the same arguments, the inverse bijection."""
     x, domain = np.asarray(values).astype(np.uint64), _Domain.of(sizes, keys, None)
     for i in reversed(_TINY_PASSES) if domain.has_tiny else ():
-        places, tiny = domain.tiny(len(x), i)
-        x[places] = _walk(_decrypt, x[places], tiny)
+        positions, tiny = domain.tiny(len(x), i)
+        x[positions] = _walk(_decrypt, x[positions], tiny)
     return _walk(_decrypt, x, domain).astype(np.int64)
 
 
@@ -86,9 +86,9 @@ class _Domain(NamedTuple):
             return domain
         return domain._each(lambda entries: np.repeat(entries, counts))
 
-    def at(self, places: npt.NDArray[np.int64]) -> "_Domain":
+    def at(self, positions: npt.NDArray[np.int64]) -> "_Domain":
         """Return the entries of some values."""
-        return self._each(lambda entries: entries[places])
+        return self._each(lambda entries: entries[positions])
 
     def _each(self, expand: Callable[[U64Array], U64Array]) -> "_Domain":
         """Expand what is not one for all."""
@@ -99,9 +99,9 @@ class _Domain(NamedTuple):
 
     def tiny(self, n: int, number: int) -> tuple[npt.NDArray[np.int64], "_Domain"]:
         """Find the values of tiny domains among n, and give these with the keys of a pass."""
-        places = np.flatnonzero(np.broadcast_to(self.m < _TINY, n))
-        some = self.at(places)
-        return places, some._replace(keys=mix64(some.keys + np.uint64(number)))
+        positions = np.flatnonzero(np.broadcast_to(self.m < _TINY, n))
+        some = self.at(positions)
+        return positions, some._replace(keys=mix64(some.keys + np.uint64(number)))
 
 
 def _walk(cipher: Callable[[U64Array, _Domain], None], x: U64Array, domain: _Domain) -> U64Array:
@@ -119,29 +119,33 @@ def _walk(cipher: Callable[[U64Array, _Domain], None], x: U64Array, domain: _Dom
 
 def _encrypt(x: U64Array, domain: _Domain) -> None:
     left, right = np.divmod(x, domain.b)
-    room = np.empty_like(x), np.empty_like(x)
+    range_size = np.empty_like(x), np.empty_like(x)
     for i in range(0, _N_ROUNDS, 2):
-        _add(left, _round(domain.keys, i, right, domain.a, room), domain.a, room[1])
-        _add(right, _round(domain.keys, i + 1, left, domain.b, room), domain.b, room[1])
+        _add(left, _round(domain.keys, i, right, domain.a, range_size), domain.a, range_size[1])
+        _add(right, _round(domain.keys, i + 1, left, domain.b, range_size), domain.b, range_size[1])
     np.multiply(left, domain.b, out=x)
     x += right
 
 
 def _decrypt(x: U64Array, domain: _Domain) -> None:
     left, right = np.divmod(x, domain.b)
-    room = np.empty_like(x), np.empty_like(x)
+    range_size = np.empty_like(x), np.empty_like(x)
     for i in range(_N_ROUNDS - 2, -1, -2):
-        _take_off(right, _round(domain.keys, i + 1, left, domain.b, room), domain.b, room[1])
-        _take_off(left, _round(domain.keys, i, right, domain.a, room), domain.a, room[1])
+        _take_off(
+            right, _round(domain.keys, i + 1, left, domain.b, range_size), domain.b, range_size[1]
+        )
+        _take_off(
+            left, _round(domain.keys, i, right, domain.a, range_size), domain.a, range_size[1]
+        )
     np.multiply(left, domain.b, out=x)
     x += right
 
 
 def _round(
-    keys: U64Array, i: int, half: U64Array, size: U64Array, room: tuple[U64Array, U64Array]
+    keys: U64Array, i: int, half: U64Array, size: U64Array, range_size: tuple[U64Array, U64Array]
 ) -> U64Array:
     """Hash the other half into [0, size) by a multiplication, cheaper than a remainder."""
-    mixed, scratch = room
+    mixed, scratch = range_size
     np.bitwise_or(half, np.uint64(i << _ROUND_SHIFT), out=mixed)
     mixed ^= keys
     mix_in_place(mixed, scratch)

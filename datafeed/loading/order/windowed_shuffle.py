@@ -38,26 +38,28 @@ class Streams:
         self._window_key = np.uint64(key64(seed, epoch, _WINDOW_KEY))
         streams = np.arange(n_streams)
         self._n_chunks: I64Array = (layout.n_chunks - 1 - streams) // n_streams + 1
-        self._place_short_chunks()
-        lacks = self._sums[self._first_short[1:]] - self._sums[self._first_short[:-1]]
-        self.lengths: I64Array = self._n_chunks * layout.samples_per_chunk - lacks
+        self._find_short_chunks()
+        shortfalls = self._sums[self._first_short[1:]] - self._sums[self._first_short[:-1]]
+        self.lengths: I64Array = self._n_chunks * layout.samples_per_chunk - shortfalls
         """Samples of each stream."""
 
-    def _place_short_chunks(self) -> None:
+    def _find_short_chunks(self) -> None:
         """Sort the short chunks by stream and number, and sum up what they lack."""
         layout = self._layout
-        places = unpermute(layout.short_chunks, max(1, layout.n_chunks), self._chunk_key)
+        positions_of_short = unpermute(
+            layout.short_chunks, max(1, layout.n_chunks), self._chunk_key
+        )
         self._stride = layout.n_chunks // self._n + 2
-        keys = places % self._n * self._stride + places // self._n
+        keys = positions_of_short % self._n * self._stride + positions_of_short // self._n
         order = np.argsort(keys)
         self._short_keys: I64Array = keys[order]
-        self._sums = np.concatenate([np.zeros(1, np.int64), np.cumsum(layout.lacks[order])])
+        self._sums = np.concatenate([np.zeros(1, np.int64), np.cumsum(layout.shortfalls[order])])
         self._first_short = np.searchsorted(self._short_keys, np.arange(self._n + 1) * self._stride)
         # Where in its stream each short chunk ends; a key of stream and end finds the chunk of
         # a sample by one search.
         streams, numbers = np.divmod(self._short_keys, self._stride)
-        lacks = self._sums[1:] - self._sums[self._first_short[streams]]
-        ends = (numbers + 1) * layout.samples_per_chunk - lacks
+        shortfalls = self._sums[1:] - self._sums[self._first_short[streams]]
+        ends = (numbers + 1) * layout.samples_per_chunk - shortfalls
         self._span = self._stride * layout.samples_per_chunk
         self._short_ends: I64Array = streams * self._span + ends
 
@@ -93,12 +95,12 @@ class Streams:
         """
         if stop <= first or not len(streams):
             return np.empty((max(0, stop - first), len(streams)), np.int64)
-        runs = self._runs(first, stop, streams)
-        numbers, rows = self._shuffled(runs)
-        found = self._positions(runs, numbers, rows)
+        extents = self._extents(first, stop, streams)
+        numbers, rows = self._shuffled(extents)
+        found = self._positions(extents, numbers, rows)
         return np.ascontiguousarray(found.reshape(len(streams), -1).T)
 
-    def _runs(self, first: int, stop: int, streams: I64Array) -> "_Runs":
+    def _extents(self, first: int, stop: int, streams: I64Array) -> "_Extents":
         """Cut the offsets of all streams where their windows begin."""
         bounds = (np.full_like(streams, offset) for offset in (first, stop - 1))
         low, high = (self._window_of(streams, self._split(streams, at)[0]) for at in bounds)
@@ -108,48 +110,52 @@ class Streams:
         sizes = self._start(streams, ends) - starts
         offsets = np.maximum(starts, first)
         counts = np.minimum(starts + sizes, stop) - offsets
-        return _Runs(streams, windows, chunks, ends, starts, sizes, offsets, counts)
+        return _Extents(streams, windows, chunks, ends, starts, sizes, offsets, counts)
 
-    def _shuffled(self, runs: "_Runs") -> tuple[I64Array, I64Array]:
+    def _shuffled(self, extents: "_Extents") -> tuple[I64Array, I64Array]:
         """Find the samples of runs: the number of each one's chunk in its window, and its row."""
-        keys = self._keys(runs.streams, runs.windows)
-        ramps = _ramps(runs.offsets - runs.starts, runs.counts)
-        shuffled = permute(ramps, runs.sizes, keys, runs.counts)
+        keys = self._keys(extents.streams, extents.windows)
+        ramps = _ramps(extents.offsets - extents.starts, extents.counts)
+        shuffled = permute(ramps, extents.sizes, keys, extents.counts)
         per_chunk = self._layout.samples_per_chunk
         numbers = shuffled // per_chunk
         rows = shuffled - numbers * per_chunk
         # Only a short chunk before others breaks the arithmetic.
-        low, high = (runs.streams * self._stride + at for at in (runs.chunks, runs.ends - 1))
+        low, high = (
+            extents.streams * self._stride + at for at in (extents.chunks, extents.ends - 1)
+        )
         broken = np.searchsorted(self._short_keys, high) > np.searchsorted(self._short_keys, low)
         if broken.any():
-            places = np.flatnonzero(np.repeat(broken, runs.counts))
-            run = np.repeat(np.flatnonzero(broken), runs.counts[broken])
-            in_stream = shuffled[places] + runs.starts[run]
-            found, rows[places] = self._split(runs.streams[run], in_stream)
-            numbers[places] = found - runs.chunks[run]
+            positions_of_short = np.flatnonzero(np.repeat(broken, extents.counts))
+            run = np.repeat(np.flatnonzero(broken), extents.counts[broken])
+            in_stream = shuffled[positions_of_short] + extents.starts[run]
+            found, rows[positions_of_short] = self._split(extents.streams[run], in_stream)
+            numbers[positions_of_short] = found - extents.chunks[run]
         return numbers, rows
 
-    def _positions(self, runs: "_Runs", numbers: I64Array, rows: I64Array) -> I64Array:
+    def _positions(self, extents: "_Extents", numbers: I64Array, rows: I64Array) -> I64Array:
         """Feed positions of rows of chunks, which are numbered in the windows of runs."""
-        n_chunks = runs.ends - runs.chunks
+        n_chunks = extents.ends - extents.chunks
         if n_chunks.sum() > len(rows):  # not worth while to look at all chunks of the windows
-            numbers = numbers + np.repeat(runs.chunks, runs.counts)
-            chunks = self._ordinals(np.repeat(runs.streams, runs.counts), numbers)
+            numbers = numbers + np.repeat(extents.chunks, extents.counts)
+            chunks = self._ordinals(np.repeat(extents.streams, extents.counts), numbers)
             return self._layout.positions(chunks, rows)
-        known = self._ordinals(np.repeat(runs.streams, n_chunks), _ramps(runs.chunks, n_chunks))
-        numbers += np.repeat(np.cumsum(n_chunks) - n_chunks, runs.counts)
+        known = self._ordinals(
+            np.repeat(extents.streams, n_chunks), _ramps(extents.chunks, n_chunks)
+        )
+        numbers += np.repeat(np.cumsum(n_chunks) - n_chunks, extents.counts)
         return self._layout.positions_in(known, numbers, rows)
 
     def _ordinals(self, streams: I64Array, numbers: I64Array) -> I64Array:
         """Ordinals of chunks of streams."""
-        places = numbers * self._n + streams
-        return permute(places, max(1, self._layout.n_chunks), self._chunk_key)
+        positions_of_short = numbers * self._n + streams
+        return permute(positions_of_short, max(1, self._layout.n_chunks), self._chunk_key)
 
     def _split(self, streams: I64Array, offsets: I64Array) -> tuple[I64Array, I64Array]:
         """Number in the stream of each sample's chunk, and its row."""
         ended = np.searchsorted(self._short_ends, streams * self._span + offsets, side="right")
-        lacks = self._sums[ended] - self._sums[self._first_short[streams]]
-        return np.divmod(offsets + lacks, self._layout.samples_per_chunk)
+        shortfalls = self._sums[ended] - self._sums[self._first_short[streams]]
+        return np.divmod(offsets + shortfalls, self._layout.samples_per_chunk)
 
     def _window_of(self, streams: I64Array, numbers: I64Array) -> I64Array:
         """Window of each chunk."""
@@ -172,8 +178,8 @@ class Streams:
     def _start(self, streams: I64Array, numbers: I64Array) -> I64Array:
         """Offset in the stream at which a chunk begins."""
         before = np.searchsorted(self._short_keys, streams * self._stride + numbers)
-        lacks = self._sums[before] - self._sums[self._first_short[streams]]
-        start: I64Array = numbers * self._layout.samples_per_chunk - lacks
+        shortfalls = self._sums[before] - self._sums[self._first_short[streams]]
+        start: I64Array = numbers * self._layout.samples_per_chunk - shortfalls
         return start
 
     def _keys(self, streams: npt.NDArray[np.int64], windows: npt.NDArray[np.int64]) -> U64Array:
@@ -182,7 +188,7 @@ class Streams:
         )
 
 
-class _Runs(NamedTuple):
+class _Extents(NamedTuple):
     """Runs of samples: each is what one window of one stream has at some offsets."""
 
     streams: I64Array

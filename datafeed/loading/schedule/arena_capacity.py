@@ -3,14 +3,14 @@
 import logging
 
 from datafeed.errors import ConfigError
-from datafeed.loading.order.base_order import Steps
+from datafeed.loading.order.base_order import BaseOrder
 
-__all__ = ["check_room"]
+__all__ = ["check_capacity"]
 
 _log = logging.getLogger("datafeed")
 
 
-def check_room(order: Steps, world_size: int, n_slots: int, slot_bytes: int) -> None:
+def check_capacity(order: BaseOrder, world_size: int, n_slots: int, slot_bytes: int) -> None:
     """Refuse an arena that would throw chunks out between any two batches; warn of a tight one.
 
     Args:

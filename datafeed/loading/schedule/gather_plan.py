@@ -7,56 +7,72 @@ from typing import NamedTuple
 import numpy as np
 
 from datafeed.feed.manifest import Manifest
-from datafeed.loading.chunks.row_gather import Places
-from datafeed.loading.order.base_order import Share, Steps
+from datafeed.loading.chunks.row_gather import RowAddresses
+from datafeed.loading.order.base_order import BaseOrder, Share
 from datafeed.loading.order.chunk_layout import I64Array
 from datafeed.loading.schedule.slots import Distinct, Load, Slots
 
-__all__ = ["Lot", "Plan", "Step", "Stretch", "Take", "planned", "stretches", "unplanned"]
+__all__ = [
+    "GatherOp",
+    "IndexBatch",
+    "Plan",
+    "Step",
+    "StepSpan",
+    "planned",
+    "step_spans",
+    "unplanned",
+]
 
 _FIRST_STEPS = 2
 _NO_CHUNKS = np.empty(0, np.int64)
 
 
-class Lot(NamedTuple):
+class IndexBatch(NamedTuple):
     """Where the samples of many takes lie."""
 
     rows: I64Array
     """Of the arena; of their chunks where these are mapped."""
     chunks: I64Array = _NO_CHUNKS
     """Of each sample, where they are mapped."""
-    places: Sequence[Places] | None = None
+    addresses: Sequence[RowAddresses] | None = None
     """For each field of fixed size where each sample begins, if it was known when it was planned:
     whoever gathers would have to work it out while the user wants the GIL."""
 
-    def cut(self, start: int, stop: int) -> "Lot":
+    def cut(self, start: int, stop: int) -> "IndexBatch":
         """Return some of the samples, without a copy."""
         mine = slice(start, stop)
-        places = None if self.places is None else [one.cut(start, stop) for one in self.places]
-        return Lot(self.rows[mine], self.chunks[mine], places)
+        addresses = (
+            None if self.addresses is None else [one.cut(start, stop) for one in self.addresses]
+        )
+        return IndexBatch(self.rows[mine], self.chunks[mine], addresses)
 
     @staticmethod
-    def join(lots: "Sequence[Lot]") -> "Lot":
+    def join(index_batches: "Sequence[IndexBatch]") -> "IndexBatch":
         """Make one of several, by a copy."""
-        rows, chunks = ([getattr(lot, name) for lot in lots] for name in ("rows", "chunks"))
-        return Lot(np.concatenate(rows), np.concatenate(chunks))
+        rows, chunks = (
+            [getattr(index_batch, name) for index_batch in index_batches]
+            for name in ("rows", "chunks")
+        )
+        return IndexBatch(np.concatenate(rows), np.concatenate(chunks))
 
 
-class Take(NamedTuple):
+class GatherOp(NamedTuple):
     """Samples of a batch to gather in one go: a stretch of a lot."""
 
-    lot: Lot
+    index_batch: IndexBatch
     start: int
     stop: int
     need: int
     """Loads, counted from the start, that must be done before."""
 
     @staticmethod
-    def samples_of(takes: "Sequence[Take]") -> Lot:
+    def samples_of(gathers: "Sequence[GatherOp]") -> IndexBatch:
         """Join takes that come one after the other."""
-        if takes[0].lot is takes[-1].lot:
-            return takes[0].lot.cut(takes[0].start, takes[-1].stop)
-        return Lot.join([take.lot.cut(take.start, take.stop) for take in takes])
+        if gathers[0].index_batch is gathers[-1].index_batch:
+            return gathers[0].index_batch.cut(gathers[0].start, gathers[-1].stop)
+        return IndexBatch.join(
+            [gather_op.index_batch.cut(gather_op.start, gather_op.stop) for gather_op in gathers]
+        )
 
 
 @dataclass
@@ -67,7 +83,7 @@ class Step:
     step: int
     positions: I64Array
     """Feed positions, in the order of the batch."""
-    takes: list[Take] = field(default_factory=list)
+    gathers: list[GatherOp] = field(default_factory=list)
     """Usually one; more where the batch needs more chunks than there are slots."""
     passes: I64Array | None = None
     """Which time each sample comes, where that is not told by the epoch: in a blend."""
@@ -83,7 +99,7 @@ class Plan:
 
 
 @dataclass(frozen=True)
-class Stretch:
+class StepSpan:
     """A rank's share of some steps of one epoch."""
 
     epoch: int
@@ -98,21 +114,21 @@ class Stretch:
             yield Step(self.epoch, self.first + i, positions[mine], passes=own_passes)
 
 
-def stretches(
-    order: Steps, rank: int, world_size: int, epoch: int, step: int, max_samples: int
-) -> Iterator[Stretch]:
-    """Cut the rest of an epoch and all epochs behind it into stretches, short ones first."""
+def step_spans(
+    order: BaseOrder, rank: int, world_size: int, epoch: int, step: int, max_samples: int
+) -> Iterator[StepSpan]:
+    """Cut the rest of an epoch and all epochs behind it into step_spans, short ones first."""
     max_steps = max(1, max_samples * world_size // order.global_batch)
     n_steps = min(_FIRST_STEPS, max_steps)
     while True:
         stop = min(step + n_steps, order.steps)
-        yield Stretch(epoch, step, order.rank_steps(epoch, step, stop, rank, world_size))
+        yield StepSpan(epoch, step, order.rank_steps(epoch, step, stop, rank, world_size))
         epoch, step = (epoch, stop) if stop < order.steps else (epoch + 1, 0)
         n_steps = min(2 * n_steps, max_steps)
 
 
 def unplanned(
-    order: Steps, rank: int, world_size: int, epoch: int, step: int, max_samples: int
+    order: BaseOrder, rank: int, world_size: int, epoch: int, step: int, max_samples: int
 ) -> Iterator[Plan]:
     """Return the steps without loads, for samples that are read one by one.
 
@@ -121,12 +137,12 @@ def unplanned(
         epoch, step: Where to begin; goes on without end.
         max_samples: Samples of a plan, about.
     """
-    for stretch in stretches(order, rank, world_size, epoch, step, max_samples):
-        yield Plan([], list(stretch.steps()), len(stretch.share.positions))
+    for span in step_spans(order, rank, world_size, epoch, step, max_samples):
+        yield Plan([], list(span.steps()), len(span.share.positions))
 
 
 def planned(
-    order: Steps,
+    order: BaseOrder,
     rank: int,
     world_size: int,
     epoch: int,
@@ -146,8 +162,8 @@ def planned(
         n_rows: Samples of a slot.
     """
     runs = (
-        _Planner(manifest, slots, n_rows, stretch)
-        for stretch in stretches(order, rank, world_size, epoch, step, max_samples)
+        _Planner(manifest, slots, n_rows, span)
+        for span in step_spans(order, rank, world_size, epoch, step, max_samples)
     )
     now = next(runs)
     for behind in runs:
@@ -160,19 +176,19 @@ def planned(
 class _Planner:
     """Cuts one stretch into runs whose chunks fit into the slots together."""
 
-    def __init__(self, manifest: Manifest, slots: Slots, n_rows: int, stretch: Stretch) -> None:
+    def __init__(self, manifest: Manifest, slots: Slots, n_rows: int, span: StepSpan) -> None:
         self._slots, self._n_rows = slots, n_rows
-        self.epoch = stretch.epoch
-        self.chunks, self._rows = manifest.locate(stretch.share.positions)
-        self._ends = stretch.share.starts[1:]
-        self._steps = list(stretch.steps())
+        self.epoch = span.epoch
+        self.chunks, self._rows = manifest.locate(span.share.positions)
+        self._ends = span.share.starts[1:]
+        self._steps = list(span.steps())
         # Samples to look at: a few times the last run, so that short runs stay cheap.
         self._reach = len(self.chunks)
-        self._least_reach = 4 * int(np.diff(stretch.share.starts).max(initial=1))
+        self._least_reach = 4 * int(np.diff(span.share.starts).max(initial=1))
 
     def plans(self, behind: I64Array) -> Iterator[Plan]:
         """Plan all of the stretch; ``behind`` are the chunks of the samples after it."""
-        ahead = np.append(self.chunks, behind)
+        prefetched = np.append(self.chunks, behind)
         start, i = 0, 0
         while i < len(self._steps):
             run = Distinct(self.chunks[start : start + self._reach])
@@ -181,22 +197,25 @@ class _Planner:
             if done > i:
                 stop = int(self._ends[done - 1])
             run = run.cut(stop - start)
-            loads = self._plan_run(run, start, i, done, ahead[stop : stop + 2 * self._reach])
+            loads = self._plan_run(run, start, i, done, prefetched[stop : stop + 2 * self._reach])
             yield Plan(loads, self._steps[i:done], stop - start)
             self._reach = max(4 * (stop - start), self._least_reach)
             start, i = stop, done
 
     def _plan_run(
-        self, run: Distinct, start: int, i: int, done: int, ahead: I64Array
+        self, run: Distinct, start: int, i: int, done: int, prefetched: I64Array
     ) -> list[Load]:
         """Assign slots to the samples of steps i to done, or of a piece of step i alone."""
         n = len(run.chunks)
         ends = self._ends[i:done] - start if done > i else np.array([n])
-        assigned = self._slots.assign(run, ends, ahead)
-        lot, first = Lot(assigned.slots * self._n_rows + self._rows[start : start + n]), 0
+        assigned = self._slots.assign(run, ends, prefetched)
+        index_batch, first = (
+            IndexBatch(assigned.slots * self._n_rows + self._rows[start : start + n]),
+            0,
+        )
         for step, need, end in zip(
             self._steps[i:], assigned.needs.tolist(), ends.tolist(), strict=False
         ):
-            step.takes.append(Take(lot, first, end, need))
+            step.gathers.append(GatherOp(index_batch, first, end, need))
             first = end
         return assigned.loads

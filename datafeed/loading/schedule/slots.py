@@ -73,19 +73,19 @@ class Slots:
         self._thrown_out: dict[int, None] = {}
         self._epoch_start = 0
         self.n_loads = 0
-        self.n_takes = 0
+        self.n_gathers = 0
 
     def start_epoch(self) -> None:
         """Forget what was thrown out."""
         self._thrown_out.clear()
-        self._epoch_start = self.n_takes
+        self._epoch_start = self.n_gathers
 
     def fitting(self, run: Distinct) -> int:
         """Count the first samples of a run whose chunks fit into the slots together."""
         n = len(self._chunks)
         return len(run.chunks) if len(run.ids) <= n else int(np.partition(run.firsts, n)[n])
 
-    def assign(self, run: Distinct, ends: I64Array, ahead: I64Array) -> Assignment:
+    def assign(self, run: Distinct, ends: I64Array, prefetched: I64Array) -> Assignment:
         """Plan a run of takes whose chunks fit into the slots together.
 
         Args:
@@ -94,20 +94,20 @@ class Slots:
             ahead: Chunks of the samples behind, as far as known. What they need last, or not at
                 all, is thrown out first (Belady, "A study of replacement algorithms", 1966).
         """
-        take_of_sample = np.repeat(np.arange(len(ends)), np.diff(ends, prepend=0))
-        last_takes = np.zeros(len(run.ids), np.int64)
-        last_takes[run.inverse] = take_of_sample  # of equal indices the last one stays
+        gather_of_sample = np.repeat(np.arange(len(ends)), np.diff(ends, prepend=0))
+        last_gathers = np.zeros(len(run.ids), np.int64)
+        last_gathers[run.inverse] = gather_of_sample  # of equal indices the last one stays
         slots = self._find(run.ids)
         absent = np.flatnonzero(slots < 0)
         absent = absent[np.argsort(run.firsts[absent])]
         if len(absent):
-            slots[absent] = self._throw_out(len(absent), slots[slots >= 0], ahead)
+            slots[absent] = self._throw_out(len(absent), slots[slots >= 0], prefetched)
         loads = self._load(run.ids[absent], slots[absent])
-        first_takes = take_of_sample[run.firsts[absent]]
-        needs = self.n_loads + np.searchsorted(first_takes, np.arange(len(ends)), side="right")
-        self._busy_until[slots] = self.n_takes + last_takes + 1
+        first_gathers = gather_of_sample[run.firsts[absent]]
+        needs = self.n_loads + np.searchsorted(first_gathers, np.arange(len(ends)), side="right")
+        self._busy_until[slots] = self.n_gathers + last_gathers + 1
         self.n_loads += len(loads)
-        self.n_takes += len(ends)
+        self.n_gathers += len(ends)
         return Assignment(slots[run.inverse], loads, needs)
 
     def _find(self, ids: I64Array) -> I64Array:
@@ -116,13 +116,13 @@ class Slots:
         found = order[np.minimum(np.searchsorted(self._chunks[order], ids), len(order) - 1)]
         return np.where(self._chunks[found] == ids, found, -1)
 
-    def _throw_out(self, n: int, keep: I64Array, ahead: I64Array) -> I64Array:
+    def _throw_out(self, n: int, keep: I64Array, prefetched: I64Array) -> I64Array:
         """Choose n slots for new chunks, the earliest free first."""
-        next_use = np.full(len(self._chunks), len(ahead))
-        ids, firsts = np.unique(ahead, return_index=True)
+        next_use = np.full(len(self._chunks), len(prefetched))
+        ids, firsts = np.unique(prefetched, return_index=True)
         slots = self._find(ids)
         next_use[slots[slots >= 0]] = firsts[slots >= 0]
-        next_use[self._chunks < 0] = len(ahead) + 1
+        next_use[self._chunks < 0] = len(prefetched) + 1
         next_use[keep] = -1
         chosen = np.lexsort((self._busy_until, -next_use))[:n]
         return chosen[np.argsort(self._busy_until[chosen], kind="stable")]

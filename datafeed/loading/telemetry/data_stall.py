@@ -5,10 +5,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Literal
 
-__all__ = ["Starvation"]
+__all__ = ["DataStall"]
 
 
-class Starvation:
+class DataStall:
     """Adds up the time in which both wait; the caller keeps threads apart.
 
     Args:

@@ -46,7 +46,7 @@ def _lines(stats: Mapping[str, Any], labels: Mapping[str, str]) -> Iterator[str]
         yield from _head(name, "gauge", text)
         yield _line(name, labels, stats[name])
     yield from _tiers(stats["tiers"], labels)
-    yield from _pace(stats["pace"], labels)
+    yield from _shedding(stats["pace"], labels)
 
 
 def _tiers(tiers: Mapping[str, Mapping[str, int]], labels: Mapping[str, str]) -> Iterator[str]:
@@ -61,7 +61,7 @@ def _tiers(tiers: Mapping[str, Mapping[str, int]], labels: Mapping[str, str]) ->
         yield _line("tier_bytes_total", {**labels, "tier": tier}, counts["bytes"])
 
 
-def _pace(pace: Mapping[str, Mapping[str, float]], labels: Mapping[str, str]) -> Iterator[str]:
+def _shedding(pace: Mapping[str, Mapping[str, float]], labels: Mapping[str, str]) -> Iterator[str]:
     yield from _head("pace_bytes_per_second", "gauge", "What a source brings to a fetch thread.")
     for source, found in pace.items():
         yield _line("pace_bytes_per_second", {**labels, "source": source}, found["bytes_per_s"])

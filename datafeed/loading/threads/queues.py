@@ -20,9 +20,9 @@ from typing import Any, NamedTuple, Protocol
 from datafeed.errors import ConfigError, StallError
 from datafeed.loading.schedule.gather_plan import Plan, Step
 from datafeed.loading.schedule.slots import Load
-from datafeed.loading.telemetry.data_stall import Starvation
+from datafeed.loading.telemetry.data_stall import DataStall
 
-__all__ = ["Handover", "Ready", "Result"]
+__all__ = ["BatchQueues", "Ready", "Result"]
 
 
 class Result(Protocol):
@@ -43,7 +43,7 @@ class Ready(NamedTuple):
     n_bytes: int
 
 
-class Handover:
+class BatchQueues:
     """The queues and counts between a loader's threads.
 
     Args:
@@ -69,7 +69,7 @@ class Handover:
         self._may_gather, self._may_go_on = Condition(lock), Condition(lock)
         self._max_samples, self._depth, self._group = max_samples, depth, group
         self._load_group, self._is_all_there = load_group, is_all_there
-        self._n_ahead = 0
+        self._n_prefetched = 0
         self._loads: deque[Load] = deque()
         self._in_flight: dict[int, int] = {}
         self._n_started = self._n_loaded = self._n_taken = 0
@@ -79,7 +79,7 @@ class Handover:
         self._ready: deque[Ready] = deque()
         self._error: BaseException | None = None
         self._last_move_s = time.monotonic()
-        self._starvation = Starvation()
+        self._data_stall = DataStall()
         self.is_closed = False
 
     # The planner.
@@ -89,10 +89,10 @@ class Handover:
         with self._lock:
             self._loads.extend(plan.loads)
             self._steps.extend(plan.steps)
-            self._n_ahead += plan.n_samples
+            self._n_prefetched += plan.n_samples
             self._may_fetch.notify_all()
             self._may_gather.notify()
-            while not self.is_closed and self._steps and self._n_ahead > self._max_samples:
+            while not self.is_closed and self._steps and self._n_prefetched > self._max_samples:
                 self._may_plan.wait()
             return not self.is_closed
 
@@ -118,7 +118,7 @@ class Handover:
     def starved_s(self) -> float:
         """Seconds in which the user waited for chunks, so far."""
         with self._lock:
-            return self._starvation.seconds
+            return self._data_stall.seconds
 
     def loaded(self, numbers: Sequence[int]) -> None:
         """Tell that loads are done."""
@@ -143,7 +143,7 @@ class Handover:
             The step, and those behind it whose chunks are there already.
         """
         with self._lock:
-            while not self.is_closed and not (self._steps and self._has_room()):
+            while not self.is_closed and not (self._steps and self._has_free_slot()):
                 self._may_gather.wait()
             if self.is_closed:
                 return []
@@ -151,20 +151,23 @@ class Handover:
             n_loaded = inf if self._is_all_there() else self._n_loaded
             while len(steps) < self._group and self._steps and self._goes_with(steps, n_loaded):
                 steps.append(self._steps.popleft())
-            self._n_ahead -= sum(len(step.positions) for step in steps)
-            if not self._steps or self._n_ahead <= self._max_samples:
+            self._n_prefetched -= sum(len(step.positions) for step in steps)
+            if not self._steps or self._n_prefetched <= self._max_samples:
                 self._may_plan.notify()
             return steps
 
-    def _has_room(self) -> bool:
+    def _has_free_slot(self) -> bool:
         return len(self._ready) <= self._depth - self._group
 
     def _goes_with(self, steps: Sequence[Step], n_loaded: float) -> bool:
-        """Whether the next step's chunks are there, and worth it: to join lots takes a copy."""
-        takes = self._steps[0].takes
-        if len(takes) != 1 or takes[0].need > n_loaded:
+        """Whether the next step's chunks are there, and worth it: to join index_batches takes a copy."""
+        gathers = self._steps[0].gathers
+        if len(gathers) != 1 or gathers[0].need > n_loaded:
             return False
-        return len(steps) < self._group // 2 or takes[0].lot is steps[-1].takes[0].lot
+        return (
+            len(steps) < self._group // 2
+            or gathers[0].index_batch is steps[-1].gathers[0].index_batch
+        )
 
     def wait_loaded(self, n: int) -> bool:
         """Wait until the first n loads are done; returns False at the end."""
@@ -172,7 +175,7 @@ class Handover:
             self._n_awaited = n
             while not (self.is_closed or self._n_loaded >= n or self._is_all_there()):
                 self._may_fetch.notify_all()
-                with self._starvation.waits("gatherer"):
+                with self._data_stall.waits("gatherer"):
                     self._may_gather.wait()
             self._n_awaited = inf
             return not self.is_closed
@@ -223,10 +226,10 @@ class Handover:
                 left_s = max(self._last_move_s, began_s) + timeout_s - time.monotonic()
                 if left_s <= 0:
                     raise StallError(self._complaint(timeout_s))
-                with self._starvation.waits("user"):
+                with self._data_stall.waits("user"):
                     self._may_go_on.wait(left_s)
             ready = self._ready.popleft()
-            if self._has_room():
+            if self._has_free_slot():
                 self._may_gather.notify()
             return ready
 

@@ -45,7 +45,7 @@ class Packed:
             kind = "list" if isinstance(value, list) else "tuple"
             return {kind: [self._tree(one) for one in value]}
         if isinstance(value, bytes):
-            return {"bytes": [self._place(np.frombuffer(value, np.uint8)), len(value)]}
+            return {"bytes": [self._offset(np.frombuffer(value, np.uint8)), len(value)]}
         if isinstance(value, torch.Tensor):
             return {"tensor": [str(value.dtype), *self._array(_bytes_of(value), value.shape)]}
         if isinstance(value, (np.ndarray, np.generic)):
@@ -59,18 +59,18 @@ class Packed:
         )
 
     def _array(self, array: Array, shape: tuple[int, ...]) -> list[Any]:
-        return [list(shape), self._place(array.reshape(-1).view(np.uint8))]
+        return [list(shape), self._offset(array.reshape(-1).view(np.uint8))]
 
-    def _place(self, flat: Array) -> int:
+    def _offset(self, flat: Array) -> int:
         start = -(-self.n_bytes // _ALIGNMENT) * _ALIGNMENT
         self._pieces.append((start, flat))
         self.n_bytes = start + flat.nbytes
         return start
 
-    def copy_to(self, room: Array) -> None:
+    def copy_to(self, capacity: Array) -> None:
         """Copy the bytes to an array of uint8."""
         for start, flat in self._pieces:
-            np.copyto(room[start : start + flat.nbytes], flat)
+            np.copyto(capacity[start : start + flat.nbytes], flat)
 
 
 def _key(key: Any) -> str:
@@ -84,7 +84,7 @@ def _bytes_of(tensor: torch.Tensor) -> Array:
     return flat
 
 
-def unpack_value(tree: Any, room: Array) -> Any:
+def unpack_value(tree: Any, capacity: Array) -> Any:
     """Put a value together again; arrays and tensors are views of the bytes.
 
     Args:
@@ -94,39 +94,39 @@ def unpack_value(tree: Any, room: Array) -> Any:
     if not isinstance(tree, dict):
         return tree
     ((kind, content),) = tree.items()
-    return _MAKERS[kind](content, room)
+    return _MAKERS[kind](content, capacity)
 
 
-def _dict(content: Any, room: Array) -> Any:
-    return {key: unpack_value(one, room) for key, one in content}
+def _dict(content: Any, capacity: Array) -> Any:
+    return {key: unpack_value(one, capacity) for key, one in content}
 
 
-def _list(content: Any, room: Array) -> Any:
-    return [unpack_value(one, room) for one in content]
+def _list(content: Any, capacity: Array) -> Any:
+    return [unpack_value(one, capacity) for one in content]
 
 
-def _tuple(content: Any, room: Array) -> Any:
-    return tuple(_list(content, room))
+def _tuple(content: Any, capacity: Array) -> Any:
+    return tuple(_list(content, capacity))
 
 
-def _bytes(content: Any, room: Array) -> Any:
+def _bytes(content: Any, capacity: Array) -> Any:
     start, n = content
-    return room[start : start + n].tobytes()
+    return capacity[start : start + n].tobytes()
 
 
-def _array(content: Any, room: Array) -> Any:
+def _array(content: Any, capacity: Array) -> Any:
     name, shape, start = content
     dtype = np.dtype(name)
-    flat = room[start : start + math.prod(shape) * dtype.itemsize]
+    flat = capacity[start : start + math.prod(shape) * dtype.itemsize]
     return flat.view(dtype).reshape(shape)
 
 
-def _tensor(content: Any, room: Array) -> Any:
+def _tensor(content: Any, capacity: Array) -> Any:
     name, shape, start = content
     dtype: torch.dtype = getattr(torch, name.removeprefix("torch."))
     if 0 in shape:
         return torch.empty(shape, dtype=dtype)
-    flat = torch.from_numpy(room[start : start + math.prod(shape) * dtype.itemsize])
+    flat = torch.from_numpy(capacity[start : start + math.prod(shape) * dtype.itemsize])
     return flat.view(dtype).reshape(shape)
 
 

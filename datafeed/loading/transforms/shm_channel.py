@@ -52,7 +52,7 @@ class Channel:
             FormatError: something in the value cannot be sent.
         """
         packed = Packed(value)
-        fd, n_bytes = self._make_room(packed.n_bytes)
+        fd, n_bytes = self._make_capacity(packed.n_bytes)
         try:
             if self._own is not None:
                 packed.copy_to(self._own.array)
@@ -64,7 +64,7 @@ class Channel:
             if fd >= 0:
                 os.close(fd)
 
-    def _make_room(self, n_bytes: int) -> tuple[int, int]:
+    def _make_capacity(self, n_bytes: int) -> tuple[int, int]:
         """Take larger memory where needed; returns its descriptor, -1 for none, and its size."""
         have = 0 if self._own is None else len(self._own.array)
         if n_bytes <= have:
@@ -92,8 +92,8 @@ class Channel:
         body = self._read(n_body)
         if len(body) < n_body:
             return None
-        room: Array = np.empty(0, np.uint8) if self._other is None else self._other.array
-        return json.loads(body), room[:n_bytes]
+        capacity: Array = np.empty(0, np.uint8) if self._other is None else self._other.array
+        return json.loads(body), capacity[:n_bytes]
 
     def _read(self, n_bytes: int) -> bytes:
         """Read so many bytes; fewer at the end."""

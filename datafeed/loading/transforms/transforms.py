@@ -19,9 +19,9 @@ from datafeed.loading.threads.queues import Result
 from datafeed.loading.transforms.collate import add_index, emptied, frozen, tensors_of
 from datafeed.loading.transforms.shared_work import SharedWork
 from datafeed.loading.transforms.user_function import (
-    SampleCode,
     SampleError,
     SampleTransform,
+    UserFunction,
     generator_of,
 )
 from datafeed.loading.transforms.worker_process import TransformProcess
@@ -81,13 +81,13 @@ class Transforms:
         self._batch_transform = batch_transform
         self._place, self._n_workers = place, n_workers
         self.activity = activity
-        self._code: SampleCode | None = None
+        self._code: UserFunction | None = None
         self._threads: Workers | None = None
         self._processes: list[TransformProcess] = []
         self.is_closed = False
         """Whether nobody waits for batches any more."""
         if sample_transform is not None or collate_fn is not None:
-            self._code = SampleCode(sample_transform, collate_fn, seed, feed.tuple_fields)
+            self._code = UserFunction(sample_transform, collate_fn, seed, feed.tuple_fields)
             self._threads = Workers(n_workers, "datafeed-transform")
         self._idle: SimpleQueue[TransformProcess] | None = None
         if self._code is not None and where == "processes":
@@ -95,7 +95,7 @@ class Transforms:
             for _ in range(n_workers):
                 self._idle.put(self._start_process(self._code))
 
-    def _start_process(self, code: SampleCode) -> TransformProcess:
+    def _start_process(self, code: UserFunction) -> TransformProcess:
         process = TransformProcess(code, len(self._processes))
         self._processes.append(process)
         return process

@@ -10,7 +10,7 @@ from torch.utils.data import default_collate
 from datafeed.errors import FeedError
 from datafeed.feed.hashing import key64
 
-__all__ = ["SampleCode", "SampleError", "SampleTransform", "generator_of"]
+__all__ = ["SampleError", "SampleTransform", "UserFunction", "generator_of"]
 
 SampleTransform = Callable[[Any, np.random.Generator], Any]
 
@@ -26,7 +26,7 @@ class SampleError(Exception):
 
 
 @dataclass(frozen=True)
-class SampleCode:
+class UserFunction:
     """What becomes of samples.
 
     Both kinds of transform get a random generator that is keyed by what they work on and not by

@@ -15,7 +15,7 @@ from datafeed.loading.chunks.gather import Arrays
 from datafeed.loading.schedule.gather_plan import Step
 from datafeed.loading.transforms.serialization import unpack_value
 from datafeed.loading.transforms.shm_channel import Channel
-from datafeed.loading.transforms.user_function import SampleCode, SampleError
+from datafeed.loading.transforms.user_function import SampleError, UserFunction
 
 __all__ = ["TransformProcess"]
 
@@ -33,7 +33,7 @@ class TransformProcess:
         ConfigError: the function cannot be sent to another process.
     """
 
-    def __init__(self, code: SampleCode, number: int) -> None:
+    def __init__(self, code: UserFunction, number: int) -> None:
         ours, theirs = socket.socketpair()
         self._channel = Channel(ours)
         self._lock = Lock()
@@ -79,9 +79,9 @@ class TransformProcess:
         if received is None:
             raise self._ended()
         tree, shared = received
-        room = pool.lease(shared.shape, "uint8")
-        np.copyto(room, shared)
-        reply = unpack_value(tree, room)
+        capacity = pool.lease(shared.shape, "uint8")
+        np.copyto(capacity, shared)
+        reply = unpack_value(tree, capacity)
         if "error" in reply:
             _raise(reply)
         return reply["batch"]
@@ -136,7 +136,7 @@ class _Remote(Exception):
         return str(self.args[0])
 
 
-def _serve(sock: socket.socket, code: SampleCode) -> None:
+def _serve(sock: socket.socket, code: UserFunction) -> None:
     """Work until the other end is gone."""
     import torch
 
@@ -156,7 +156,7 @@ def _serve(sock: socket.socket, code: SampleCode) -> None:
 
 
 def _answer(
-    code: SampleCode, arrays: Arrays, positions: list[int], epochs: list[int]
+    code: UserFunction, arrays: Arrays, positions: list[int], epochs: list[int]
 ) -> dict[str, Any]:
     try:
         samples = [

@@ -16,7 +16,7 @@ _ALGORITHM = re.compile(r"MD5-of-(\d+)MD5-of-(\d+)CRC32C")
 _LEAST_BYTES = 32
 
 
-def of_bytes(pieces: Iterable[memoryview], told: str) -> str | None:
+def of_bytes(pieces: Iterable[memoryview], reported: str) -> str | None:
     """Compute the checksum of a file.
 
     Args:
@@ -26,7 +26,7 @@ def of_bytes(pieces: Iterable[memoryview], told: str) -> str | None:
     Returns:
         The same for these bytes; None where it is of another kind than MD5 of MD5 of CRC32C.
     """
-    algorithm = told.partition(":")[0]
+    algorithm = reported.partition(":")[0]
     match = _ALGORITHM.fullmatch(algorithm)
     if match is None:
         return None
@@ -37,8 +37,8 @@ def of_bytes(pieces: Iterable[memoryview], told: str) -> str | None:
         room *= 2
     head = bytes_per_crc.to_bytes(4, "big") + crcs_per_block.to_bytes(8, "big")
     whole = head + hashlib.md5(blocks.ljust(room, b"\0")).digest()
-    told_bytes = len(told.partition(":")[2]) // 2
-    return f"{algorithm}:{whole.ljust(told_bytes, bytes(1)).hex()}"
+    reported_bytes = len(reported.partition(":")[2]) // 2
+    return f"{algorithm}:{whole.ljust(reported_bytes, bytes(1)).hex()}"
 
 
 def _blocks(pieces: Iterable[memoryview], block_bytes: int, bytes_per_crc: int) -> Iterable[bytes]:

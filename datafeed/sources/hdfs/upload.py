@@ -78,12 +78,12 @@ def _require_whole(
     GiB and finds what a client did wrong; what a network does wrong, HDFS finds itself.
     """
     found = connection.call(unfinished, connection.driver.info).size
-    is_asked = found == size >= _CHECKED_FROM_BYTES
-    told = connection.call(unfinished, connection.web.checksum) if is_asked else None
-    wanted = hdfs_checksum.of_bytes(pieces(), told) if told else None
-    if found != size or (wanted is not None and wanted != told):
+    is_requested = found == size >= _CHECKED_FROM_BYTES
+    reported = connection.call(unfinished, connection.web.checksum) if is_requested else None
+    wanted = hdfs_checksum.of_bytes(pieces(), reported) if reported else None
+    if found != size or (wanted is not None and wanted != reported):
         raise SourceError(
-            f"{url}: was written with {size} bytes, and {found} bytes of checksum {told} stand "
+            f"{url}: was written with {size} bytes, and {found} bytes of checksum {reported} stand "
             "there; write it again, with another --hdfs-client if that comes back"
         )
 

@@ -141,22 +141,22 @@ class IsolatedSource(OwnedByProcess):
         if not self._lock.acquire(timeout=self._timeout_s):
             raise self._too_late(request["url"], "busy with another thread's request")
         try:
-            reply, body = self._exchange(request, buffer)
+            reply, body = self._pipeline(request, buffer)
         finally:
             self._lock.release()
         if "error" in reply:
             raise _ERRORS[reply["kind"]](reply["error"])
         return reply["value"], body
 
-    def _exchange(
+    def _pipeline(
         self, request: dict[str, Any], buffer: memoryview | None
     ) -> tuple[dict[str, Any], memoryview]:
         try:
             try:
-                return self._running_helper().exchange(request, buffer, self._timeout_s)
+                return self._running_helper().pipeline(request, buffer, self._timeout_s)
             except (EOFError, ConnectionError):
                 self._end_helper()  # it died since the last call: reading is safe to do again
-                return self._running_helper().exchange(request, buffer, self._timeout_s)
+                return self._running_helper().pipeline(request, buffer, self._timeout_s)
         except BaseException as error:
             self._end_helper()  # what it would still send belongs to no request
             if isinstance(error, TimeoutError):
@@ -230,7 +230,7 @@ class _Helper:
         if "error" in header:
             raise _ERRORS[header["kind"]](header["error"])
 
-    def exchange(
+    def pipeline(
         self, request: dict[str, Any], buffer: memoryview | None, timeout_s: float
     ) -> tuple[dict[str, Any], memoryview]:
         """Send a request and receive its reply and body.

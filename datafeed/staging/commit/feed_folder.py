@@ -29,7 +29,7 @@ from datafeed.errors import DamagedError, StagingError
 from datafeed.feed.index import PartEntry
 from datafeed.feed.manifest import FEED_FILE, Manifest
 from datafeed.sources import Source, basename, is_temporary, join
-from datafeed.staging.commit.progress_notes import TaskNotes, read_notes
+from datafeed.staging.commit.progress_notes import TaskMarkers, read_markers
 from datafeed.staging.commit.quarantine import QUARANTINE_FILE, quarantine
 from datafeed.staging.plan.plan import Plan
 
@@ -87,17 +87,17 @@ class Folder:
         self.feed = join(url, FEED_FILE)
         self._done = join(self.staging, "done")
         self._failed = join(self.staging, "failed")
-        self._notes = join(self.staging, "notes")
+        self._markers = join(self.staging, "notes")
         self._application = join(self.staging, "application")
 
     def make(self) -> None:
         """Make the folders of a run, and clear what failed attempts said."""
-        for url in (self._failed, self._notes):
+        for url in (self._failed, self._markers):
             self.source.delete(url)
-        for url in (self.url, self.staging, self.tmp, self._failed, self._notes, self._done):
+        for url in (self.url, self.staging, self.tmp, self._failed, self._markers, self._done):
             self.source.mkdirs(url)
 
-    def standing(self) -> Manifest | None:
+    def existing(self) -> Manifest | None:
         """The feed that stands in the folder; None if there is none."""
         if not self.source.exists(self.feed):
             return None
@@ -207,13 +207,13 @@ class Folder:
         url = join(self._failed, f"{split:05d}-{attempt}.json")
         self.source.write(url, json.dumps(failure).encode())
 
-    def task_notes(self, split: int, attempt: str) -> TaskNotes:
+    def task_markers(self, split: int, attempt: str) -> TaskMarkers:
         """The note of a task, of how far it is."""
-        return TaskNotes(self.source, self._notes, split, attempt)
+        return TaskMarkers(self.source, self._markers, split, attempt)
 
-    def notes(self) -> dict[int, int]:
+    def markers(self) -> dict[int, int]:
         """Read the notes of the tasks under way: split to samples."""
-        return read_notes(self.source, self._notes)
+        return read_markers(self.source, self._markers)
 
     def failures(self) -> list[dict[str, Any]]:
         """Read what failed tasks said, in split order."""

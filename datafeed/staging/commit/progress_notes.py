@@ -12,13 +12,13 @@ from contextlib import suppress
 from datafeed.errors import FeedError
 from datafeed.sources import Source, basename, join
 
-__all__ = ["TaskNotes", "read_notes"]
+__all__ = ["TaskMarkers", "read_markers"]
 
 _EVERY_S = 10.0
 _NAME = re.compile(r"(\d+)-(\d+)-.*")
 
 
-class TaskNotes:
+class TaskMarkers:
     """The note of one task.
 
     Args:
@@ -62,7 +62,7 @@ class TaskNotes:
                 self._source.delete(self._url)
 
 
-def read_notes(source: Source, folder: str) -> dict[int, int]:
+def read_markers(source: Source, folder: str) -> dict[int, int]:
     """Read all notes: split to samples, of the attempt that is farthest."""
     found: dict[int, int] = {}
     for info in source.list(folder):

@@ -27,13 +27,13 @@ class Job:
     progress: RunProgress
     """Told of samples written, of splits done and lost, and of what else is worth a word."""
 
-    def look(self) -> int:
+    def poll(self) -> int:
         """Take in what the tasks have left in the folder; gives how many splits are not done.
 
         For engines whose tasks have no other way to tell.
         """
         left = self.progress.committed(self.folder.done_names())
-        self.progress.noted(self.folder.notes())
+        self.progress.noted(self.folder.markers())
         return left
 
     def work(self) -> Work:

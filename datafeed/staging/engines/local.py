@@ -6,8 +6,8 @@ from contextlib import ExitStack
 from typing import Any
 
 from datafeed.staging.engines.base import Engine, Job, given_up
-from datafeed.staging.engines.retry_scheduler import Ledger
-from datafeed.staging.engines.worker_process import Hand
+from datafeed.staging.engines.retry_scheduler import RetryScheduler
+from datafeed.staging.engines.worker_process import WorkerProcess
 
 __all__ = ["LocalEngine"]
 
@@ -20,53 +20,57 @@ class LocalEngine(Engine):
     def run(self, job: Job) -> dict[str, Any]:
         """Run all tasks; a worker that dies is replaced, and its split done again."""
         n_workers = min(job.workers or len(os.sched_getaffinity(0)), len(job.splits))
-        ledger = Ledger(job.splits)
+        scheduler = RetryScheduler(job.splits)
         with ExitStack() as stack:
-            hands = [Hand(job.work()) for _ in range(n_workers)]
-            for hand in hands:
-                stack.callback(hand.drop)
-            while ledger.left:
-                for hand in hands:
-                    _employ(hand, ledger)
-                for hand in _that_speak(hands):
-                    for event in hand.events():
-                        _hear(hand, event, ledger, job)
+            hands = [WorkerProcess(job.work()) for _ in range(n_workers)]
+            for worker_process in hands:
+                stack.callback(worker_process.drop)
+            while scheduler.left:
+                for worker_process in hands:
+                    _employ(worker_process, scheduler)
+                for worker_process in _that_speak(hands):
+                    for event in worker_process.events():
+                        _hear(worker_process, event, scheduler, job)
         return {}
 
 
-def _employ(hand: Hand, ledger: Ledger) -> None:
-    if ledger.split_of(hand) is None:
-        split = ledger.take(hand)
+def _employ(worker_process: WorkerProcess, scheduler: RetryScheduler) -> None:
+    if scheduler.split_of(worker_process) is None:
+        split = scheduler.take(worker_process)
         if split is not None:
-            hand.give(split)
+            worker_process.give(split)
 
 
-def _that_speak(hands: list[Hand]) -> list[Hand]:
+def _that_speak(hands: list[WorkerProcess]) -> list[WorkerProcess]:
     """Wait for events; a worker always sends one in the end, if only that of its death."""
     with selectors.DefaultSelector() as selector:
-        for hand in hands:
-            if hand.fileno() >= 0:
-                selector.register(hand, selectors.EVENT_READ)
-        return [key.fileobj for key, _ in selector.select() if isinstance(key.fileobj, Hand)]
+        for worker_process in hands:
+            if worker_process.fileno() >= 0:
+                selector.register(worker_process, selectors.EVENT_READ)
+        return [
+            key.fileobj for key, _ in selector.select() if isinstance(key.fileobj, WorkerProcess)
+        ]
 
 
-def _hear(hand: Hand, event: dict[str, Any], ledger: Ledger, job: Job) -> None:
+def _hear(
+    worker_process: WorkerProcess, event: dict[str, Any], scheduler: RetryScheduler, job: Job
+) -> None:
     """Note what a worker has to say.
 
     Raises:
         FeedError: its split failed for good, or too often.
     """
-    split = ledger.split_of(hand)
+    split = scheduler.split_of(worker_process)
     if split is None:  # it told why its split failed, and is gone now
         return
     if event["event"] == "wrote":
         job.progress.wrote(split, event["samples"])
     elif event["event"] == "done":
-        ledger.done(hand)
+        scheduler.done(worker_process)
         job.progress.done(split)
     elif event["event"] in ("failed", "died"):
         job.progress.lost(split)
-        error = given_up(job, split, event, ledger.lost(hand))
+        error = given_up(job, split, event, scheduler.lost(worker_process))
         if error:
             raise error
-        hand.drop()
+        worker_process.drop()

@@ -5,14 +5,14 @@ from collections import Counter, deque
 from collections.abc import Callable, Hashable, Sequence
 from statistics import median
 
-__all__ = ["MAX_ATTEMPTS", "Ledger"]
+__all__ = ["MAX_ATTEMPTS", "RetryScheduler"]
 
 MAX_ATTEMPTS = 4
 """Of one split, on every engine: YARN's and Spark's own number."""
 _SLOW_FACTOR = 3.0
 
 
-class Ledger:
+class RetryScheduler:
     """The splits of a job and the workers that have them.
 
     Args:
@@ -25,15 +25,15 @@ class Ledger:
     def __init__(
         self,
         splits: Sequence[int],
-        twins_after_s: float | None = None,
+        speculate_after_s: float | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._waiting = deque(splits)
-        self._held: dict[Hashable, tuple[int, float]] = {}
+        self._running: dict[Hashable, tuple[int, float]] = {}
         self._left = set(splits)
         self._lost: Counter[int] = Counter()
         self._took_s: list[float] = []
-        self._twins_after_s, self._clock = twins_after_s, clock
+        self._speculate_after_s, self._clock = speculate_after_s, clock
 
     @property
     def left(self) -> int:
@@ -42,23 +42,23 @@ class Ledger:
 
     def split_of(self, worker: Hashable) -> int | None:
         """What a worker has."""
-        held = self._held.get(worker)
-        return held[0] if held else None
+        running = self._running.get(worker)
+        return running[0] if running else None
 
     def take(self, worker: Hashable) -> int | None:
         """Return an idle worker a split; None where there is nothing for it now."""
         split = self._waiting.popleft() if self._waiting else self._slow_one()
         if split is not None:
-            self._held[worker] = split, self._clock()
+            self._running[worker] = split, self._clock()
         return split
 
     def _slow_one(self) -> int | None:
         """The split that is held longest by one worker alone, if that is long."""
-        if self._twins_after_s is None:
+        if self._speculate_after_s is None:
             return None
-        limit_s = max([self._twins_after_s, *self._usual_s()])
-        holders = Counter(split for split, _ in self._held.values())
-        alone = [(start, split) for split, start in self._held.values() if holders[split] == 1]
+        limit_s = max([self._speculate_after_s, *self._usual_s()])
+        holders = Counter(split for split, _ in self._running.values())
+        alone = [(start, split) for split, start in self._running.values() if holders[split] == 1]
         if not alone or self._clock() - min(alone)[0] < limit_s:
             return None
         return min(alone)[1]
@@ -72,13 +72,13 @@ class Ledger:
         Returns:
             Other workers that have the same split; nobody waits for them any more.
         """
-        split, start = self._held.pop(worker)
+        split, start = self._running.pop(worker)
         self._left.discard(split)
         self._took_s.append(self._clock() - start)
-        twins = [other for other, (theirs, _) in self._held.items() if theirs == split]
-        for twin in twins:
-            del self._held[twin]
-        return twins
+        speculative = [other for other, (theirs, _) in self._running.items() if theirs == split]
+        for twin in speculative:
+            del self._running[twin]
+        return speculative
 
     def lost(self, worker: Hashable) -> int:
         """Note that a worker gave up or died: what it had waits again, before the others.
@@ -86,11 +86,11 @@ class Ledger:
         Returns:
             How often that split was lost by now; 0 where the worker had none.
         """
-        held = self._held.pop(worker, None)
-        if held is None:
+        running = self._running.pop(worker, None)
+        if running is None:
             return 0
-        split = held[0]
+        split = running[0]
         self._lost[split] += 1
-        if all(theirs != split for theirs, _ in self._held.values()):
+        if all(theirs != split for theirs, _ in self._running.values()):
             self._waiting.appendleft(split)
         return self._lost[split]

@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["Hand", "Work"]
+__all__ = ["Work", "WorkerProcess"]
 
 _END_S = 5.0
 _READ_BYTES = 1 << 16
@@ -28,7 +28,7 @@ class Work:
     hdfs_client: str
 
 
-class Hand:
+class WorkerProcess:
     """One worker process at a time; it dies with this one, even if this one is killed.
 
     Args:

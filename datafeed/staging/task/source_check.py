@@ -40,13 +40,13 @@ def unchanged(source: Source, shard: Shard) -> Iterator["Future[str | None]"]:
         yield nothing
         return
     with ThreadPoolExecutor(1, f"datafeed checksum {shard.url}") as pool:
-        asked = pool.submit(_checksum, source, shard)
+        options = pool.submit(_checksum, source, shard)
         try:
-            yield asked
+            yield options
         except FeedError:
-            asked.result()
+            options.result()
             raise
-        asked.result()
+        options.result()
 
 
 def _require_size_and_time(source: Source, shard: Shard) -> None:

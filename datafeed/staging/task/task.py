@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 
 from datafeed.errors import ConfigError, FormatError, StagingError
-from datafeed.feed.checksum import Stretch, file_crc
+from datafeed.feed.checksum import CrcSpan, file_crc
 from datafeed.feed.index import PartEntry
 from datafeed.feed.schema import Array, Sample, conform
 from datafeed.feed.writer.part_writer import PartWriter
@@ -73,7 +73,7 @@ def run_split(
 
 def _write(
     plan: Plan, split: int, path: Path, report: Callable[[int], None], bad: BadSamples
-) -> tuple[PartEntry, list[Stretch]]:
+) -> tuple[PartEntry, list[CrcSpan]]:
     """Write the part; give its entry, and the checksums of what was written."""
     shards = plan.splits[split].shards
     urls = [shard.url for shard in shards]
@@ -145,7 +145,7 @@ def _check_transform(plan: Plan) -> None:
         )
 
 
-def _seal(entry: PartEntry, known: list[Stretch], name: str, path: Path) -> PartEntry:
+def _seal(entry: PartEntry, known: list[CrcSpan], name: str, path: Path) -> PartEntry:
     """Make the file durable; add its name, size and checksum to the entry.
 
     The checksum is that of the bytes that were written: reading them all again took 0.2 s a GiB.

@@ -50,18 +50,18 @@ def main() -> int:
 
 def do_split(split: int, plan: Plan, folder: Folder, attempt: str, events: "Events") -> bool:
     """Run one split, and leave word of a failure; tells whether going on makes sense."""
-    notes = folder.task_notes(split, attempt) if events.leaves_notes else None
+    markers = folder.task_markers(split, attempt) if events.leaves_markers else None
 
     def report(n_samples: int) -> None:
         events.report(n_samples)
-        if notes:
-            notes.report(n_samples)
+        if markers:
+            markers.report(n_samples)
 
     try:
         entry = run_split(plan, split, folder, attempt, report)
     except Exception as error:
-        if notes:
-            notes.remove()
+        if markers:
+            markers.remove()
         failure = describe(error, split, plan)
         with suppress(FeedError):  # the cause matters more than that it could not be left there
             folder.report_failure(split, attempt, failure)
@@ -86,7 +86,7 @@ def describe(error: Exception, split: int, plan: Plan) -> dict[str, Any]:
 class Events(Protocol):
     """Where a worker tells what it does."""
 
-    leaves_notes: bool
+    leaves_markers: bool
     """Whether nobody hears ``report`` in time, so that the folder is told as well."""
 
     def report(self, n_samples: int) -> None:
@@ -105,7 +105,7 @@ class JsonEvents:
     What else is printed goes to stderr.
     """
 
-    leaves_notes = False
+    leaves_markers = False
 
     def __init__(self) -> None:
         self._out = os.fdopen(os.dup(1), "w")
@@ -138,7 +138,7 @@ class JsonEvents:
 class HadoopEvents:
     """Counters and status lines of Hadoop Streaming on stderr; plain log lines beside them."""
 
-    leaves_notes = True
+    leaves_markers = True
 
     def __init__(self) -> None:
         self._n_samples = 0

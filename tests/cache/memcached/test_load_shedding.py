@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import pytest
 
 from datafeed.cache.health import LONGEST_WAIT_S
-from datafeed.cache.memcached.load_shedding import SLOW_S, Pace
+from datafeed.cache.memcached.load_shedding import SLOW_S, LoadShedding
 
 MIB = 1 << 20
 CHUNK_BYTES = MIB
@@ -21,13 +21,13 @@ class World:
 
     def __init__(self, rates: Sequence[float], behind: float) -> None:
         self.rates, self.behind, self.now = list(rates), behind, 100.0
-        self.pace = Pace([f"s{i}" for i in range(len(rates))], 1, lambda: self.now)
+        self.pace = LoadShedding([f"s{i}" for i in range(len(rates))], 1, lambda: self.now)
 
     def call(self, is_late: bool = True, n_chunks: int = 12) -> list[int]:
         """Fetch chunks, one after another on each server; gives which came from behind."""
-        asked = [{i % len(self.rates)} for i in range(n_chunks)]
-        left = self.pace.left(asked, is_late) if self.pace.may_leave(is_late) else []
-        kept = [server for i, (server,) in enumerate(asked) if i not in left]
+        options = [{i % len(self.rates)} for i in range(n_chunks)]
+        left = self.pace.left(options, is_late) if self.pace.may_shed(is_late) else []
+        kept = [server for i, (server,) in enumerate(options) if i not in left]
         took = {
             server: (CHUNK_BYTES * kept.count(server), CHUNK_BYTES * kept.count(server) / rate)
             for server, rate in enumerate(self.rates)
@@ -37,7 +37,7 @@ class World:
         self.now += max((seconds for _, seconds in took.values()), default=0.0)
         if left:
             seconds = CHUNK_BYTES * len(left) / self.behind if self.behind else 1.0
-            self.pace.behind_took(CHUNK_BYTES * len(left) if self.behind else 0, seconds)
+            self.pace.next_tier_took(CHUNK_BYTES * len(left) if self.behind else 0, seconds)
             self.now += seconds
         return left
 
@@ -126,7 +126,7 @@ def test_one_hiccup_of_a_server_or_behind_changes_nothing() -> None:
     world = World([10e6], 100e6)
     world.run(10)
     for _ in range(10):
-        world.pace.behind_took(CHUNK_BYTES, 5.0)
+        world.pace.next_tier_took(CHUNK_BYTES, 5.0)
         assert world.run(1) > 0.95
 
 

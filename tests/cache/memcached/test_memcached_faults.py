@@ -218,13 +218,13 @@ def impostor(answer: Callable[[socket.socket], None]) -> Iterator[str]:
         thread.join()
 
 
-def say(reply: bytes) -> Callable[[socket.socket], None]:
+def log(reply: bytes) -> Callable[[socket.socket], None]:
     """Answer the first request of every connection by this; settings as they should be."""
 
     def answer(connection: socket.socket) -> None:
         settings = b"STAT evictions off\r\nEND\r\n"
-        asked = connection.recv(65536)
-        connection.sendall(settings if asked.startswith(b"stats") else reply)
+        options = connection.recv(65536)
+        connection.sendall(settings if options.startswith(b"stats") else reply)
 
     return answer
 
@@ -242,7 +242,7 @@ def say(reply: bytes) -> Callable[[socket.socket], None]:
     ],
 )
 def test_an_impostor_is_counted_and_does_no_harm(feed: Feed, reply: bytes, counter: str) -> None:
-    with impostor(say(reply)) as address:
+    with impostor(log(reply)) as address:
         cached = MemcachedTier(address, feed.manifest, idle_s=5)
         with closing(TierStack([cached, PartTier(feed)])) as stack:
             fetch(stack, feed)

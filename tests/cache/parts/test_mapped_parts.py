@@ -32,10 +32,10 @@ def parts_of(feed: Feed) -> MappedParts:
     return parts
 
 
-def bring(parts: MappedParts, chunk: int) -> Counters:
+def page_in(parts: MappedParts, chunk: int) -> Counters:
     counters = Counters()
     parts.will_need(chunk)
-    parts.bring(chunk, counters)
+    parts.page_in(chunk, counters)
     return counters
 
 
@@ -46,7 +46,7 @@ def path_of(feed: Feed, part: int) -> Path:
 def test_pieces_lie_where_it_says(feed: Feed) -> None:
     parts = parts_of(feed)
     for chunk in range(feed.manifest.n_chunks):
-        bring(parts, chunk)
+        page_in(parts, chunk)
         assert parts.is_checked(chunk)
         part, number = feed.manifest.chunk_place(chunk)
         data = path_of(feed, part).read_bytes()
@@ -70,10 +70,10 @@ def test_a_flipped_bit_is_found_at_the_first_touch(feed: Feed) -> None:
     data[feed.index(2).extents(1)[0].offset + 5] ^= 4
     path.write_bytes(data)
     parts, counters = parts_of(feed), Counters()
-    bring(parts, 10)
+    page_in(parts, 10)
     parts.will_need(11)
     with pytest.raises(DamagedError, match=r"part-00002.*chunk 1 \(chunk 11 of the feed\)"):
-        parts.bring(11, counters)
+        parts.page_in(11, counters)
     assert counters.corrupt == 1
     assert not parts.is_checked(11)
 
@@ -81,42 +81,42 @@ def test_a_flipped_bit_is_found_at_the_first_touch(feed: Feed) -> None:
 def test_a_missing_part_is_named_when_it_is_needed(feed: Feed) -> None:
     path_of(feed, 2).unlink()
     parts = parts_of(feed)
-    bring(parts, 9)
+    page_in(parts, 9)
     with pytest.raises(SourceError, match="part-00002"):
-        bring(parts, 10)
+        page_in(parts, 10)
 
 
 def test_a_part_that_is_cut_is_not_mapped(feed: Feed) -> None:
     feed.index(0)
     os.truncate(path_of(feed, 0), 5000)
     with pytest.raises(DamagedError, match=r"part-00000.*cut"):
-        bring(parts_of(feed), 0)
+        page_in(parts_of(feed), 0)
 
 
 def test_a_part_that_is_cut_later_is_an_error_and_no_bus_error(feed: Feed) -> None:
     parts = parts_of(feed)
-    bring(parts, 0)
+    page_in(parts, 0)
     os.truncate(path_of(feed, 0), 4096)
     counters = Counters()
     with pytest.raises(SourceError, match=r"part-00000.*was cut"):
-        parts.bring(9, counters)
+        parts.page_in(9, counters)
     assert counters.down == 1
 
 
 def test_cut_parts_are_seen_without_touching_them(
     feed: Feed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(mapped_files, "_LOOK_S", 0.0)
+    monkeypatch.setattr(mapped_files, "_POLL_S_", 0.0)
     parts = parts_of(feed)
-    bring(parts, 0)
-    bring(parts, 10)
-    parts.look()
+    page_in(parts, 0)
+    page_in(parts, 10)
+    parts.poll()
     os.replace(path_of(feed, 2), path_of(feed, 2).with_name("away"))
     path_of(feed, 2).write_bytes(b"shorter, but another file")
-    parts.look()
+    parts.poll()
     os.truncate(path_of(feed, 0), 4096)
     with pytest.raises(DamagedError, match=r"part-00000.*while it was read"):
-        parts.look()
+        parts.poll()
 
 
 def test_rows_scattered_over_a_part_are_refused(feed: Feed) -> None:
@@ -124,7 +124,7 @@ def test_rows_scattered_over_a_part_are_refused(feed: Feed) -> None:
     index._extents = np.repeat(index._extents, 2, axis=0)
     index._chunks = index._chunks * np.array([1, 2, 1])
     with pytest.raises(DamagedError, match="scattered"):
-        bring(parts_of(feed), 0)
+        page_in(parts_of(feed), 0)
 
 
 def test_what_is_behind_a_cache_is_not_mapped(feed: Feed, memcached_server: object) -> None:
@@ -177,7 +177,7 @@ def test_page_tables_of_large_feeds_are_given_back(
         parts, samples = parts_of(feed), made.mapped()
         chunks = range(feed.manifest.n_chunks)
         for chunk in chunks:
-            bring(parts, chunk)
+            page_in(parts, chunk)
         at_most = page_table_bytes()
         parts.note_read(1 << 20)
         assert page_table_bytes() == at_most
@@ -193,7 +193,7 @@ def test_a_part_that_was_replaced_is_not_mapped_again(
 ) -> None:
     monkeypatch.setattr(mapped_files, "_TOUCHED_BYTES", 0)
     parts = parts_of(feed)
-    bring(parts, 0)
+    page_in(parts, 0)
     place = parts.extents(0)[0].offset
     before = parts.memory[place : place + 64].tobytes()
     path = path_of(feed, 0)

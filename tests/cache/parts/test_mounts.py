@@ -44,10 +44,10 @@ def test_the_last_mount_over_a_folder_counts(
 def test_a_feed_asks_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("torch")
     make_feed(tmp_path / "feed", [8, 8], 4)
-    asked: list[Path] = []
+    options: list[Path] = []
 
     def counted(folder: Path) -> bool:
-        asked.append(folder)
+        options.append(folder)
         return is_mappable(folder)
 
     monkeypatch.setattr(mapped, "is_mappable", counted)
@@ -55,4 +55,4 @@ def test_a_feed_asks_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
         for _ in range(3):
             with datafeed.DataLoader(feed, 4) as loader:
                 assert sum(len(batch["label"]) for batch in loader) == 16
-    assert asked == [tmp_path / "feed"]
+    assert options == [tmp_path / "feed"]

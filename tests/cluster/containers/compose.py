@@ -83,8 +83,8 @@ def memory_mib(service: str) -> float:
     """Return the memory of a running host's processes, without files' pages (cgroups 1 and 2)."""
     folder = "/sys/fs/cgroup"
     script = f"cat {folder}/memory.stat {folder}/memory/memory.stat 2>/dev/null; true"
-    told = dict(line.split() for line in run(service, "sh", "-c", script).splitlines())
-    return int(told.get("anon") or told["total_rss"]) / 2**20
+    reported = dict(line.split() for line in run(service, "sh", "-c", script).splitlines())
+    return int(reported.get("anon") or reported["total_rss"]) / 2**20
 
 
 def cut_off(service: str) -> None:

@@ -60,7 +60,7 @@ def main() -> None:
                 break
             loader.set_epoch(epoch)
             read_epoch(loader, epoch, comm.rank, options.pace_s)
-        say(event="end", rank=comm.rank, stats=loader.stats())
+        log(event="end", rank=comm.rank, stats=loader.stats())
 
 
 def read_epoch(loader: Any, epoch: int, rank: int, pace_s: float) -> None:
@@ -72,7 +72,7 @@ def read_epoch(loader: Any, epoch: int, rank: int, pace_s: float) -> None:
         for row, number in zip(data, numbers.tolist(), strict=True):
             if not np.array_equal(row, closed_form(number)):
                 sys.exit(f"rank {rank} epoch {epoch} step {step}: sample {number} is wrong")
-        say(
+        log(
             event="step",
             rank=rank,
             epoch=epoch,
@@ -95,7 +95,7 @@ def came(loader: Any) -> dict[str, int]:
     return {**counts, "slow": sum(tier["slow"] for tier in tiers.values())}
 
 
-def say(**event: Any) -> None:
+def log(**event: Any) -> None:
     """Write one line, whole."""
     sys.stdout.write(json.dumps(event) + "\n")
     sys.stdout.flush()

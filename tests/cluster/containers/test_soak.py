@@ -96,7 +96,7 @@ def test_soak(warm: str, figures: list[dict[str, Any]]) -> None:
         len(trouble.faults) >= SOAK_S / EVERY_S / 4
     )  # the cure of one takes longer on a slow machine
     n_epochs = assert_every_sample_once_an_epoch(run)
-    growth, memory = memory_growth(run), trouble.memory_mib
+    extension, memory = memory_growth(run), trouble.memory_mib
     FIGURES.parent.mkdir(parents=True, exist_ok=True)
     draw(run, trouble.faults, FIGURES.with_name("soak.png"))
     figures.append(
@@ -109,11 +109,11 @@ def test_soak(warm: str, figures: list[dict[str, Any]]) -> None:
             "faults": len(trouble.faults),
             "epochs": n_epochs,
             "samples": n_epochs * N_SAMPLES,
-            "rss_growth": {rank: round(part, 3) for rank, part in growth.items()},
+            "rss_growth": {rank: round(part, 3) for rank, part in extension.items()},
             "hosts_mib": {host: [ends(mib)[0], ends(mib)[1]] for host, mib in memory.items()},
         }
     )
-    assert max(growth.values()) < GROWTH_LIMIT, growth
+    assert max(extension.values()) < GROWTH_LIMIT, extension
 
 
 def assert_every_sample_once_an_epoch(run: Run) -> int:

@@ -17,7 +17,7 @@ from datafeed.loading.order.chunk_layout import I64Array
 
 def take_rows(memory: Array, row_bytes: int, starts: I64Array, out: Array) -> None:
     rows_of = Rows(memory, row_bytes)
-    rows_of.take(rows_of.places(starts), out)
+    rows_of.take(rows_of.addresses(starts), out)
 
 
 @pytest.mark.parametrize("row_bytes", [1, 7, 16, 784, 1024, 1027, 4096])
@@ -31,10 +31,10 @@ def test_rows_begin_at_any_place(
     memory = np.random.default_rng(0).integers(0, 256, 20_001).astype(np.uint8)
     memory.flags.writeable = False
     last = len(memory) - row_bytes
-    places = np.array([0, last // step * step, *range(0, last, 97 * step)])
-    out = np.zeros((len(places), row_bytes), np.uint8)
-    take_rows(memory, row_bytes, places, out)
-    for place, row in zip(places.tolist(), out, strict=True):
+    addresses = np.array([0, last // step * step, *range(0, last, 97 * step)])
+    out = np.zeros((len(addresses), row_bytes), np.uint8)
+    take_rows(memory, row_bytes, addresses, out)
+    for place, row in zip(addresses.tolist(), out, strict=True):
         assert np.array_equal(row, memory[place : place + row_bytes])
 
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from datafeed import Order
 from datafeed.errors import ConfigError
-from datafeed.loading.order.interleave import Dealing
+from datafeed.loading.order.interleave import Interleave
 from datafeed.loading.order.order import Shuffle
 
 quick = settings(deadline=None, max_examples=40)
@@ -180,11 +180,11 @@ def test_streams_are_shuffled_chunks_in_staggered_windows(
     sizes = np.bincount(chunk_of) if len(chunk_of) else np.zeros(0, int)
     positions = order.positions(3, 0, order.n_samples)
     streams, offsets = order._streams(3)[1].locate(np.arange(order.n_samples))
-    places = {}
+    addresses = {}
     for stream in range(n_streams):
         mine = positions[streams == stream][np.argsort(offsets[streams == stream])]
         chunks = list(dict.fromkeys(chunk_of[mine].tolist()))
-        places.update(dict.fromkeys(chunks, stream))
+        addresses.update(dict.fromkeys(chunks, stream))
         assert len(mine) == sizes[chunks].sum()  # a chunk has one stream
         is_single = -(-len(sizes) // n_streams) <= window
         number, size = 0, window if is_single else 1 + stream % window
@@ -194,13 +194,13 @@ def test_streams_are_shuffled_chunks_in_staggered_windows(
             assert not set(chunk_of[inside]) & set(chunk_of[mine])
             assert len(set(chunk_of[inside])) == size or not len(mine)
             number, size = number + 1, window
-    assert len(places) == len(sizes)
+    assert len(addresses) == len(sizes)
 
 
 def test_while_all_streams_live_each_gives_one_sample_in_turn() -> None:
     order = Order([400, 415], 10, 50, streams=8)
-    dealing = order._streams(0)[1]
-    streams, offsets = dealing.locate(np.arange(order.n_samples))
+    interleave = order._streams(0)[1]
+    streams, offsets = interleave.locate(np.arange(order.n_samples))
     shortest = int(order._streams(0)[0].lengths.min())
     n = 8 * shortest
     assert np.array_equal(streams[:n], np.arange(n) % 8)
@@ -212,7 +212,7 @@ def test_while_all_streams_live_each_gives_one_sample_in_turn() -> None:
 @quick
 @given(st.lists(st.integers(0, 30), min_size=1, max_size=9))
 def test_dealing_goes_round_the_streams_that_live(lengths: list[int]) -> None:
-    streams, offsets = Dealing(np.array(lengths)).locate(np.arange(sum(lengths)))
+    streams, offsets = Interleave(np.array(lengths)).locate(np.arange(sum(lengths)))
     assert sorted(zip(streams.tolist(), offsets.tolist(), strict=True)) == [
         (stream, i) for stream, length in enumerate(lengths) for i in range(length)
     ]

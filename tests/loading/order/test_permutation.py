@@ -19,9 +19,9 @@ PINNED_MILLION = [745609, 203761, 592090]
 @given(size=st.integers(1, 3000), key=st.integers(0, 2**64 - 1))
 def test_is_a_bijection_and_has_an_inverse(size: int, key: int) -> None:
     values = np.arange(size)
-    places = permute(values, size, key)
-    assert np.array_equal(np.sort(places), values)
-    assert np.array_equal(unpermute(places, size, key), values)
+    addresses = permute(values, size, key)
+    assert np.array_equal(np.sort(addresses), values)
+    assert np.array_equal(unpermute(addresses, size, key), values)
 
 
 @quick
@@ -29,12 +29,12 @@ def test_is_a_bijection_and_has_an_inverse(size: int, key: int) -> None:
 def test_huge_domains_of_different_sizes_at_once(sizes: list[int], key: int) -> None:
     keys = mix64(np.arange(len(sizes), dtype=np.uint64) + np.uint64(key))
     values = np.array([size - 1 for size in sizes])
-    places = permute(values, sizes, keys)
-    assert (places >= 0).all()
-    assert (places < np.array(sizes)).all()
-    assert np.array_equal(unpermute(places, sizes, keys), values)
+    addresses = permute(values, sizes, keys)
+    assert (addresses >= 0).all()
+    assert (addresses < np.array(sizes)).all()
+    assert np.array_equal(unpermute(addresses, sizes, keys), values)
     each = [permute([v], m, k)[0] for v, m, k in zip(values, sizes, keys, strict=True)]
-    assert np.array_equal(places, each)
+    assert np.array_equal(addresses, each)
 
 
 def _chi_square_score(counts: np.ndarray) -> float:
@@ -49,8 +49,8 @@ def _chi_square_score(counts: np.ndarray) -> float:
 def test_every_order_of_a_few_things_is_as_likely(size: int) -> None:
     n_keys = 100_000
     keys = mix64(np.arange(n_keys))
-    places = np.stack([permute(np.full(n_keys, i), size, keys) for i in range(size)], axis=1)
-    orders = (places * size ** np.arange(size)).sum(axis=1)
+    addresses = np.stack([permute(np.full(n_keys, i), size, keys) for i in range(size)], axis=1)
+    orders = (addresses * size ** np.arange(size)).sum(axis=1)
     counts = np.unique(orders, return_counts=True)[1]
     assert len(counts) == factorial(size)
     assert _chi_square_score(counts) < 5
@@ -61,10 +61,10 @@ def test_places_and_neighbours_are_even(size: int) -> None:
     n_keys = 400_000 // size
     keys = np.repeat(mix64(np.arange(n_keys)), size)
     values = np.tile(np.arange(size), n_keys)
-    places = permute(values, size, keys).reshape(n_keys, size)
-    joint = np.bincount((places * size + np.arange(size)).ravel(), minlength=size**2)
+    addresses = permute(values, size, keys).reshape(n_keys, size)
+    joint = np.bincount((addresses * size + np.arange(size)).ravel(), minlength=size**2)
     assert _chi_square_score(joint) < 5
-    steps = np.bincount((np.diff(places, axis=1) % size).ravel(), minlength=size)[1:]
+    steps = np.bincount((np.diff(addresses, axis=1) % size).ravel(), minlength=size)[1:]
     assert _chi_square_score(steps) < 6
 
 

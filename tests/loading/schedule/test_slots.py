@@ -46,15 +46,15 @@ def test_every_take_finds_its_chunks(
     n_slots, chunks, cuts = case
     content = resident[:n_slots]
     loads: deque[Load] = deque()
-    takes = []
+    gathers = []
     start = 0
     for ends, assigned in plan(Slots(np.array(content)), chunks, cuts):
         loads.extend(assigned.loads)
         for begin, end, need in zip([0, *ends], ends, assigned.needs.tolist(), strict=False):
-            takes.append((start + begin, assigned.slots[begin:end], need))
+            gathers.append((start + begin, assigned.slots[begin:end], need))
         start += ends[-1]
     n_loaded = 0
-    for n_taken, (first, slots, need) in enumerate(takes):
+    for n_taken, (first, slots, need) in enumerate(gathers):
         while n_loaded < need or (is_eager and loads and loads[0].after <= n_taken):
             load = loads.popleft()
             assert load.after <= n_taken, "the plan waits for itself"

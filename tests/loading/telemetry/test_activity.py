@@ -59,9 +59,9 @@ def test_waits_are_summed_up() -> None:
     assert waits.as_dict()["wait_percentiles_s"]["max"] == 0
     for i in range(1, 101):
         waits.add(i, {"cache": i - 0.5, "other": 0.5}, is_ready=i <= 25)
-    told = waits.as_dict()
-    assert list(told["wait_by_cause_s"]) == list(CAUSES)
-    assert told["wait_by_cause_s"]["cache"] == 5000
-    waited = told["wait_percentiles_s"]
+    reported = waits.as_dict()
+    assert list(reported["wait_by_cause_s"]) == list(CAUSES)
+    assert reported["wait_by_cause_s"]["cache"] == 5000
+    waited = reported["wait_percentiles_s"]
     assert waited == pytest.approx({"p50": 50.5, "p90": 90.1, "p99": 99.01, "max": 100})
-    assert told["ready"] == 0.25
+    assert reported["ready"] == 0.25

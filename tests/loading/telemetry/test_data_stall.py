@@ -8,13 +8,13 @@ import pytest
 
 from datafeed import DataLoader, Feed
 from datafeed.cache.tier import ChunkRequest
-from datafeed.loading.telemetry.data_stall import Starvation
+from datafeed.loading.telemetry.data_stall import DataStall
 from tests.loading.small_feed import SLOT_BYTES, loader_of
 
 
 def test_only_time_in_which_both_wait_counts() -> None:
     now = 0.0
-    starvation = Starvation(lambda: now)
+    starvation = DataStall(lambda: now)
     with starvation.waits("user"):
         now = 1.0
         with starvation.waits("gatherer"):
@@ -38,11 +38,11 @@ class Listening:
 
     def __init__(self, feed: Feed, pause_s: float) -> None:
         self._stack, self._pause_s = feed.open_stack(), pause_s
-        self.told: list[bool] = []
+        self.reported: list[bool] = []
         self.who: list[int] = []
 
     def fetch(self, requests: Sequence[ChunkRequest], timeout_s: float, is_late: bool) -> None:
-        self.told.append(is_late)
+        self.reported.append(is_late)
         self.who.append(threading.get_ident())
         threading.Event().wait(self._pause_s)
         self._stack.fetch(requests, timeout_s)
@@ -66,7 +66,7 @@ def test_tiers_that_keep_the_user_waiting_are_told(
     loader, stack = listening_to(fetched_feed, 0.1, monkeypatch)
     with loader:
         list(loader)
-    assert sum(stack.told[2:]) >= (len(stack.told) - 2) // 2 > 0
+    assert sum(stack.reported[2:]) >= (len(stack.reported) - 2) // 2 > 0
 
 
 def test_tiers_that_keep_up_hear_nothing(
@@ -75,16 +75,16 @@ def test_tiers_that_keep_up_hear_nothing(
     loader, stack = listening_to(fetched_feed, 0.0, monkeypatch)
     with loader:
         list(loader)
-        n_before = len(stack.told)
+        n_before = len(stack.reported)
         for _ in range(4):
             for _ in loader:
                 pipeline = loader._reader._pipeline  # type: ignore[attr-defined]
                 deadline = time.monotonic() + 30
-                while not pipeline.handover.is_ready:
+                while not pipeline.queues.is_ready:
                     assert time.monotonic() < deadline
                     time.sleep(0.001)
     # A thread's first look may be at what was before, whenever it comes.
-    looks = list(zip(stack.who, stack.told, strict=True))[n_before:]
+    looks = list(zip(stack.who, stack.reported, strict=True))[n_before:]
     later = [late for i, (who, late) in enumerate(looks) if who in {one for one, _ in looks[:i]}]
     assert len(later) > 8
     assert not any(later)

@@ -31,12 +31,14 @@ def test_computed_as_hdfs_does_in_several_blocks(
         upload.write(memoryview(data))
         upload.close()
     with closing(open_source(url)) as source:
-        told = source.checksum(url)
+        reported = source.checksum(url)
         assert source.read(url) == data
-    assert told is not None
+    assert reported is not None
     pieces = [memoryview(data)[i : i + piece_bytes] for i in range(0, n_bytes, piece_bytes)]
-    assert hdfs_checksum.of_bytes(pieces, told) == told
-    assert hdfs_checksum.of_bytes([memoryview(bytes([data[0] ^ 1]) + data[1:])], told) != told
+    assert hdfs_checksum.of_bytes(pieces, reported) == reported
+    assert (
+        hdfs_checksum.of_bytes([memoryview(bytes([data[0] ^ 1]) + data[1:])], reported) != reported
+    )
     assert hdfs_checksum.of_bytes(pieces, "COMPOSITE-CRC32C:00") is None
 
 
@@ -47,7 +49,7 @@ def test_what_was_written_wrong_is_found(
     url = join(hdfs_root, f"wrong-{client}")
     (tmp_path / "file").write_bytes(numbered_bytes(3 << 20))
     monkeypatch.setattr(
-        "datafeed.sources.hdfs.checksum.of_bytes", lambda pieces, told: told[:-10] + "ffff"
+        "datafeed.sources.hdfs.checksum.of_bytes", lambda pieces, reported: reported[:-10] + "ffff"
     )
     with closing(open_source(url, client)) as source:
         with pytest.raises(SourceError, match=r"was written with 3145728 bytes, and 3145728 bytes"):

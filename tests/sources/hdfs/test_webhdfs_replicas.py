@@ -25,7 +25,7 @@ class Servers(ThreadingHTTPServer):
     """A NameNode that sends to a dead DataNode first, and the other DataNode."""
 
     daemon_threads = True
-    asked: list[tuple[str, str, str]]
+    options: list[tuple[str, str, str]]
     """Offset, length and DataNodes to leave out, of each question."""
     dead_port = 0
 
@@ -38,7 +38,7 @@ class Handler(BaseHTTPRequestHandler):
         offset, n_bytes = int(query["offset"]), int(query["length"])
         if "served" not in query:
             left_out = query.get("excludedatanodes", "")
-            self.server.asked.append((query["offset"], query["length"], left_out))
+            self.server.options.append((query["offset"], query["length"], left_out))
             host, port = "127.0.0.1", self.server.server_address[1]
             if _DEAD not in left_out:
                 host, port = _DEAD, self.server.dead_port
@@ -59,7 +59,7 @@ class Handler(BaseHTTPRequestHandler):
 @pytest.fixture
 def servers() -> Iterator[Servers]:
     with Servers(("127.0.0.1", 0), Handler) as servers:
-        servers.asked, (servers.dead_port,) = [], free_ports(1)
+        servers.options, (servers.dead_port,) = [], free_ports(1)
         thread = threading.Thread(target=servers.serve_forever, name="servers")
         thread.start()
         yield servers
@@ -83,8 +83,8 @@ def test_a_dead_datanode_is_left_out_from_then_on(servers: Servers) -> None:
         for _ in range(2):
             assert b"".join(web.contents("/a", 100, 2300, _BLOCK)) == _DATA[100:2400]
     blocks = [("100", "900"), ("1000", "1000"), ("2000", "400")]
-    assert servers.asked[0] == (*blocks[0], "")
-    assert servers.asked[1:] == [(*block, _DEAD) for block in blocks * 2]
+    assert servers.options[0] == (*blocks[0], "")
+    assert servers.options[1:] == [(*block, _DEAD) for block in blocks * 2]
 
 
 def test_others_ask_on_while_a_driver_connects_anew(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -151,10 +151,10 @@ def test_wrong_usage_is_status_2(tmp_path: Path) -> None:
 
 
 def test_plan_survives_its_file(tmp_path: Path) -> None:
-    from datafeed.staging.request import plan_of
+    from datafeed.staging.request import plan_request
 
     write_shards(tmp_path / "raw", 2, 5)
-    plan = plan_of(str(tmp_path / "raw"), str(tmp_path / "feed"))
+    plan = plan_request(str(tmp_path / "raw"), str(tmp_path / "feed"))
     again = Plan.from_bytes(plan.to_bytes(), "p")
     assert (again.feed_id, again.content()) == (plan.feed_id, plan.content())
 

@@ -50,7 +50,7 @@ def start(home: Path, n_ranks: int, *command: str) -> "subprocess.Popen[str]":
 
 
 @pytest.fixture
-def held(home: Path) -> Iterator[Path]:
+def running(home: Path) -> Iterator[Path]:
     """One split is held half-way for as long as this file stands."""
     (home / "hold").touch()
     yield home / "hold"
@@ -123,16 +123,16 @@ def test_an_error_is_said_once_and_is_everyones_status(home: Path) -> None:
     assert run.returncode == 2
 
 
-def test_a_killed_worker_is_replaced(home: Path, calm: dict[str, bytes], held: Path) -> None:
+def test_a_killed_worker_is_replaced(home: Path, calm: dict[str, bytes], running: Path) -> None:
     run = start(home, 2)
     os.kill(holder(home), signal.SIGKILL)
-    held.unlink()
+    running.unlink()
     _, err = run.communicate(timeout=60)
     assert run.returncode == 0, err
     assert parts_of(home / "feed") == calm
 
 
-def test_a_split_that_kills_every_worker_is_told(home: Path, held: Path) -> None:
+def test_a_split_that_kills_every_worker_is_told(home: Path, running: Path) -> None:
     (home / "mine.py").write_text(
         "import os, signal\ndef f(sample):\n"
         "    if sample['label'] == 11: os.kill(os.getpid(), signal.SIGKILL)\n"
@@ -144,7 +144,7 @@ def test_a_split_that_kills_every_worker_is_told(home: Path, held: Path) -> None
     assert "shard-001.tar: its worker died 4 times (killed by signal 9)" in err
 
 
-def test_a_silent_rank_is_given_up(home: Path, calm: dict[str, bytes], held: Path) -> None:
+def test_a_silent_rank_is_given_up(home: Path, calm: dict[str, bytes], running: Path) -> None:
     """A stopped rank does not even end; mpirun's status is right all the same."""
     run = start(home, 2, *script(home, silent_s=1.5))
     wait_for(lambda: len(workers_of(home / "feed")) == 2)
@@ -152,18 +152,18 @@ def test_a_silent_rank_is_given_up(home: Path, calm: dict[str, bytes], held: Pat
     assert "program.py" in command_of(rank)
     os.kill(rank, signal.SIGSTOP)
     wait_for(lambda: n_done(home) >= 2)
-    held.unlink()
+    running.unlink()
     _, err = run.communicate(timeout=60)
     assert run.returncode == 0, err
     assert parts_of(home / "feed") == calm
     wait_for(lambda: not workers_of(home / "feed"))
 
 
-def test_a_slow_split_is_done_twice(home: Path, calm: dict[str, bytes], held: Path) -> None:
+def test_a_slow_split_is_done_twice(home: Path, calm: dict[str, bytes], running: Path) -> None:
     run = start(home, 2, *script(home, slow_s=2.0))
     stopped = holder(home)
     os.kill(stopped, signal.SIGSTOP)
-    held.unlink()
+    running.unlink()
     _, err = run.communicate(timeout=60)
     assert run.returncode == 0, err
     assert parts_of(home / "feed") == calm
@@ -173,7 +173,7 @@ def test_a_slow_split_is_done_twice(home: Path, calm: dict[str, bytes], held: Pa
 
 @pytest.mark.parametrize("victim", ["rank", "mpirun"])
 def test_a_dead_rank_ends_the_job_and_the_command_goes_on(
-    home: Path, calm: dict[str, bytes], held: Path, victim: str
+    home: Path, calm: dict[str, bytes], running: Path, victim: str
 ) -> None:
     run = start(home, 2)
     rank = parent_of(holder(home))
@@ -184,7 +184,7 @@ def test_a_dead_rank_ends_the_job_and_the_command_goes_on(
     assert run.returncode != 0
     wait_for(lambda: not workers_of(home / "feed"))
     wait_for(lambda: not any(Path(f"/proc/{rank}").exists() for rank in ranks))
-    held.unlink()
+    running.unlink()
     kept = {path: path.stat().st_mtime_ns for path in (home / "feed").glob("*.h5")}
     again = start(home, 2)
     _, err = again.communicate(timeout=60)

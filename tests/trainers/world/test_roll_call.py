@@ -50,11 +50,11 @@ def test_names_that_are_slow_to_find_hold_up_nobody(
     peer: socket.socket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The first lookup does not end while the ranks are asked; those of the other host are."""
-    asked: list[str] = []
+    options: list[str] = []
     slow, ended = threading.Event(), threading.Event()
 
     def look_up(host: str) -> str:
-        asked.append(host)
+        options.append(host)
         if host == "slow-to-find":
             slow.set()
             assert ended.wait(60)
@@ -70,7 +70,7 @@ def test_names_that_are_slow_to_find_hold_up_nobody(
     assert said.count("or the name of its host has no address here") == 2
     ended.set()
     call.close()
-    assert asked == ["found-at-once", "no..name", "slow-to-find"]
+    assert options == ["found-at-once", "no..name", "slow-to-find"]
     assert "host addresses" not in [thread.name for thread in threading.enumerate()]
 
 

@@ -59,17 +59,17 @@ def test_an_unused_watchdog_starts_no_thread() -> None:
 def test_a_wait_that_ends_while_the_others_are_asked_is_let_be(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    asked, answered, expired = threading.Event(), threading.Event(), threading.Event()
+    options, answered, expired = threading.Event(), threading.Event(), threading.Event()
     watchdog = Watchdog("rank 7", 0.05, expired.set)
 
     def ask() -> str:
-        asked.set()
+        options.set()
         answered.wait(30)
         return "nobody"
 
     watchdog.ask = ask
     with watchdog.waiting("a sum"):
-        assert asked.wait(30)
+        assert options.wait(30)
     answered.set()
     watchdog.close()
     assert not expired.is_set()

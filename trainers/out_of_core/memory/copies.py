@@ -30,7 +30,7 @@ class Copies(Protocol):
     def finish(self, mark: Any) -> None:
         """Let the caller's computation go on only when what was marked is done."""
 
-    def settle(self) -> None:
+    def flush(self) -> None:
         """Wait until device and lane have nothing to do, as for taking the time."""
 
     def close(self) -> None:
@@ -61,7 +61,7 @@ class ThreadCopies:
                 "alive?"
             ) from error
 
-    def settle(self) -> None:
+    def flush(self) -> None:
         """Do nothing: a CPU's operations are done when they return."""
 
     def close(self) -> None:
@@ -96,13 +96,13 @@ class StreamCopies:
         """Let the caller's stream wait for the copies."""
         torch.cuda.current_stream(self._device).wait_event(mark)
 
-    def settle(self) -> None:
+    def flush(self) -> None:
         """Wait for all streams."""
         torch.cuda.synchronize(self._device)
 
     def close(self) -> None:
         """Wait for what is queued; twice is fine."""
-        self.settle()
+        self.flush()
 
 
 def _mark(device: torch.device) -> torch.cuda.Event:
@@ -120,9 +120,9 @@ def rate(copies: Copies, device: torch.device, host: Tensor) -> float:
     """Measure bytes a second from the host to new memory of the device, the best of three."""
     best = 0.0
     for _ in range(3):
-        copies.settle()
+        copies.flush()
         started = time.perf_counter()
         copies.finish(copies.start([(torch.empty_like(host, device=device), host)]))
-        copies.settle()
+        copies.flush()
         best = max(best, len(host) / (time.perf_counter() - started))
     return best

@@ -79,7 +79,7 @@ class Group:
         """Begin to copy to the host what it does not have yet."""
         if not self.is_resident:
             return
-        self.settle()
+        self.flush()
         pairs: list[Pair] = []
         for piece in self.pieces:
             if piece.host is None:
@@ -92,7 +92,7 @@ class Group:
         """Free the device's memory when it is copied."""
         if not self.is_resident:
             return
-        self.settle()
+        self.flush()
         for piece in self.pieces:
             piece.is_clean = True
         self.is_resident = False
@@ -112,19 +112,19 @@ class Group:
         if self.is_resident:
             return
         try:
-            self._moving = self._copies.start([self._room(piece) for piece in self.pieces])
+            self._moving = self._copies.start([self._capacity_left(piece) for piece in self.pieces])
         except BaseException:
             self._free()
             raise
         self.is_resident = True
 
-    def _room(self, piece: Piece) -> Pair:
+    def _capacity_left(self, piece: Piece) -> Pair:
         assert piece.host is not None
         piece.storage.resize_(piece.n_bytes)
         self._memory.note(piece.storage)
         return piece.on_device(), piece.host
 
-    def settle(self) -> None:
+    def flush(self) -> None:
         """Wait for the copy under way, if any."""
         if self._moving is not None:
             mark, self._moving = self._moving, None
@@ -132,7 +132,7 @@ class Group:
 
     def release(self) -> None:
         """Return the host's memory back; memory of the device stays, if it is there."""
-        self.settle()
+        self.flush()
         for piece in self.pieces:
             if piece.host is not None:
                 self._pool.give(piece.host)

@@ -9,14 +9,14 @@ import numpy.typing as npt
 
 from trainers.out_of_core.planning.profile import Profile
 
-__all__ = ["Bytes", "Choice", "Kind", "choices_of", "kept_bytes"]
+__all__ = ["Action", "Bytes", "Kind", "actions_of", "kept_bytes"]
 
 Kind = Literal["weights", "state", "activations"]
 Bytes = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Choice:
+class Action:
     """To offload something, or to compute activations again, between two uses.
 
     Attributes:
@@ -68,48 +68,48 @@ def kept_bytes(profile: Profile) -> Bytes:
     return need
 
 
-def choices_of(profile: Profile) -> list[Choice]:
+def actions_of(profile: Profile) -> list[Action]:
     """List all that can be done, but for what would free nothing."""
     return [
-        choice
+        action
         for i in range(len(profile.segments))
-        for choice in _of_segment(profile, i)
-        if choice.n_bytes > 0
+        for action in _of_segment(profile, i)
+        if action.n_bytes > 0
     ]
 
 
-def _of_segment(profile: Profile, i: int) -> Iterator[Choice]:
+def _of_segment(profile: Profile, i: int) -> Iterator[Action]:
     ticks, segment = profile.ticks, profile.segments[i]
     forward, backward, update = ticks.forward(i), ticks.backward(i), ticks.update(i)
     n_bytes = segment.weight_bytes
-    weights = Choice(
+    weights = Action(
         kind="weights", segment=i, first=forward + 1, last=backward - 1, n_bytes=n_bytes,
         in_bytes=n_bytes,
     )  # fmt: skip
     if forward + 1 < backward:
         yield weights
         yield from _of_activations(profile, i)
-    yield Choice(
+    yield Action(
         kind="weights", segment=i, first=update + 1, last=(forward - 1) % (ticks.end + 1),
         n_bytes=n_bytes, out_bytes=segment.trained_bytes, in_bytes=n_bytes,
     )  # fmt: skip
-    yield Choice(
+    yield Action(
         kind="state", segment=i, first=update + 1, last=update - 1, n_bytes=segment.state_bytes,
         out_bytes=segment.state_bytes, in_bytes=segment.state_bytes,
     )  # fmt: skip
 
 
-def _of_activations(profile: Profile, i: int) -> Iterator[Choice]:
+def _of_activations(profile: Profile, i: int) -> Iterator[Action]:
     ticks, segment = profile.ticks, profile.segments[i]
     forward, backward = ticks.forward(i), ticks.backward(i)
     n_bytes = segment.activation_bytes
-    yield Choice(
+    yield Action(
         kind="activations", segment=i, first=forward + 1, last=backward - 1, n_bytes=n_bytes,
         out_bytes=n_bytes, in_bytes=n_bytes,
     )  # fmt: skip
     again = profile.peak_bytes[forward] - profile.start_bytes[forward]
     at_start = profile.start_bytes[backward] + segment.input_bytes + again
-    yield Choice(
+    yield Action(
         kind="activations", segment=i, first=forward + 1, last=backward - 1,
         n_bytes=n_bytes - segment.input_bytes, recompute_s=profile.seconds[forward],
         rise_bytes=max(0, at_start - profile.peak_bytes[backward] - n_bytes),

@@ -16,13 +16,13 @@ import numpy as np
 import numpy.typing as npt
 
 from datafeed.errors import TrainerError
-from trainers.out_of_core.planning.actions import Bytes, Choice, choices_of, kept_bytes
+from trainers.out_of_core.planning.actions import Action, Bytes, actions_of, kept_bytes
 from trainers.out_of_core.planning.profile import Profile, Ticks
 from trainers.out_of_core.planning.timeline import (
     Transfer,
     occupied_bytes,
     predict_s,
-    stretch,
+    segment_span,
     transfers_of,
 )
 
@@ -51,7 +51,7 @@ class Plan:
         step_s: Predicted seconds of a step.
     """
 
-    choices: tuple[Choice, ...]
+    chosen_actions: tuple[Action, ...]
     transfers: tuple[Transfer, ...]
     peak_bytes: int = 0
     step_s: float = 0.0
@@ -59,7 +59,7 @@ class Plan:
     @property
     def recomputed(self) -> frozenset[int]:
         """Segments whose forward pass is repeated."""
-        return frozenset(choice.segment for choice in self.choices if choice.is_recomputed)
+        return frozenset(action.segment for action in self.chosen_actions if action.is_recomputed)
 
     @property
     def copied_bytes(self) -> int:
@@ -81,24 +81,27 @@ class Plan:
 
 def on_demand(ticks: Ticks) -> Plan:
     """Make the plan of the profiled step, which knows no bytes: everything, when it is needed."""
-    choices = []
+    chosen_actions = []
     for i in range(ticks.n_segments):
         forward, backward, update = ticks.forward(i), ticks.backward(i), ticks.update(i)
         common = {"segment": i, "n_bytes": 0, "in_bytes": 1}
         if forward + 1 < backward:
             between = {"first": forward + 1, "last": backward - 1}
-            choices.append(Choice(kind="weights", **between, **common))
-            choices.append(Choice(kind="activations", **between, **common))
+            chosen_actions.append(Action(kind="weights", **between, **common))
+            chosen_actions.append(Action(kind="activations", **between, **common))
         last = (forward - 1) % (ticks.end + 1)
-        choices.append(Choice(kind="weights", first=update + 1, last=last, **common))
-        choices.append(Choice(kind="state", first=update + 1, last=update - 1, **common))
-    return Plan(choices=tuple(choices), transfers=tuple(transfers_of(choices, ticks.end)))
+        chosen_actions.append(Action(kind="weights", first=update + 1, last=last, **common))
+        chosen_actions.append(Action(kind="state", first=update + 1, last=update - 1, **common))
+    return Plan(
+        chosen_actions=tuple(chosen_actions),
+        transfers=tuple(transfers_of(chosen_actions, ticks.end)),
+    )
 
 
 def least_bytes(profile: Profile) -> tuple[int, str]:
     """Return the least budget that works, and what needs it: everything offloaded on demand."""
-    choices = _offloaded(choices_of(profile))
-    need = occupied_bytes(kept_bytes(profile), choices, ())
+    chosen_actions = _offloaded(actions_of(profile))
+    need = occupied_bytes(kept_bytes(profile), chosen_actions, ())
     tick = int(need.argmax())
     return int(need[tick]), profile.ticks.name(tick, profile.names)
 
@@ -122,14 +125,14 @@ def make_plan(profile: Profile, budget_bytes: int, policy: Policy = "planned") -
             f"{least:,}, for {where}; give that much, cut the model into smaller segments, or "
             "take smaller batches"
         )
-    every = choices_of(profile)
+    every = actions_of(profile)
     everything = _offloaded(every)
     if policy == "on demand":
         return _finish(profile, everything, 0)
     plans = [_finish(profile, everything, budget_bytes)]
     if policy == "planned":
-        room = max((choice.n_bytes for choice in every), default=0)
-        for price, spare in product(_PRICES, (0, room, 2 * room)):
+        free_bytes = max((action.n_bytes for action in every), default=0)
+        for price, spare in product(_PRICES, (0, free_bytes, 2 * free_bytes)):
             chosen = _choose(profile, every, budget_bytes - spare, price)
             if chosen is not None:
                 plans.append(_finish(profile, chosen, budget_bytes))
@@ -148,29 +151,29 @@ def _least_moving(plans: Sequence[Plan]) -> Plan:
     )
 
 
-def _offloaded(choices: Sequence[Choice]) -> list[Choice]:
-    return [choice for choice in choices if not choice.is_recomputed]
+def _offloaded(chosen_actions: Sequence[Action]) -> list[Action]:
+    return [action for action in chosen_actions if not action.is_recomputed]
 
 
-def _finish(profile: Profile, choices: Sequence[Choice], budget_bytes: int) -> Plan:
-    transfers = transfers_of(choices, profile.ticks.end)
-    need = occupied_bytes(kept_bytes(profile), choices, transfers)
-    transfers = stretch(profile, transfers, need, budget_bytes)
+def _finish(profile: Profile, chosen_actions: Sequence[Action], budget_bytes: int) -> Plan:
+    transfers = transfers_of(chosen_actions, profile.ticks.end)
+    need = occupied_bytes(kept_bytes(profile), chosen_actions, transfers)
+    transfers = segment_span(profile, transfers, need, budget_bytes)
     return Plan(
-        choices=tuple(choices),
+        chosen_actions=tuple(chosen_actions),
         transfers=tuple(transfers),
         peak_bytes=int(need.max()),
-        step_s=predict_s(profile, choices, transfers),
+        step_s=predict_s(profile, chosen_actions, transfers),
     )
 
 
 def _choose(
-    profile: Profile, every: Sequence[Choice], budget_bytes: int, price: float
-) -> list[Choice] | None:
+    profile: Profile, every: Sequence[Action], budget_bytes: int, price: float
+) -> list[Action] | None:
     """Take what frees most of the excess for its cost, until there is none; None: cannot be."""
     need = kept_bytes(profile)
-    freed = np.array([choice.frees(len(need)) for choice in every]).reshape(-1, len(need))
-    costs = np.array([_cost_s(profile, choice, price) for choice in every])
+    freed = np.array([action.frees(len(need)) for action in every]).reshape(-1, len(need))
+    costs = np.array([_cost_s(profile, action, price) for action in every])
     is_open = np.ones(len(every), bool)
     chosen: list[int] = []
     while (excess := np.maximum(need - budget_bytes, 0)).any():
@@ -188,26 +191,26 @@ def _choose(
     return [every[n] for n in chosen]
 
 
-def _cost_s(profile: Profile, choice: Choice, price: float) -> float:
-    copied = choice.out_bytes + choice.in_bytes
-    return max(1e-12, choice.recompute_s + price * copied / profile.bytes_per_s)
+def _cost_s(profile: Profile, action: Action, price: float) -> float:
+    copied = action.out_bytes + action.in_bytes
+    return max(1e-12, action.recompute_s + price * copied / profile.bytes_per_s)
 
 
-def _excludes(chosen: Choice, other: Choice) -> bool:
+def _excludes(chosen: Action, other: Action) -> bool:
     """Tell whether the other is the same, or another way to free the same."""
     key = (chosen.kind, chosen.segment, chosen.first)
     return key == (other.kind, other.segment, other.first)
 
 
 def _exchanged(
-    every: Sequence[Choice], chosen: list[int], freed: Bytes, costs: Costs, budget_bytes: int,
+    every: Sequence[Action], chosen: list[int], freed: Bytes, costs: Costs, budget_bytes: int,
     kept: Bytes,
 ) -> list[int]:  # fmt: skip
     """Take one choice more if that makes others needless that cost more than it."""
     best, least = chosen, costs[chosen].sum()
     taken = [every[n] for n in chosen]
-    for n, choice in enumerate(every):
-        if any(_excludes(other, choice) for other in taken):
+    for n, action in enumerate(every):
+        if any(_excludes(other, action) for other in taken):
             continue
         tried = [*chosen, n]
         need = kept - freed[tried].sum(axis=0)

@@ -40,12 +40,12 @@ class Recorder:
             tick: Which.
             moved_bytes: Of what can be moved and is on the device in the beginning.
         """
-        self._copies.settle()
+        self._copies.flush()
         self._memory.mark()
         self._start[tick] = self._memory.level() - moved_bytes
         started = time.perf_counter()
         yield
-        self._copies.settle()
+        self._copies.flush()
         self._seconds[tick] = time.perf_counter() - started
         self._peak[tick] = self._memory.peak() - moved_bytes
         self.peak = max(self.peak, self._memory.peak())

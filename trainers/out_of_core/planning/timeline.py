@@ -5,10 +5,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from trainers.out_of_core.planning.actions import Bytes, Choice, Kind
+from trainers.out_of_core.planning.actions import Action, Bytes, Kind
 from trainers.out_of_core.planning.profile import Profile
 
-__all__ = ["Transfer", "occupied_bytes", "predict_s", "stretch", "transfers_of"]
+__all__ = ["Transfer", "occupied_bytes", "predict_s", "segment_span", "transfers_of"]
 
 _MARGIN = 2.0
 """Copies get this much time beside computations, if there is room: others stand before them."""
@@ -34,50 +34,52 @@ class Transfer:
     is_fetch: bool
     issue: int
     due: int
-    held_bytes: int
+    resident_bytes: int
     copied_bytes: int
     limit: int
     wraps: bool
 
 
-def transfers_of(choices: Iterable[Choice], end: int) -> list[Transfer]:
+def transfers_of(chosen_actions: Iterable[Action], end: int) -> list[Transfer]:
     """Return the copies of choices, each as late and as short as can be."""
     found = []
-    for choice in choices:
-        if choice.is_recomputed:
+    for action in chosen_actions:
+        if action.is_recomputed:
             continue
-        wraps = choice.last < choice.first
-        due = (choice.last + 1) % (end + 1)
+        wraps = action.last < action.first
+        due = (action.last + 1) % (end + 1)
         store = Transfer(
-            kind=choice.kind, segment=choice.segment, is_fetch=False, issue=choice.first,
-            due=choice.first, held_bytes=choice.n_bytes, copied_bytes=choice.out_bytes,
-            limit=end if wraps else choice.last, wraps=wraps,
+            kind=action.kind, segment=action.segment, is_fetch=False, issue=action.first,
+            due=action.first, resident_bytes=action.n_bytes, copied_bytes=action.out_bytes,
+            limit=end if wraps else action.last, wraps=wraps,
         )  # fmt: skip
         found.append(store)
-        start = 0 if wraps else choice.first
+        start = 0 if wraps else action.first
         fetch = replace(
-            store, is_fetch=True, issue=due, due=due, copied_bytes=choice.in_bytes, limit=start
+            store, is_fetch=True, issue=due, due=due, copied_bytes=action.in_bytes, limit=start
         )
         found.append(fetch)
-    return sorted(found, key=_place)
+    return sorted(found, key=_position)
 
 
-def _place(transfer: Transfer) -> tuple[int, bool, int]:
+def _position(transfer: Transfer) -> tuple[int, bool, int]:
     """Order copies on their lane: memory is freed before new memory is taken."""
     return transfer.issue, transfer.is_fetch, transfer.due
 
 
-def occupied_bytes(kept: Bytes, choices: Iterable[Choice], transfers: Iterable[Transfer]) -> Bytes:
+def occupied_bytes(
+    kept: Bytes, chosen_actions: Iterable[Action], transfers: Iterable[Transfer]
+) -> Bytes:
     """Return the bytes needed in each tick."""
     need = kept.copy()
-    for choice in choices:
-        need -= choice.frees(len(kept))
+    for action in chosen_actions:
+        need -= action.frees(len(kept))
     for transfer in transfers:
-        need[transfer.issue : transfer.due] += transfer.held_bytes
+        need[transfer.issue : transfer.due] += transfer.resident_bytes
     return need
 
 
-def stretch(
+def segment_span(
     profile: Profile, transfers: Sequence[Transfer], need: Bytes, budget_bytes: int
 ) -> list[Transfer]:
     """Begin fetches earlier and end stores later, beside computations, where there is room.
@@ -97,7 +99,7 @@ def stretch(
         done.append(_stretched(profile, transfer, need, budget_bytes))
         if not transfer.is_fetch:
             ends[key] = done[-1].due
-    return sorted(done, key=_place)
+    return sorted(done, key=_position)
 
 
 def _stretched(profile: Profile, transfer: Transfer, need: Bytes, budget_bytes: int) -> Transfer:
@@ -106,20 +108,22 @@ def _stretched(profile: Profile, transfer: Transfer, need: Bytes, budget_bytes: 
     while beside_s < wanted_s:
         tick = issue - 1 if transfer.is_fetch else due
         is_out = tick < transfer.limit if transfer.is_fetch else tick >= transfer.limit
-        if is_out or need[tick] + transfer.held_bytes > budget_bytes:
+        if is_out or need[tick] + transfer.resident_bytes > budget_bytes:
             break
-        need[tick] += transfer.held_bytes
+        need[tick] += transfer.resident_bytes
         beside_s += profile.seconds[tick]
         issue, due = (tick, due) if transfer.is_fetch else (issue, due + 1)
     return replace(transfer, issue=issue, due=due)
 
 
-def predict_s(profile: Profile, choices: Iterable[Choice], transfers: Sequence[Transfer]) -> float:
+def predict_s(
+    profile: Profile, chosen_actions: Iterable[Action], transfers: Sequence[Transfer]
+) -> float:
     """Tell how long a step takes: one lane that computes, and one that copies in turn."""
     compute_s = np.array(profile.seconds)
-    for choice in choices:
-        if choice.is_recomputed:
-            compute_s[choice.last + 1] += choice.recompute_s
+    for action in chosen_actions:
+        if action.is_recomputed:
+            compute_s[action.last + 1] += action.recompute_s
     issued: dict[int, list[Transfer]] = {}
     for transfer in transfers:
         issued.setdefault(transfer.issue, []).append(transfer)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from datafeed.cache.memcached.net.access import CacheAccess
 from datafeed.cache.memcached.net.sockets import Address, Sockets, resolve
-from datafeed.cache.memcached.net.speculative_read import Tails
+from datafeed.cache.memcached.net.speculative_read import Trailers
 from datafeed.cache.memcached.net.transport import wire_of
 from datafeed.cache.outcome import ServerDown, ServerFault, ServerRefused, ServerTimeout
 from datafeed.errors import ConfigError
@@ -41,7 +41,7 @@ class Connection:
         self._client = _open(server, time.monotonic() + timeout_s, access or CacheAccess())
         assert self._client.sock is not None
         self.wire = wire_of(self._client.sock)
-        self.tails = Tails()
+        self.trailers = Trailers()
 
     def stats(self, timeout_s: float, *kind: str) -> dict[str, str]:
         """Ask for statistics; all, or those of one kind, as ``settings``.

@@ -8,20 +8,20 @@ import select
 import time
 from collections.abc import Callable, Sequence
 
-from datafeed.cache.iovec import IOV_MAX, Run
+from datafeed.cache.iovec import IOV_MAX, IovecCursor
 from datafeed.cache.memcached.net.meta_protocol import Command, Reply
 from datafeed.cache.memcached.net.reply_parser import Replies
-from datafeed.cache.memcached.net.speculative_read import Tails
-from datafeed.cache.memcached.net.transport import PATIENCE_S, Wire
+from datafeed.cache.memcached.net.speculative_read import Trailers
+from datafeed.cache.memcached.net.transport import DATANODE_TIMEOUT_S, Wire
 from datafeed.cache.outcome import ProtocolError
 
-__all__ = ["Exchange", "converse"]
+__all__ = ["Pipeline", "request_pipelined"]
 
 _SEND_BYTES = 4 << 20
 """Sent in one call, as many as are received: fewer calls, fewer turns of the GIL."""
 
 
-class Exchange:
+class Pipeline:
     """A batch of commands to one server, and their replies.
 
     Args:
@@ -36,14 +36,14 @@ class Exchange:
         wire: Wire,
         commands: Sequence[Command],
         on_reply: Callable[[Command, Reply], None],
-        tails: Tails,
+        trailers: Trailers,
     ) -> None:
         self.wire = wire
         self.error: OSError | ProtocolError | None = None
         """Why it ended early; a TimeoutError if the deadline passed."""
         self._commands, self._n_taken = commands, 0
-        self._out = Run()
-        self._replies = Replies(commands, on_reply, tails)
+        self._out = IovecCursor()
+        self._replies = Replies(commands, on_reply, trailers)
         self.moved_at = time.monotonic()
         """When bytes last went either way."""
 
@@ -60,7 +60,7 @@ class Exchange:
     @property
     def is_stuck(self) -> bool:
         """Whether sending has not gone on for a moment, perhaps for replies that nobody reads."""
-        return time.monotonic() > self.moved_at + PATIENCE_S
+        return time.monotonic() > self.moved_at + DATANODE_TIMEOUT_S
 
     @property
     def events(self) -> int:
@@ -89,7 +89,7 @@ class Exchange:
 
     def _send(self) -> None:
         if not self._out.n_left:
-            self._out = Run(self._next())
+            self._out = IovecCursor(self._next())
         self._out.advance(self.wire.send(self._out.head()))
 
     def _next(self) -> list[memoryview]:
@@ -115,7 +115,7 @@ class Exchange:
             self.error = TimeoutError("it did not answer in time")
 
 
-def converse(exchanges: Sequence[Exchange], deadline: float, idle_s: float) -> None:
+def request_pipelined(exchanges: Sequence[Pipeline], deadline: float, idle_s: float) -> None:
     """Carry on exchanges until each is done or has failed.
 
     Args:
@@ -124,27 +124,27 @@ def converse(exchanges: Sequence[Exchange], deadline: float, idle_s: float) -> N
         idle_s: Seconds after which a server that neither takes nor sends a byte is given up.
     """
     poll, busy = select.poll(), {}
-    for exchange in exchanges:
-        exchange.moved_at = time.monotonic()
-        if not exchange.done:
-            busy[exchange.wire.sock.fileno()] = exchange
+    for pipeline in exchanges:
+        pipeline.moved_at = time.monotonic()
+        if not pipeline.done:
+            busy[pipeline.wire.sock.fileno()] = pipeline
     while busy:
-        for fd, exchange in busy.items():
-            poll.register(fd, exchange.events)
+        for fd, pipeline in busy.items():
+            poll.register(fd, pipeline.events)
         next_s = min(deadline, min([e.moved_at for e in busy.values()]) + idle_s)
         for fd, events in _ready(poll, busy, next_s - time.monotonic()):
             busy[fd].work(events)
-        for fd, exchange in list(busy.items()):
-            exchange.expire(deadline, idle_s)
-            if exchange.done:
+        for fd, pipeline in list(busy.items()):
+            pipeline.expire(deadline, idle_s)
+            if pipeline.done:
                 del busy[fd]
                 poll.unregister(fd)
 
 
-def _ready(poll: select.poll, busy: dict[int, Exchange], wait_s: float) -> list[tuple[int, int]]:
+def _ready(poll: select.poll, busy: dict[int, Pipeline], wait_s: float) -> list[tuple[int, int]]:
     """Wait until some can go on; not at all if bytes wait inside one that ``poll`` cannot see."""
-    if not all(exchange.is_sent or exchange.is_stuck for exchange in busy.values()):
-        wait_s = min(wait_s, PATIENCE_S)
+    if not all(pipeline.is_sent or pipeline.is_stuck for pipeline in busy.values()):
+        wait_s = min(wait_s, DATANODE_TIMEOUT_S)
     waiting = [(fd, select.POLLIN) for fd, e in busy.items() if e.wire.is_waiting()]
     found = dict(poll.poll(0 if waiting else max(0.0, 1000 * wait_s)))
     for fd, event in waiting:

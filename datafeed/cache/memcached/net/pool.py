@@ -12,7 +12,7 @@ from datafeed.cache.health import Health
 from datafeed.cache.memcached.net.access import CacheAccess
 from datafeed.cache.memcached.net.connection import Connection, fault
 from datafeed.cache.memcached.net.meta_protocol import Command, Reply
-from datafeed.cache.memcached.net.pipelining import Exchange, converse
+from datafeed.cache.memcached.net.pipelining import Pipeline, request_pipelined
 from datafeed.cache.memcached.net.reconnect import Probe
 from datafeed.cache.memcached.net.server_names import parse_servers
 from datafeed.cache.outcome import ServerDown, ServerFault
@@ -61,11 +61,11 @@ class ServerPool:
         self._closed = False
 
     @property
-    def era(self) -> int:
+    def generation(self) -> int:
         """Changes when a server may have lost what it held."""
-        return self._health.era
+        return self._health.generation
 
-    def converse(
+    def request_pipelined(
         self,
         batches: Mapping[int, Sequence[Command]],
         on_reply: Callable[[Command, Reply], None],
@@ -95,12 +95,12 @@ class ServerPool:
                         break
                     open_now.append(_Busy(server, connection, commands, on_reply))
                     self._begin(connection)
-            converse([busy.exchange for busy in open_now], deadline, self._idle_s)
+            request_pipelined([busy.pipeline for busy in open_now], deadline, self._idle_s)
         finally:
             for busy in open_now:
                 self._give_back(busy)
-                if busy.exchange.error is not None:
-                    faults[busy.server] = fault(self.names[busy.server], busy.exchange.error)
+                if busy.pipeline.error is not None:
+                    faults[busy.server] = fault(self.names[busy.server], busy.pipeline.error)
                     self._failed(busy.server, since)
         return faults
 
@@ -164,7 +164,7 @@ class ServerPool:
         """Keep a connection that is in step; any other is closed and never used again."""
         with self._lock:
             self._busy.discard(busy.connection)
-        if busy.exchange.done and busy.exchange.error is None:
+        if busy.pipeline.done and busy.pipeline.error is None:
             self._keep(busy.server, busy.connection)
         else:
             busy.connection.close()
@@ -213,8 +213,8 @@ class _Busy:
         on_reply: Callable[[Command, Reply], None],
     ) -> None:
         self.server, self.connection = server, connection
-        self.exchange = Exchange(connection.wire, commands, on_reply, connection.tails)
-        self.exchange.work(select.POLLOUT)
+        self.pipeline = Pipeline(connection.wire, commands, on_reply, connection.trailers)
+        self.pipeline.work(select.POLLOUT)
 
 
 def _shares(commands: Sequence[Command], n_servers: int) -> list[Sequence[Command]]:

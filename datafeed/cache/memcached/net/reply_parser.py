@@ -3,9 +3,9 @@
 import re
 from collections.abc import Callable, Sequence
 
-from datafeed.cache.iovec import Run, junk
+from datafeed.cache.iovec import IovecCursor, discard
 from datafeed.cache.memcached.net.meta_protocol import Command, Reply, Verb
-from datafeed.cache.memcached.net.speculative_read import Ahead, Tails
+from datafeed.cache.memcached.net.speculative_read import Ahead, Trailers
 from datafeed.cache.memcached.net.transport import Wire
 from datafeed.cache.outcome import ProtocolError
 
@@ -40,14 +40,14 @@ class Replies:
         self,
         commands: Sequence[Command],
         on_reply: Callable[[Command, Reply], None],
-        tails: Tails,
+        trailers: Trailers,
     ) -> None:
-        self._commands, self._on_reply, self._tails = commands, on_reply, tails
+        self._commands, self._on_reply, self._trailers = commands, on_reply, trailers
         self._n_done = 0
         self._stream, self._start = b"", 0  # bytes that wait to be read, from the start on
         self._ahead: Ahead | None = None
         self._value: Reply | None = None  # the header whose body is read from the stream
-        self._body = Run()
+        self._body = IovecCursor()
         self._crlf = memoryview(bytearray(2))
 
     @property
@@ -63,15 +63,15 @@ class Replies:
             OSError: of the socket; BlockingIOError where nothing has come yet.
         """
         if self._value is None and self._ahead is None and self._may_guess():
-            self._ahead = Ahead(self._commands, self._n_done, self._tails, self._take_rest())
+            self._ahead = Ahead(self._commands, self._n_done, self._trailers, self._take_rest())
         if self._ahead is not None:
             self._receive_ahead(wire, self._ahead)
         elif self._value is not None:
             self._body.advance(_some(wire.receive(self._body.head(), True)))
         else:
-            room = memoryview(bytearray(_LINE_BYTES))
-            n_bytes = _some(wire.receive([room], False))
-            self._stream, self._start = self._take_rest() + bytes(room[:n_bytes]), 0
+            buffer = memoryview(bytearray(_LINE_BYTES))
+            n_bytes = _some(wire.receive([buffer], False))
+            self._stream, self._start = self._take_rest() + bytes(buffer[:n_bytes]), 0
         while self._ahead is None and self._step():
             pass
 
@@ -101,11 +101,13 @@ class Replies:
                 if command.n_bytes != reply.n_bytes:
                     reply = Reply(b"VA", command.n_bytes)
                 on_reply(command, reply)
-        self._tails.caution = max(0, self._tails.caution - (ahead.n_done - n_done))
+        self._trailers.conservative_s = max(
+            0, self._trailers.conservative_s - (ahead.n_done - n_done)
+        )
         if ahead.is_wrong or ahead.is_full:
             self._stream, self._start, self._ahead = ahead.rest(), 0, None
         if ahead.is_wrong:
-            self._tails.note_wrong()
+            self._trailers.note_wrong()
 
     def _step(self) -> bool:
         """Work through one line or finish one value; False when more bytes are needed."""
@@ -150,9 +152,9 @@ class Replies:
             self._deliver(command, Reply(status))
 
     def _begin_value(self, command: Command, n_bytes: int, flags: str) -> None:
-        place = command.into if n_bytes == command.n_bytes else junk(n_bytes)
+        place = command.into if n_bytes == command.n_bytes else discard(n_bytes)
         self._value = Reply(b"VA", n_bytes, flags)
-        self._body = Run([*place, self._crlf])
+        self._body = IovecCursor([*place, self._crlf])
         self._start += self._body.fill(memoryview(self._stream)[self._start :])
 
     def _finish_value(self, value: Reply) -> bool:

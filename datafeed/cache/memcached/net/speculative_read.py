@@ -8,10 +8,10 @@ gathered from where it fell and read again, as a stream.
 
 from collections.abc import Sequence
 
-from datafeed.cache.iovec import Run
+from datafeed.cache.iovec import IovecCursor
 from datafeed.cache.memcached.net.meta_protocol import Command
 
-__all__ = ["Ahead", "Tails"]
+__all__ = ["Ahead", "Trailers"]
 
 AHEAD_BYTES = 4 << 20
 """Received in one call: with two threads 512 KiB at a time cost a third more CPU and came at
@@ -21,24 +21,24 @@ _MAX_COMMANDS = 256
 _TAIL_BYTES = 32
 _END = b"\r\n"
 _PEEK_BYTES = 4  # the shortest reply is b"EN\r\n"
-_CAUTION = 256
+_CONSERVATIVE_S = 256
 
 
-class Tails:
+class Trailers:
     """A connection's own memory for line ends and headers, and what it learnt of guessing."""
 
     def __init__(self) -> None:
         memory = memoryview(bytearray(_TAIL_BYTES * (_MAX_COMMANDS + 1)))
         starts = range(0, memory.nbytes, _TAIL_BYTES)
-        self.tails = [memory[start : start + _TAIL_BYTES] for start in starts]
+        self.trailers = [memory[start : start + _TAIL_BYTES] for start in starts]
         """Each takes the end of one value and the header of the next."""
-        self.caution = 0
+        self.conservative_s = 0
         """So many replies to go in which nothing is waited for that may not come: after a wrong
         guess at the end of a batch the kernel waits in vain for a few ms."""
 
     def note_wrong(self) -> None:
         """Be careful for a while."""
-        self.caution = _CAUTION
+        self.conservative_s = _CONSERVATIVE_S
 
 
 class Ahead:
@@ -52,17 +52,17 @@ class Ahead:
     """
 
     def __init__(
-        self, commands: Sequence[Command], first: int, tails: Tails, head: bytes = b""
+        self, commands: Sequence[Command], first: int, trailers: Trailers, head: bytes = b""
     ) -> None:
-        self._tails = tails.tails
-        self.is_sure = not tails.caution or bool(head)
-        self.commands = _guessable(commands, first, 1 if tails.caution else _MAX_COMMANDS)
+        self._trailers = trailers.trailers
+        self.is_sure = not trailers.conservative_s or bool(head)
+        self.commands = _guessable(commands, first, 1 if trailers.conservative_s else _MAX_COMMANDS)
         has_more = first + len(self.commands) < len(commands)
         self._n_bytes = 0
         self._starts: list[int] = []
         self._segments: list[memoryview] = []
-        self._lay_out(_PEEK_BYTES if tails.caution and has_more else 0)
-        self._run = Run(self._segments, self._n_bytes)
+        self._lay_out(_PEEK_BYTES if trailers.conservative_s and has_more else 0)
+        self._run = IovecCursor(self._segments, self._n_bytes)
         if head:
             self._run.fill(memoryview(head))
         self.n_done = 0
@@ -77,14 +77,14 @@ class Ahead:
             n_peek: Bytes of the reply behind the last.
         """
         segments, starts, at, skip = self._segments, self._starts, 0, 2  # no line end comes first
-        for command, tail in zip(self.commands, self._tails, strict=False):
+        for command, tail in zip(self.commands, self._trailers, strict=False):
             stop = 2 + len(command.header)
             segments.append(tail[skip:stop])
             segments += command.into
             starts.append(at + 2 - skip)
             at += stop - skip + command.n_bytes
             skip = 0
-        segments.append(self._tails[len(self.commands)][: 2 + n_peek])
+        segments.append(self._trailers[len(self.commands)][: 2 + n_peek])
         starts.append(at + 2)
         self._n_bytes = at + 2 + n_peek
 
@@ -109,19 +109,19 @@ class Ahead:
         """
         self._run.advance(n_bytes)
         got, before = self._n_bytes - self._run.n_left, self.n_done
-        tails, starts = self._tails, self._starts
+        trailers, starts = self._trailers, self._starts
         for i in range(self.n_done, len(self.commands)):
             header, came = self.commands[i].header, got - starts[i]
             if came <= 0:
                 break
             if came < len(header):
                 header = header[:came]
-            if tails[i][2 : 2 + len(header)] != header:
+            if trailers[i][2 : 2 + len(header)] != header:
                 self.is_wrong = True
                 break
             if got < starts[i + 1]:
                 break
-            if tails[i + 1][:2] != _END:
+            if trailers[i + 1][:2] != _END:
                 raise ValueError
             self.n_done += 1
         return self.n_done - before

@@ -8,16 +8,16 @@ from typing import Protocol
 
 from datafeed.cache.iovec import IOV_MAX
 
-__all__ = ["PATIENCE_S", "PlainWire", "TlsWire", "Wire", "wire_of"]
+__all__ = ["DATANODE_TIMEOUT_S", "PlainWire", "TlsWire", "Wire", "wire_of"]
 
-PATIENCE_S = 0.005
+DATANODE_TIMEOUT_S = 0.005
 """The longest that one call waits for the rest of what it was told to wait for."""
 
-_KERNEL_LIMIT = struct.pack("@ll", 0, int(PATIENCE_S * 1e6))
+_KERNEL_LIMIT = struct.pack("@ll", 0, int(DATANODE_TIMEOUT_S * 1e6))
 
 
 class Wire(Protocol):
-    """A connected socket. No call waits longer than ``PATIENCE_S``."""
+    """A connected socket. No call waits longer than ``DATANODE_TIMEOUT_S``."""
 
     @property
     def sock(self) -> socket.socket:

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from datafeed.cache.outcome import ProtocolError
 from datafeed.feed.block import KEY_BYTES
 
-__all__ = ["ServerRoom", "SlabClasses"]
+__all__ = ["ServerCapacity", "SlabClasses"]
 
 Counts = npt.NDArray[np.int64]
 
@@ -57,7 +57,7 @@ class SlabClasses:
         return np.minimum(classes, len(self.chunk_bytes) - 1)
 
 
-class ServerRoom:
+class ServerCapacity:
     """What a server has left; ``of`` makes it.
 
     Args:
@@ -71,7 +71,7 @@ class ServerRoom:
         settings: Mapping[str, str],
         slabs: Mapping[str, str],
         general: Mapping[str, str],
-    ) -> "ServerRoom":
+    ) -> "ServerCapacity":
         """Make it of what a server says.
 
         Raises:

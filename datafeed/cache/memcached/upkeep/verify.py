@@ -62,14 +62,14 @@ class _Verification:
         self._feed, self._pool = feed, pool
         self._store = BlockStore(pool, feed.manifest)
         self._report = CacheReport()
-        self._lacking: Counter[str] = Counter()
+        self._absent: Counter[str] = Counter()
         self._silent: dict[int, str] = {}
         self._lock = Lock()
 
     def run(self, work: BatchWork) -> CacheReport:
         """Go through all chunks."""
         work.run("verify cache", Batches(self._feed), self._check)
-        for name, n_missing in sorted(self._lacking.items()):
+        for name, n_missing in sorted(self._absent.items()):
             self._report.problems.append(
                 f"cache server {name}: {n_missing} blocks are missing; run 'datafeed warm'"
             )
@@ -106,7 +106,7 @@ class _Verification:
             self._report.present += 1
         elif block.outcome == "misses":
             self._report.missing += 1
-            self._lacking[self._pool.names[block.server]] += 1
+            self._absent[self._pool.names[block.server]] += 1
         elif block.outcome == "corrupt":
             self._report.corrupt += 1
             self._report.problems.append(str(block.error))

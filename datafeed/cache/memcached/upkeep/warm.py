@@ -16,10 +16,10 @@ from datafeed.cache.memcached.net.pool import ServerPool
 from datafeed.cache.memcached.upkeep.batch_work import BatchWork
 from datafeed.cache.memcached.upkeep.block_table import BlockTable
 from datafeed.cache.memcached.upkeep.capacity import (
+    capacities_of,
     choose_chunks,
+    log_shortage,
     needed_bytes,
-    rooms_of,
-    say_shortage,
     warn_of_full_memory,
 )
 from datafeed.cache.parts.part_tier import PartTier
@@ -52,7 +52,7 @@ class WarmResult:
     """Of the payload stored."""
     needed_bytes: int = 0
     """Memory that the blocks which were not there take on the servers."""
-    room_bytes: int = 0
+    free_bytes: int = 0
     """Memory that the servers had left."""
     evicted: int = 0
     """Values that the servers threw out meanwhile, of this feed or another."""
@@ -119,7 +119,7 @@ class _Warming:
         self._work, self._replace = work, replace
         self._store = BlockStore(pool, feed.manifest)
         self._table = BlockTable.of(feed, placement_of(pool.names, feed.manifest))
-        self._lacking: Flags = np.ones(len(self._table), np.bool_)
+        self._absent: Flags = np.ones(len(self._table), np.bool_)
         self._full_bytes: dict[int, int] = {}
         """Server to the bytes of the smallest block that it had no room for."""
         n_chunks = len(self._table.first_rows)
@@ -129,10 +129,10 @@ class _Warming:
     def run(self, dry_run: bool) -> WarmResult:
         """Look what is missing, choose what fits, and store it."""
         started, result = time.monotonic(), self._result
-        self._work.run("look into cache", Batches(self._feed), self._look)
+        self._work.run("look into cache", Batches(self._feed), self._poll)
         evicted_before = self._evicted()
         chosen = self._choose()
-        rows = chosen[self._table.chunks] & (self._lacking | self._replace)
+        rows = chosen[self._table.chunks] & (self._absent | self._replace)
         if dry_run:
             result.stored, result.bytes = int(rows.sum()), self._payload(rows)
         else:
@@ -147,18 +147,18 @@ class _Warming:
 
     def _choose(self) -> Flags:
         """Choose the chunks that fit, and say it if that is not all of them."""
-        table, lacking, result = self._table, self._lacking, self._result
-        rooms = rooms_of(self._pool)
-        warn_of_full_memory(self._pool.names, rooms)
-        self._has_disk = [room.external_bytes > 0 for room in rooms]
-        chosen = choose_chunks(table, lacking, rooms, self._feed.manifest.feed_id)
-        needed = needed_bytes(table, lacking, rooms)
-        left_out = lacking & ~chosen[table.chunks]
-        say_shortage(self._pool.names, table, left_out, needed, rooms)
-        result.already_there = int((~lacking).sum()) if not self._replace else 0
+        table, absent, result = self._table, self._absent, self._result
+        capacities = capacities_of(self._pool)
+        warn_of_full_memory(self._pool.names, capacities)
+        self._has_disk = [capacity.external_bytes > 0 for capacity in capacities]
+        chosen = choose_chunks(table, absent, capacities, self._feed.manifest.feed_id)
+        needed = needed_bytes(table, absent, capacities)
+        left_out = absent & ~chosen[table.chunks]
+        log_shortage(self._pool.names, table, left_out, needed, capacities)
+        result.already_there = int((~absent).sum()) if not self._replace else 0
         result.did_not_fit = int(left_out.sum())
         result.needed_bytes = int(needed.sum())
-        result.room_bytes = sum(room.left_bytes for room in rooms)
+        result.free_bytes = sum(capacity.left_bytes for capacity in capacities)
         return chosen
 
     def _payload(self, rows: Flags) -> int:
@@ -169,13 +169,13 @@ class _Warming:
         names = range(len(self._pool.names))
         return sum(int(self._pool.stats(server).get("evictions", 0)) for server in names)
 
-    def _look(self, requests: Sequence[ChunkRequest]) -> None:
+    def _poll(self, requests: Sequence[ChunkRequest]) -> None:
         """Find the blocks that are there, of the right length, without receiving them."""
         blocks = self._store.cut(requests)
         self._store.find(blocks, time.monotonic() + _TIMEOUT_S)
         _raise_faults(blocks)
         for block in blocks:
-            self._lacking[self._row(block)] = block.outcome == "misses"
+            self._absent[self._row(block)] = block.outcome == "misses"
 
     def _row(self, block: Block) -> int:
         return int(self._table.first_rows[block.request.chunk]) + block.number
@@ -184,7 +184,7 @@ class _Warming:
         """Read and store what is not there."""
         blocks = self._store.cut(requests)
         if not self._replace:
-            blocks = [block for block in blocks if self._lacking[self._row(block)]]
+            blocks = [block for block in blocks if self._absent[self._row(block)]]
         fitting = self._fitting(blocks)
         self._read(fitting)
         self._write(fitting)
@@ -201,12 +201,12 @@ class _Warming:
     def _fitting(self, blocks: Sequence[Block]) -> list[Block]:
         """Leave out chunks with a block for which its server had no room after all: without it
         the others would be of no use."""
-        hopeless = {
+        unreachable = {
             id(block.request)
             for block in blocks
             if block.n_bytes >= self._full_bytes.get(block.server, block.n_bytes + 1)
         }
-        return [block for block in blocks if id(block.request) not in hopeless]
+        return [block for block in blocks if id(block.request) not in unreachable]
 
     def _read(self, blocks: Sequence[Block]) -> None:
         """Fill the chunks of blocks from the parts."""

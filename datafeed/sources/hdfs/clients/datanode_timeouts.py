@@ -8,7 +8,7 @@ Where no replica answers so soon, it is the cluster that is slow, and the next t
 import time
 from collections.abc import Callable, Sequence
 
-__all__ = ["Patience"]
+__all__ = ["DatanodeTimeouts"]
 
 _N_REPLICAS = 3
 _CALM_S = 1.0
@@ -19,7 +19,7 @@ _ALERT_FOR_S = 600.0
 _SLOW_FOR_S = 60.0
 
 
-class Patience:
+class DatanodeTimeouts:
     """What one process knows of the DataNodes of one HDFS. Threads may share it.
 
     Args:

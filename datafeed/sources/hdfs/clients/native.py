@@ -10,7 +10,7 @@ import threading
 import hdfs_native
 
 from datafeed.sources.base import FileInfo
-from datafeed.sources.hdfs.clients.datanode_timeouts import Patience
+from datafeed.sources.hdfs.clients.datanode_timeouts import DatanodeTimeouts
 from datafeed.sources.hdfs.clients.namenode import NameNodes
 from datafeed.sources.hdfs.clients.native_handle import NativeHandle
 
@@ -79,7 +79,7 @@ class _Clients:
     """Clients of one HDFS that differ in how long a DataNode may say nothing."""
 
     def __init__(self, authority: str, deadline_s: float) -> None:
-        self.authority, self.patience = authority, Patience(deadline_s)
+        self.authority, self.timeouts = authority, DatanodeTimeouts(deadline_s)
         self._made: dict[float, hdfs_native.Client] = {}
         self._making = threading.Lock()
 
@@ -94,7 +94,7 @@ class _Clients:
 
     def longest(self) -> hdfs_native.Client:
         """The client for all but reading."""
-        return self.of(self.patience.limits_s()[-1])
+        return self.of(self.timeouts.limits_s()[-1])
 
     def forget(self) -> None:
         """Make new clients from now on, without the old connections to the NameNode."""

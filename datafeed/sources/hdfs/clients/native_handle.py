@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from datafeed.sources.hdfs.clients.datanode_timeouts import Patience
+from datafeed.sources.hdfs.clients.datanode_timeouts import DatanodeTimeouts
 
 if TYPE_CHECKING:
     import hdfs_native
@@ -16,7 +16,7 @@ __all__ = ["Clients", "NativeHandle"]
 class Clients(Protocol):
     """Clients of one HDFS that differ in how long a DataNode may say nothing."""
 
-    patience: Patience
+    timeouts: DatanodeTimeouts
 
     def of(self, limit_s: float) -> "hdfs_native.Client":
         """The client with a limit."""
@@ -49,7 +49,7 @@ class NativeHandle:
         self._clients, self._path = clients, path
         status = clients.longest().get_file_info(path)
         self._mtime_ms = status.modification_time
-        limits_s = clients.patience.limits_s()
+        limits_s = clients.timeouts.limits_s()
         try:
             self._whole = self._open(limits_s[0])
         except Exception:
@@ -60,7 +60,7 @@ class NativeHandle:
         self._n_slow: dict[int, int] = {}
 
     def read_at(self, offset: int, n_bytes: int) -> bytes:
-        limits_s = self._clients.patience.limits_s()
+        limits_s = self._clients.timeouts.limits_s()
         for limit_s in limits_s:
             try:
                 found = list(self._pieces(offset, n_bytes, limit_s))
@@ -69,7 +69,7 @@ class NativeHandle:
                     raise
                 continue
             if limit_s != limits_s[0]:
-                self._clients.patience.needed(limit_s)
+                self._clients.timeouts.needed(limit_s)
             elif max((waited_s for _, waited_s in found), default=0.0) >= limit_s:
                 self._leave(offset, limit_s)
             return b"".join(piece for piece, _ in found)
@@ -78,14 +78,14 @@ class NativeHandle:
     def stream(self, offset: int) -> Iterator[bytes]:
         n_failed = 0
         while offset < self.size:
-            limits_s = self._clients.patience.limits_s()
+            limits_s = self._clients.timeouts.limits_s()
             limit_s = limits_s[min(n_failed, len(limits_s) - 1)]
             try:
                 for piece, waited_s in self._pieces(offset, self.size - offset, limit_s):
                     yield piece
                     offset += len(piece)
                     if n_failed:
-                        self._clients.patience.needed(limit_s)
+                        self._clients.timeouts.needed(limit_s)
                         n_failed = 0
                     elif waited_s >= limit_s and self._leave(offset, limit_s):
                         break
@@ -121,8 +121,8 @@ class NativeHandle:
         n_slow = self._n_slow[block] = self._n_slow.get(block, 0) + 1
         if n_slow & (n_slow - 1):
             return False
-        self._clients.patience.met_silence()
-        if self._clients.patience.limits_s()[0] != limit_s:
+        self._clients.timeouts.met_silence()
+        if self._clients.timeouts.limits_s()[0] != limit_s:
             return True  # it opens the file anew
         with suppress(Exception):  # the reader that stands is slow, but reads
             self._of_block[block] = self._open_again(limit_s)

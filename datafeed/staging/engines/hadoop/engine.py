@@ -72,8 +72,8 @@ class HadoopEngine(Engine):
             if client.application_id and not is_noted:
                 job.folder.note_application(client.application_id)
                 is_noted = True
-            n_left = job.look()
-            job.progress.say(client.progress())
+            n_left = job.poll()
+            job.progress.log(client.progress())
             failures = job.folder.failures()
             final = [facts for facts in failures if facts["is_final"]]
             if final:

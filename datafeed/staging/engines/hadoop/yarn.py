@@ -30,7 +30,9 @@ log4j.appender.console.layout.ConversionPattern=%d{yyyy-MM-dd HH:mm:ss,SSS} %p %
 """
 _END_S = 10.0
 _KILL_S = 60.0
-_TOLD = re.compile(r"Error|Diagnostics|Container|Exception|Caused by|failed due|Exit code|Cannot")
+_REPORTED = re.compile(
+    r"Error|Diagnostics|Container|Exception|Caused by|failed due|Exit code|Cannot"
+)
 _SKIPPED = re.compile(r"StreamJob|Streaming Command Failed|^at |Failed map tasks|WARN|Ignoring")
 _ENDED = re.compile(r"Job job_\d+_\d+ (completed successfully|failed with state)")
 _OVER_MEMORY = re.compile(
@@ -113,7 +115,7 @@ class YarnClient:
 
     def diagnostics(self) -> str:
         """The client's last words on what went wrong, on one line."""
-        lines = [line.strip() for line in self._text().splitlines() if _TOLD.search(line)]
+        lines = [line.strip() for line in self._text().splitlines() if _REPORTED.search(line)]
         lines = [_CHATTER.sub("", line) for line in lines if not _SKIPPED.search(line)]
         text = " | ".join(dict.fromkeys(lines[-6:])) or "no word from the job client"
         return re.sub(r"\s+", " ", text)[:1000]
@@ -151,7 +153,7 @@ class YarnClient:
         Raises:
             StagingError: YARN does not tell.
         """
-        done = self._asked("-list", "-appTags", tag)
+        done = self._options("-list", "-appTags", tag)
         if done.returncode:
             raise StagingError(
                 f"YARN does not tell what it runs for {tag}: {done.stderr.strip()[-300:]}; see "
@@ -165,13 +167,13 @@ class YarnClient:
         Raises:
             StagingError: YARN does not do it.
         """
-        done = self._asked("-kill", application)
+        done = self._options("-kill", application)
         if done.returncode and "doesn't exist" not in done.stdout + done.stderr:
             raise StagingError(
                 f"{application}: could not be killed; run: yarn application -kill {application}"
             ) from RuntimeError(done.stderr)
 
-    def _asked(self, *words: str) -> "subprocess.CompletedProcess[str]":
+    def _options(self, *words: str) -> "subprocess.CompletedProcess[str]":
         command = [*_dying_with_us(), *self._java, _CLI, "application", *words]
         try:
             return subprocess.run(

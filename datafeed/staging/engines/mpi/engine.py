@@ -17,9 +17,9 @@ from typing import Any
 from datafeed import errors
 from datafeed.parent_death import die_with_parent
 from datafeed.staging.engines.base import Engine, Job, given_up
-from datafeed.staging.engines.mpi.messages import Mail
-from datafeed.staging.engines.mpi.worker import Servant
-from datafeed.staging.engines.retry_scheduler import Ledger
+from datafeed.staging.engines.mpi.messages import Messages
+from datafeed.staging.engines.mpi.worker import MpiWorker
+from datafeed.staging.engines.retry_scheduler import RetryScheduler
 
 __all__ = ["MpiEngine"]
 
@@ -38,100 +38,100 @@ class MpiEngine(Engine):
     """A rank that says nothing for so long is given up; its split goes to another."""
     slow_s: float = 60.0
     """A split that takes longer, and three times as long as others, is done twice at the end."""
-    _mail: Mail = field(init=False, default_factory=Mail)
+    _messages: Messages = field(init=False, default_factory=Messages)
 
     def lead(self, command: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         """Run the command on rank 0 while the others serve it. Collective."""
         die_with_parent()  # a mpirun killed by -9 would leave its ranks running
-        if self._mail.rank:
-            return _outcome(_serve(self._mail))
-        told: dict[str, Any] = {"kind": "StagingError", "message": "rank 0 was interrupted"}
+        if self._messages.rank:
+            return _outcome(_serve(self._messages))
+        reported: dict[str, Any] = {"kind": "StagingError", "message": "rank 0 was interrupted"}
         try:
-            told = {"result": command()}
+            reported = {"result": command()}
         except errors.FeedError as error:
-            told = {"kind": type(error).__name__, "message": str(error)}
+            reported = {"kind": type(error).__name__, "message": str(error)}
             raise
         finally:
-            self._dismiss(told)
-        return _outcome(told)
+            self._dismiss(reported)
+        return _outcome(reported)
 
-    def _dismiss(self, told: dict[str, Any]) -> None:
+    def _dismiss(self, reported: dict[str, Any]) -> None:
         """Tell the others how it ended; ranks that do not hear it are ended when we exit."""
-        waited_for = set(range(1, self._mail.size))
+        waited_for = set(range(1, self._messages.size))
         for rank in waited_for:
-            self._mail.send(rank, {"over": told})
+            self._messages.send(rank, {"over": reported})
         deadline = time.monotonic() + min(self.silent_s, _FLUSH_S)
         while waited_for and time.monotonic() < deadline:
-            letter = self._mail.receive()
-            if letter is None:
+            message = self._messages.receive()
+            if message is None:
                 time.sleep(_POLL_S)
-            elif letter[1]["event"] == "bye":
-                waited_for.discard(letter[0])
+            elif message[1]["event"] == "bye":
+                waited_for.discard(message[0])
         if waited_for:  # MPI_Finalize would wait for them for ever
-            atexit.register(_abort, self._mail, 0 if "result" in told else 1)
+            atexit.register(_abort, self._messages, 0 if "result" in reported else 1)
 
     def run(self, job: Job) -> dict[str, Any]:
         """Hand out all splits. On rank 0."""
-        desk = _Desk(self._mail, job, self.silent_s, self.slow_s)
+        coordinator = _Coordinator(self._messages, job, self.silent_s, self.slow_s)
         try:
-            desk.work_off()
+            coordinator.work_off()
         finally:
-            desk.close()
-        return {"ranks": self._mail.size}
+            coordinator.close()
+        return {"ranks": self._messages.size}
 
 
-def _abort(mail: Mail, status: int) -> None:
+def _abort(messages: Messages, status: int) -> None:
     sys.stdout.flush()
     sys.stderr.flush()
-    mail.abort(status)
+    messages.abort(status)
 
 
-def _serve(mail: Mail) -> dict[str, Any]:
+def _serve(messages: Messages) -> dict[str, Any]:
     """Obey rank 0 until it is over; gives how it ended."""
-    servant = Servant(lambda message: mail.send(0, message))
+    mpi_worker = MpiWorker(lambda message: messages.send(0, message))
     said_s = 0.0
     try:
         while True:
-            letter = mail.receive()
-            if letter and "over" in letter[1]:
+            message = messages.receive()
+            if message and "over" in message[1]:
                 break
-            if letter:
-                servant.obey(letter[1])
-            servant.look()
+            if message:
+                mpi_worker.obey(message[1])
+            mpi_worker.poll()
             if time.monotonic() - said_s > _ALIVE_EVERY_S:
                 said_s = time.monotonic()
-                mail.send(0, {"event": "alive"})
-            if letter is None:
+                messages.send(0, {"event": "alive"})
+            if message is None:
                 time.sleep(_POLL_S)
     finally:
-        servant.close()
-    mail.send(0, {"event": "bye"})
-    mail.flush(_FLUSH_S)
-    told: dict[str, Any] = letter[1]["over"]
-    return told
+        mpi_worker.close()
+    messages.send(0, {"event": "bye"})
+    messages.flush(_FLUSH_S)
+    reported: dict[str, Any] = message[1]["over"]
+    return reported
 
 
-def _outcome(told: dict[str, Any]) -> dict[str, Any]:
+def _outcome(reported: dict[str, Any]) -> dict[str, Any]:
     """Return the command's result, or raise its error again."""
-    if "result" in told:
-        result: dict[str, Any] = told["result"]
+    if "result" in reported:
+        result: dict[str, Any] = reported["result"]
         return result
-    kind = getattr(errors, told["kind"], errors.StagingError)
-    error: errors.FeedError = kind(told["message"])
+    kind = getattr(errors, reported["kind"], errors.StagingError)
+    error: errors.FeedError = kind(reported["message"])
     raise error
 
 
-class _Desk:
+class _Coordinator:
     """Rank 0's view of the ranks: who has what, and who was heard when."""
 
-    def __init__(self, mail: Mail, job: Job, silent_s: float, slow_s: float) -> None:
-        self._mail, self._job, self._silent_s = mail, job, silent_s
-        self._ledger = Ledger(job.splits, twins_after_s=slow_s)
-        self._heard_s = dict.fromkeys(range(1, mail.size), time.monotonic())
+    def __init__(self, messages: Messages, job: Job, silent_s: float, slow_s: float) -> None:
+        self._messages, self._job, self._silent_s = messages, job, silent_s
+        self._scheduler = RetryScheduler(job.splits, speculate_after_s=slow_s)
+        self._heard_s = dict.fromkeys(range(1, messages.size), time.monotonic())
         self._silent: set[int] = set()
         self._own: list[dict[str, Any]] = []
-        self._servant = Servant(self._own.append)
-        self._ranks = range(min(mail.size, job.workers or mail.size))
+        self._mpi_worker = MpiWorker(self._own.append)
+        self._ranks = range(min(messages.size, job.workers or messages.size))
 
     def work_off(self) -> None:
         """Hand out splits until all are done.
@@ -139,7 +139,7 @@ class _Desk:
         Raises:
             FeedError: a split failed for good, or too often.
         """
-        while self._ledger.left:
+        while self._scheduler.left:
             for rank in self._ranks:
                 self._employ(rank)
             if not self._listen():
@@ -147,28 +147,28 @@ class _Desk:
             self._give_up_silent_ranks()
 
     def _employ(self, rank: int) -> None:
-        if rank in self._silent or self._ledger.split_of(rank) is not None:
+        if rank in self._silent or self._scheduler.split_of(rank) is not None:
             return
-        split = self._ledger.take(rank)
+        split = self._scheduler.take(rank)
         if split is not None:
             self._order(rank, {"do": split, "work": vars(self._job.work())})
 
     def _order(self, rank: int, order: dict[str, Any]) -> None:
         if rank:
-            self._mail.send(rank, order)
+            self._messages.send(rank, order)
         else:
-            self._servant.obey(order)
+            self._mpi_worker.obey(order)
 
     def _listen(self) -> bool:
         """Take in one message of each kind of sender; tells whether there was any."""
-        self._servant.look()
-        letter = self._mail.receive()
-        if letter:
-            self._hear(*letter)
+        self._mpi_worker.poll()
+        message = self._messages.receive()
+        if message:
+            self._hear(*message)
         own, self._own[:] = list(self._own), []
         for event in own:
             self._hear(0, event)
-        return bool(letter or own)
+        return bool(message or own)
 
     def _hear(self, rank: int, event: dict[str, Any]) -> None:
         if rank:
@@ -177,19 +177,19 @@ class _Desk:
             self._silent.discard(rank)
             self._order(rank, {"drop": "late"})
             return
-        split = self._ledger.split_of(rank)
+        split = self._scheduler.split_of(rank)
         if split is None or event.get("split") != split:
             return
         if event["event"] == "wrote":
             self._job.progress.wrote(split, event["samples"])
         elif event["event"] == "done":
-            for twin in self._ledger.done(rank):
+            for twin in self._scheduler.done(rank):
                 assert isinstance(twin, int)
                 self._order(twin, {"drop": "twin"})
             self._job.progress.done(split)
         elif event["event"] in ("failed", "died"):
             self._job.progress.lost(split)
-            error = given_up(self._job, split, event, self._ledger.lost(rank))
+            error = given_up(self._job, split, event, self._scheduler.lost(rank))
             if error:
                 raise error
 
@@ -198,19 +198,19 @@ class _Desk:
         for rank, heard_s in self._heard_s.items():
             if heard_s < limit_s and rank not in self._silent:
                 self._silent.add(rank)
-                self._ledger.lost(rank)
-                self._job.progress.say(f"rank {rank} is silent; its split goes to another")
+                self._scheduler.lost(rank)
+                self._job.progress.log(f"rank {rank} is silent; its split goes to another")
 
     def close(self) -> None:
         """End all work under way, so that nobody writes any more when the feed is finished."""
-        self._servant.close()
+        self._mpi_worker.close()
         busy = set(self._heard_s) - self._silent
         for rank in busy:
             self._order(rank, {"drop": "end"})
         deadline = time.monotonic() + self._silent_s
         while busy and time.monotonic() < deadline:
-            letter = self._mail.receive()
-            if letter is None:
+            message = self._messages.receive()
+            if message is None:
                 time.sleep(_POLL_S)
-            elif letter[1].get("drop") == "end":
-                busy.discard(letter[0])
+            elif message[1].get("drop") == "end":
+                busy.discard(message[0])

@@ -6,13 +6,13 @@ from typing import Any
 
 from datafeed.mpi import load_mpi
 
-__all__ = ["Mail"]
+__all__ = ["Messages"]
 
 _TAG = 4207
 _POLL_S = 0.005
 
 
-class Mail:
+class Messages:
     """Sends and takes JSON objects among all ranks, with a tag of its own.
 
     Upper-case calls only: bytes, no pickles. Nothing here is collective: a communicator of our own

@@ -78,7 +78,7 @@ def _follow(run: Run, job: Job) -> None:
     n_left, is_over = len(job.splits), False
     while not is_over:
         is_over = run.wait(_POLL_S)
-        n_left = job.look()
+        n_left = job.poll()
         failures = job.folder.failures()
         for facts in failures:
             if facts["is_final"]:
@@ -107,7 +107,7 @@ class _Failures:
     """What a task has to say of its failure; the rest is not listened to."""
 
     message = ""
-    leaves_notes = True
+    leaves_markers = True
 
     def report(self, n_samples: int) -> None:
         """Spark asks for no heartbeat."""

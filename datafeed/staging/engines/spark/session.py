@@ -71,13 +71,13 @@ class SparkSession:
             from pyspark import SparkConf, SparkContext
         except ImportError as error:
             raise ConfigError("--engine spark: needs pyspark; install datafeed[spark]") from error
-        standing = SparkContext._active_spark_context
-        if standing is not None:
-            yield cls(standing)
+        existing = SparkContext._active_spark_context
+        if existing is not None:
+            yield cls(existing)
             return
         with ExitStack() as stack:
             stack.callback(signal.signal, signal.SIGINT, signal.getsignal(signal.SIGINT))
-            stack.callback(_end_gateway, SparkContext, had_one=SparkContext._gateway is not None)
+            stack.callback(_end_gateway, SparkContext, seen_one=SparkContext._gateway is not None)
             try:
                 with _places(scratch):
                     SparkContext._ensure_initialized()
@@ -199,10 +199,10 @@ def _dying_java(scratch: Path) -> Path:
     return scratch / "java"
 
 
-def _end_gateway(context_class: Any, had_one: bool) -> None:
+def _end_gateway(context_class: Any, seen_one: bool) -> None:
     """End the JVM that was started for this application."""
     gateway = context_class._gateway
-    if had_one or gateway is None:
+    if seen_one or gateway is None:
         return
     context_class._gateway = context_class._jvm = None
     process = getattr(gateway, "proc", None)

@@ -201,10 +201,10 @@ def test_files_that_are_no_certificates_are_named(tmp_path: Path) -> None:
         CacheAccess(tls_ca=str(tmp_path / "gone.pem")).tls()
     with pytest.raises(ConfigError, match="tls_cert without tls_ca"):
         CacheAccess(tls_cert="x.pem").tls()
-    junk = tmp_path / "junk.pem"
-    junk.write_text("junk")
+    discard = tmp_path / "junk.pem"
+    discard.write_text("junk")
     with pytest.raises(ConfigError, match="name PEM files"):
-        CacheAccess(tls_ca=str(junk)).tls()
+        CacheAccess(tls_ca=str(discard)).tls()
 
 
 def test_options_hold_only_while_the_command_runs(tmp_path: Path, feed: Feed) -> None:

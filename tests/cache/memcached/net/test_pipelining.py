@@ -10,8 +10,8 @@ import pytest
 
 from datafeed.cache.memcached.net import meta_protocol as meta
 from datafeed.cache.memcached.net.meta_protocol import Command, Reply
-from datafeed.cache.memcached.net.pipelining import Exchange, converse
-from datafeed.cache.memcached.net.speculative_read import Tails
+from datafeed.cache.memcached.net.pipelining import Pipeline, request_pipelined
+from datafeed.cache.memcached.net.speculative_read import Trailers
 from datafeed.cache.memcached.net.transport import PlainWire
 from datafeed.cache.outcome import ProtocolError
 
@@ -47,16 +47,16 @@ def exchange_on(
     sock: socket.socket,
     commands: list[Command],
     on_reply: Callable[[Command, Reply], None] = ignore,
-) -> Exchange:
-    return Exchange(PlainWire(sock), commands, on_reply, Tails())
+) -> Pipeline:
+    return Pipeline(PlainWire(sock), commands, on_reply, Trailers())
 
 
 def run(
     sock: socket.socket, commands: list[Command], timeout_s: float = 10, idle_s: float = 10
-) -> Exchange:
-    exchange = exchange_on(sock, commands)
-    converse([exchange], time.monotonic() + timeout_s, idle_s)
-    return exchange
+) -> Pipeline:
+    pipeline = exchange_on(sock, commands)
+    request_pipelined([pipeline], time.monotonic() + timeout_s, idle_s)
+    return pipeline
 
 
 def test_neither_side_waits_for_ever_when_both_send_much(pairs: list[Pair]) -> None:
@@ -73,10 +73,10 @@ def test_neither_side_waits_for_ever_when_both_send_much(pairs: list[Pair]) -> N
 
     thread = threading.Thread(target=serve, name="test-server")
     thread.start()
-    exchange = run(client, [put(value)] * n_values)
+    pipeline = run(client, [put(value)] * n_values)
     thread.join()
-    assert exchange.error is None
-    assert exchange.done
+    assert pipeline.error is None
+    assert pipeline.done
 
 
 def test_one_that_stalls_does_not_hold_up_the_others(pairs: list[Pair]) -> None:
@@ -92,9 +92,9 @@ def test_one_that_stalls_does_not_hold_up_the_others(pairs: list[Pair]) -> None:
     pairs[0][0].sendall(b"VA 2\r\nx")
     for server, _ in pairs[1:]:
         server.sendall(b"VA 2\r\nok\r\n")
-    converse(exchanges, time.monotonic() + 60, 0.2)
+    request_pipelined(exchanges, time.monotonic() + 60, 0.2)
     assert isinstance(exchanges[0].error, TimeoutError)
-    assert [exchange.error for exchange in exchanges[1:]] == [None, None]
+    assert [pipeline.error for pipeline in exchanges[1:]] == [None, None]
     assert sorted(answers) == ["b", "c"]
 
 
@@ -110,18 +110,18 @@ def test_a_reply_that_never_ends_meets_the_deadline(pairs: list[Pair]) -> None:
     thread = threading.Thread(target=trickle, name="test-trickle")
     thread.start()
     try:
-        exchange = run(client, [get(N_BYTES)], timeout_s=0.3)
+        pipeline = run(client, [get(N_BYTES)], timeout_s=0.3)
     finally:
         stop.set()
         thread.join()
-    assert isinstance(exchange.error, TimeoutError)
+    assert isinstance(pipeline.error, TimeoutError)
 
 
 def test_a_server_that_does_not_read_meets_the_deadline(pairs: list[Pair]) -> None:
     _, client = pairs[0]
     value = memoryview(bytes(N_BYTES))
-    exchange = run(client, [put(value)] * 4, timeout_s=60, idle_s=0.2)
-    assert isinstance(exchange.error, TimeoutError)
+    pipeline = run(client, [put(value)] * 4, timeout_s=60, idle_s=0.2)
+    assert isinstance(pipeline.error, TimeoutError)
 
 
 def test_hanging_up_and_nonsense_end_an_exchange(pairs: list[Pair]) -> None:
@@ -131,25 +131,25 @@ def test_hanging_up_and_nonsense_end_an_exchange(pairs: list[Pair]) -> None:
     hung.close()
     wild.sendall(b"HTTP/1.1 400 Bad Request\r\n")
     good.sendall(b"EN\r\nVA 2\r\nok\r\n")
-    converse(exchanges, time.monotonic() + 10, 10)
+    request_pipelined(exchanges, time.monotonic() + 10, 10)
     assert isinstance(exchanges[0].error, ConnectionError)
     assert isinstance(exchanges[1].error, ProtocolError)
     assert exchanges[2].error is None
 
 
 def test_a_deadline_that_has_passed_ends_at_once(pairs: list[Pair]) -> None:
-    exchange = run(pairs[0][1], [get(2)], timeout_s=-1)
-    assert isinstance(exchange.error, TimeoutError)
+    pipeline = run(pairs[0][1], [get(2)], timeout_s=-1)
+    assert isinstance(pipeline.error, TimeoutError)
 
 
 def test_what_is_done_already_is_not_waited_for(pairs: list[Pair]) -> None:
     started = time.monotonic()
     server, client = pairs[0]
     server.sendall(b"EN\r\n")
-    exchange = exchange_on(client, [get(2)], ignore)
-    exchange.work(select.POLLOUT)
-    exchange.work(select.POLLIN)
-    assert exchange.done
-    converse([exchange, exchange_on(pairs[1][1], [])], started + 60, 60)
-    converse([], started + 60, 60)
+    pipeline = exchange_on(client, [get(2)], ignore)
+    pipeline.work(select.POLLOUT)
+    pipeline.work(select.POLLIN)
+    assert pipeline.done
+    request_pipelined([pipeline, exchange_on(pairs[1][1], [])], started + 60, 60)
+    request_pipelined([], started + 60, 60)
     assert time.monotonic() - started < 30  # not until the deadline

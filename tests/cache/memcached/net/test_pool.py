@@ -29,7 +29,9 @@ def ask(pool: ServerPool, commands: list[Command], timeout_s: float = 10) -> lis
     def ignore(command: Command, reply: Reply) -> None:
         """Take no notice."""
 
-    return list(pool.converse({0: commands}, ignore, time.monotonic() + timeout_s).values())
+    return list(
+        pool.request_pipelined({0: commands}, ignore, time.monotonic() + timeout_s).values()
+    )
 
 
 def n_connections(pool: ServerPool) -> int:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from datafeed.cache.memcached.net import meta_protocol as meta
 from datafeed.cache.memcached.net.meta_protocol import Command, Reply
 from datafeed.cache.memcached.net.reply_parser import Replies
-from datafeed.cache.memcached.net.speculative_read import Tails
+from datafeed.cache.memcached.net.speculative_read import Trailers
 from datafeed.cache.memcached.net.transport import PlainWire, Wire
 from datafeed.cache.outcome import ProtocolError
 from datafeed.errors import ConfigError
@@ -23,7 +23,7 @@ Outcome = tuple[bytes, int, str, bytes]
 
 
 def receive_all(
-    commands: Sequence[Command], pieces: Iterable[bytes], tails: Tails | None = None
+    commands: Sequence[Command], pieces: Iterable[bytes], trailers: Trailers | None = None
 ) -> list[Outcome]:
     """Feed the parser piece by piece, then hang up; gives what each command was answered."""
     found: list[Outcome] = []
@@ -33,7 +33,7 @@ def receive_all(
         value = b"".join(command.into) if is_there else b""  # undefined, if not
         found.append((reply.status, reply.n_bytes, reply.text, value))
 
-    replies = Replies(commands, take, Tails() if tails is None else tails)
+    replies = Replies(commands, take, Trailers() if trailers is None else trailers)
     server, client = socket.socketpair()
     with server, client:
         wire = ImpatientWire(client)
@@ -199,12 +199,12 @@ def test_the_parser_raises_only_its_own_errors(
     }
     stream = b"".join(parts)
     pieces = [stream[i : i + piece] for i in range(0, len(stream), piece)]
-    asked = [makers[verb]() for verb in verbs]
+    options = [makers[verb]() for verb in verbs]
     try:
-        found = receive_all(asked, pieces)
+        found = receive_all(options, pieces)
     except (ProtocolError, ConnectionResetError):
         return
-    assert len(found) == len(asked)
+    assert len(found) == len(options)
 
 
 OUTCOMES = st.lists(
@@ -214,7 +214,7 @@ OUTCOMES = st.lists(
 
 @given(OUTCOMES, st.lists(st.integers(0, 3000), max_size=12), st.sampled_from([0, 3, 256]))
 def test_guesses_come_right_whatever_is_missing(
-    outcomes: list[str], cuts: list[int], caution: int
+    outcomes: list[str], cuts: list[int], conservative_s: int
 ) -> None:
     commands, stream = [], b""
     wanted: list[bytes | None] = []
@@ -226,10 +226,10 @@ def test_guesses_come_right_whatever_is_missing(
         end = {"miss": b"EN\r\n", "refused": b"SERVER_ERROR busy\r\n"}
         stream += b"VA %d\r\n%s\r\n" % (len(value), value) if is_there else end[outcome]
         wanted.append(value if outcome == "hit" else None)
-    tails = Tails()
-    tails.caution = caution
+    trailers = Trailers()
+    trailers.conservative_s = conservative_s
     ends = sorted({0, len(stream), *(cut for cut in cuts if cut < len(stream))})
-    found = receive_all(commands, [stream[a:b] for a, b in pairwise(ends)], tails)
+    found = receive_all(commands, [stream[a:b] for a, b in pairwise(ends)], trailers)
     assert len(found) == len(commands)
     for expected, command, (status, n_bytes, _, got) in zip(wanted, commands, found, strict=True):
         assert (status == b"VA" and n_bytes == command.n_bytes) == (expected is not None)
@@ -237,12 +237,12 @@ def test_guesses_come_right_whatever_is_missing(
 
 
 def test_a_wrong_guess_makes_careful_and_a_row_of_right_ones_bold() -> None:
-    tails = Tails()
-    receive_all([get(3), get(3)], [b"EN\r\nVA 3\r\nabc\r\n"], tails)
-    assert tails.caution > 0
-    n_values = 2 * tails.caution
-    receive_all([get(3)] * n_values, [b"VA 3\r\nabc\r\n" * n_values], tails)
-    assert tails.caution == 0
+    trailers = Trailers()
+    receive_all([get(3), get(3)], [b"EN\r\nVA 3\r\nabc\r\n"], trailers)
+    assert trailers.conservative_s > 0
+    n_values = 2 * trailers.conservative_s
+    receive_all([get(3)] * n_values, [b"VA 3\r\nabc\r\n" * n_values], trailers)
+    assert trailers.conservative_s == 0
 
 
 def test_spoilt_replies_raise_only_our_own_errors() -> None:

@@ -20,12 +20,12 @@ class Names:
 
     def __init__(self) -> None:
         self.answer = threading.Event()
-        self.n_asked = 0
+        self.n_requested = 0
 
     def getaddrinfo(self, host: str, port: int, **options: Any) -> Any:
         if options.get("flags"):
             return LOOK_UP(host, port, **options)  # a number, not a name
-        self.n_asked += 1
+        self.n_requested += 1
         assert self.answer.wait(60)
         return LOOK_UP("127.0.0.1", port, **options)
 
@@ -42,7 +42,7 @@ def names(monkeypatch: pytest.MonkeyPatch) -> Names:
 def test_a_number_needs_no_name_server(names: Names) -> None:
     assert resolve("127.0.0.1", 80, 0) == [(socket.AF_INET, ("127.0.0.1", 80))]
     assert resolve("::1", 80, 0)[0][0] == socket.AF_INET6
-    assert names.n_asked == 0
+    assert names.n_requested == 0
 
 
 def test_a_name_that_is_not_found_out_meets_the_deadline(names: Names) -> None:
@@ -53,7 +53,7 @@ def test_a_name_that_is_not_found_out_meets_the_deadline(names: Names) -> None:
     with pytest.raises(ServerTimeout, match=r"cache\.example:11211 did not answer"):
         Connection("cache.example:11211", 0.05)
     assert time.monotonic() - started < 30
-    assert names.n_asked == 1  # they all wait for the same answer
+    assert names.n_requested == 1  # they all wait for the same answer
     names.answer.set()
     assert resolve("cache.example", 11211, 30) == [(socket.AF_INET, ("127.0.0.1", 11211))]
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from datafeed.cache.memcached.net.pool import ServerPool
-from datafeed.cache.memcached.upkeep.capacity import rooms_of
+from datafeed.cache.memcached.upkeep.capacity import capacities_of
 from datafeed.cache.memcached.upkeep.slabs import SlabClasses
 from datafeed.cluster.memcached import MemcachedServer
 
@@ -33,26 +33,26 @@ def test_as_many_fit_as_are_foretold(options: tuple[str, ...], memcached_server:
     with closing(ServerPool(server.address)) as pool, closing(Client(server.address)) as client:
         n_set = 0
         for size in sizes:
-            [room] = rooms_of(pool)
-            foretold = _foretold(room, size)
+            [capacity] = capacities_of(pool)
+            foretold = _foretold(capacity, size)
             for _ in range(3 if size == sizes[0] else foretold):
                 n_set += client.set(f"k{n_set:023d}", b"x" * size, noreply=False)
         assert int(pool.stats(0)["store_no_memory"]) == 0
-        [room] = rooms_of(pool)
+        [capacity] = capacities_of(pool)
         for size in sizes:
             taken = _take(client, n_set, size)
             n_set += taken
-            assert taken in (_foretold(room, size), _foretold(room, size) + 1)
-            [room] = rooms_of(pool)
+            assert taken in (_foretold(capacity, size), _foretold(capacity, size) + 1)
+            [capacity] = capacities_of(pool)
 
 
-def _foretold(room: object, size: int) -> int:
+def _foretold(capacity: object, size: int) -> int:
     n = 0
-    [slab_class] = room.classes.of(np.array([size]))  # type: ignore[attr-defined]
-    counts = np.zeros(len(room.classes.chunk_bytes), np.int64)  # type: ignore[attr-defined]
+    [slab_class] = capacity.classes.of(np.array([size]))  # type: ignore[attr-defined]
+    counts = np.zeros(len(capacity.classes.chunk_bytes), np.int64)  # type: ignore[attr-defined]
     while True:
         counts[slab_class] = n + 1
-        if not room.fits(counts):  # type: ignore[attr-defined]
+        if not capacity.fits(counts):  # type: ignore[attr-defined]
             return n
         n += 1
 

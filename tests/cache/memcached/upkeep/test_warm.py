@@ -164,7 +164,7 @@ def test_a_choice_is_even_and_nothing_is_sent_in_vain(
         plan = warm(feed, servers, dry_run=True, progress=False)
         result = warm(feed, servers, progress=False)
         assert (plan.stored, plan.did_not_fit) == (result.stored, result.did_not_fit)
-        assert plan.needed_bytes > plan.room_bytes > 0
+        assert plan.needed_bytes > plan.free_bytes > 0
         assert plan.blocks == 120
         with closing(ServerPool(servers)) as pool:
             stats = [pool.stats(i) for i in range(2)]

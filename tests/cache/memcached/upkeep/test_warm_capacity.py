@@ -10,7 +10,7 @@ from click.testing import CliRunner
 
 from datafeed.cache.memcached.memcached_tier import MemcachedTier
 from datafeed.cache.memcached.net.pool import ServerPool
-from datafeed.cache.memcached.upkeep.slabs import ServerRoom
+from datafeed.cache.memcached.upkeep.slabs import ServerCapacity
 from datafeed.cache.memcached.upkeep.verify import verify_cache
 from datafeed.cache.memcached.upkeep.warm import warm
 from datafeed.cache.parts.part_tier import PartTier
@@ -156,7 +156,7 @@ def test_evictions_are_counted(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    monkeypatch.setattr(ServerRoom, "fits", lambda *_: True)  # as if others filled it meanwhile
+    monkeypatch.setattr(ServerCapacity, "fits", lambda *_: True)  # as if others filled it meanwhile
     address = memcached_server(memory_mb=4, evict=True).address
     with caplog.at_level("WARNING"):
         result = warm(feed, address, allow_eviction=True, progress=False)

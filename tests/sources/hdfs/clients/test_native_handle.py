@@ -6,14 +6,14 @@ from typing import Any, NamedTuple
 import pytest
 
 from datafeed.sources.hdfs.clients import native
-from datafeed.sources.hdfs.clients.datanode_timeouts import Patience
+from datafeed.sources.hdfs.clients.datanode_timeouts import DatanodeTimeouts
 from datafeed.sources.hdfs.clients.native_handle import NativeHandle
 from tests.sources.spaces import numbered_bytes
 
 _BLOCK = 1000
 _DATA = numbered_bytes(3 * _BLOCK)
 _DEADLINE_S = 19.0
-_MOST_S = Patience(_DEADLINE_S).limits_s()[-1]
+_MOST_S = DatanodeTimeouts(_DEADLINE_S).limits_s()[-1]
 
 
 class Status(NamedTuple):
@@ -96,7 +96,7 @@ def world(monkeypatch: pytest.MonkeyPatch) -> World:
 @pytest.fixture
 def clients(world: World) -> Any:
     made = native._Clients("nn:8020", _DEADLINE_S)
-    made.patience = Patience(_DEADLINE_S, world.monotonic)
+    made.timeouts = DatanodeTimeouts(_DEADLINE_S, world.monotonic)
     return made
 
 
@@ -151,10 +151,10 @@ def test_a_file_that_was_replaced_is_told(
 ) -> None:
     handle = NativeHandle(clients, "/a")
     world.data, world.mtime_ms, world.needs_s = data, 2, 2.0
-    told = f"it had 3000 bytes and was modified at 1 ms, now {now} bytes and 2 ms"
-    with pytest.raises(OSError, match=told):
+    reported = f"it had 3000 bytes and was modified at 1 ms, now {now} bytes and 2 ms"
+    with pytest.raises(OSError, match=reported):
         list(handle.stream(0))
-    with pytest.raises(OSError, match=told):
+    with pytest.raises(OSError, match=reported):
         handle.read_at(0, 1)
 
 
@@ -184,12 +184,12 @@ def test_a_long_read_is_not_a_silence(world: World, clients: Any) -> None:
     world.takes_s = 0.4
     assert handle.read_at(0, 3 * _BLOCK) == _DATA
     assert world.opened == [1.0]
-    assert clients.patience.limits_s()[0] == 1.0
+    assert clients.timeouts.limits_s()[0] == 1.0
 
 
 def test_what_was_read_is_given_where_the_next_opening_fails(world: World, clients: Any) -> None:
     world.takes_s = 0.5
-    clients.patience.met_silence()
+    clients.timeouts.met_silence()
     handle = NativeHandle(clients, "/a")
     world.n_busy = 1
     assert handle.read_at(5, 10) == _DATA[5:15]
