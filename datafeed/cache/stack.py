@@ -184,7 +184,7 @@ class TierStack:
         return {tier.name: tier.counters.as_dict() for tier in self._tiers}
 
     def measured(self) -> dict[str, dict[str, float]]:
-        """Return what tiers measured of themselves and of the next; see ``LoadShedding.measured``."""
+        """Return what tiers measured of themselves and the next; see ``LoadShedding.measured``."""
         found: dict[str, dict[str, float]] = {}
         for tier in self._tiers:
             if isinstance(tier, SheddingTier):

@@ -1,6 +1,6 @@
 """Which chunks a tier holds that has no room for all: some of every part, the same on all ranks.
 
-A tier that held the first chunks of a feed would serve whole step_spans of an unshuffled epoch
+A tier that held the first chunks of a feed would serve whole ranges of an unshuffled epoch
 and none of the rest. A choice by a hash mixes both in every step, so that both work all the time.
 """
 

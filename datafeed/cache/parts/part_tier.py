@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from datafeed.cache.outcome import Outcome
-from datafeed.cache.parts.readers import LocalFiles, PartFiles, SourceFiles, step_spans
+from datafeed.cache.parts.readers import LocalFiles, PartFiles, SourceFiles, byte_ranges
 from datafeed.cache.tier import ChunkRequest, Counters
 from datafeed.errors import DamagedError, FeedError
 from datafeed.feed.chunk import crc_of
@@ -67,7 +67,7 @@ class PartTier:
         part, number = self._feed.manifest.chunk_place(request.chunk)
         index = self._feed.index(part)
         url = join(self._feed.url, self._feed.manifest.parts[part].file)
-        for byte_range in step_spans(index.extents(number), request.views):
+        for byte_range in byte_ranges(index.extents(number), request.views):
             self._files.read(url, byte_range)
         if crc_of(request.views) != index.crc(number):
             raise DamagedError(

@@ -14,7 +14,7 @@ from datafeed.feed.index import Extent
 from datafeed.sources.base import MissingFileError, Source
 from datafeed.sources.urls import split
 
-__all__ = ["ByteRange", "LocalFiles", "PartFiles", "SourceFiles", "part_error", "step_spans"]
+__all__ = ["ByteRange", "LocalFiles", "PartFiles", "SourceFiles", "byte_ranges", "part_error"]
 
 _MAX_GAP_BYTES = 64 << 10
 """Bytes between two ranges that are cheaper read and thrown away than passed over: 64 KiB take
@@ -43,7 +43,7 @@ class ByteRange:
         self.n_bytes += gap + view.nbytes
 
 
-def step_spans(extents: Iterable[Extent], views: Sequence[memoryview]) -> list[ByteRange]:
+def byte_ranges(extents: Iterable[Extent], views: Sequence[memoryview]) -> list[ByteRange]:
     """Group the extents of a chunk into as few reads as sensible.
 
     Args:

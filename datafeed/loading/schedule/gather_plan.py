@@ -117,7 +117,7 @@ class StepSpan:
 def step_spans(
     order: BaseOrder, rank: int, world_size: int, epoch: int, step: int, max_samples: int
 ) -> Iterator[StepSpan]:
-    """Cut the rest of an epoch and all epochs behind it into step_spans, short ones first."""
+    """Cut the rest of an epoch and all epochs behind it into spans, short ones first."""
     max_steps = max(1, max_samples * world_size // order.global_batch)
     n_steps = min(_FIRST_STEPS, max_steps)
     while True:

@@ -160,7 +160,7 @@ class BatchQueues:
         return len(self._ready) <= self._depth - self._group
 
     def _goes_with(self, steps: Sequence[Step], n_loaded: float) -> bool:
-        """Whether the next step's chunks are there, and worth it: to join index_batches takes a copy."""
+        """Whether the next step's chunks are there, and worth it: joining takes a copy."""
         gathers = self._steps[0].gathers
         if len(gathers) != 1 or gathers[0].need > n_loaded:
             return False

@@ -7,7 +7,7 @@ import pytest
 
 from datafeed.cache.parts import readers as part_files
 from datafeed.cache.parts.part_tier import PartTier
-from datafeed.cache.parts.readers import LocalFiles, SourceFiles, step_spans
+from datafeed.cache.parts.readers import LocalFiles, SourceFiles, byte_ranges
 from datafeed.dataset.feed import Feed
 from datafeed.errors import DamagedError, SourceError
 from datafeed.feed.index import Extent
@@ -119,7 +119,7 @@ def test_near_extents_are_one_read_and_far_ones_two() -> None:
     views = [memoryview(bytearray(10)), memoryview(bytearray(30))]
     gap = part_files._MAX_GAP_BYTES
     extents = [Extent(0, 100, 10), Extent(1, 110, 10), Extent(1, 120 + gap, 10), Extent(1, 50, 10)]
-    first, second = step_spans(extents, views)
+    first, second = byte_ranges(extents, views)
     assert (first.offset, first.end) == (100, 130 + gap)
     assert (second.offset, second.n_bytes) == (50, 10)
 
