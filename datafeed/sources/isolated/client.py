@@ -1,8 +1,8 @@
 """A file system that is read by a helper process, which can be killed when it hangs.
 
 Training ranks hold no HDFS handle (promise 6 of docs/architecture.md): libhdfs brings a JVM into
-the process, hdfs-native threads that cannot be stopped, and both hang after a fork. The helper is spawned, is
-spoken to over a socket pair, and takes whatever happens to it along.
+the process, hdfs-native threads that cannot be stopped, and both hang after a fork. The helper is
+spawned, is spoken to over a socket pair, and takes whatever happens to it along.
 """
 
 import os
