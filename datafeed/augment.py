@@ -72,8 +72,8 @@ class _OnImages(ABC):
         made = self._transform(images, _Draws(batch, len(images), generator))
         if isinstance(batch, Mapping):
             return {**batch, self._field: made}
-        place = range(len(batch))[int(self._field)]
-        return [made if i == place else one for i, one in enumerate(batch)]
+        position = range(len(batch))[int(self._field)]
+        return [made if i == position else one for i, one in enumerate(batch)]
 
     @abstractmethod
     def _transform(self, images: torch.Tensor, draws: "_Draws") -> torch.Tensor:

@@ -55,7 +55,7 @@ class Batches(Iterator[Sequence[int]]):
 
     def payload_bytes(self, chunk: int) -> int:
         """Bytes of a chunk."""
-        part, number = self._feed.manifest.chunk_place(chunk)
+        part, number = self._feed.manifest.chunk_position(chunk)
         return self._feed.index(part).n_bytes(number)
 
     def memory(self) -> memoryview:

@@ -134,6 +134,6 @@ def _training(
     except DatafeedError as error:
         yield Finding("loader", "bad", str(error), {}, "see the findings above")
     except Exception as error:
-        place = traceback.extract_tb(error.__traceback__)[-1]
-        text = f"raised {type(error).__name__}: {error} ({place.filename}:{place.lineno})"
+        address = traceback.extract_tb(error.__traceback__)[-1]
+        text = f"raised {type(error).__name__}: {error} ({address.filename}:{address.lineno})"
         yield Finding("step", "bad", text, {}, "a step takes one batch, as the loader gives it")

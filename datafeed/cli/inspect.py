@@ -48,7 +48,7 @@ def _sample_facts(feed: Feed, position: int) -> dict[str, Any]:
     sample = feed[position]
     position += len(feed) if position < 0 else 0
     shard, key = feed.origin(position)
-    part, _ = feed.manifest.chunk_place(int(feed.manifest.locate(position)[0]))
+    part, _ = feed.manifest.chunk_position(int(feed.manifest.locate(position)[0]))
     return {
         "sample": position,
         "shard": shard,

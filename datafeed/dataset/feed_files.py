@@ -101,10 +101,10 @@ class FeedFiles(OwnedByProcess):
         found = self._indexes.get(part)
         if found is None:
             entry = self.manifest.parts[part]
-            place, url = entry.index, join(self.url, entry.file)
-            chunks, extents = bytearray(24 * place.n_chunks), bytearray(24 * place.n_extents)
-            self.source.pread_into(url, place.chunks_offset, memoryview(chunks))
-            self.source.pread_into(url, place.extents_offset, memoryview(extents))
+            offsets, url = entry.index, join(self.url, entry.file)
+            chunks, extents = bytearray(24 * offsets.n_chunks), bytearray(24 * offsets.n_extents)
+            self.source.pread_into(url, offsets.chunks_offset, memoryview(chunks))
+            self.source.pread_into(url, offsets.extents_offset, memoryview(extents))
             found = self._indexes[part] = PartIndex(entry, bytes(chunks), bytes(extents))
         return found
 
@@ -114,7 +114,7 @@ class FeedFiles(OwnedByProcess):
 
     def piece_lengths(self, chunk: int) -> list[int]:
         """Bytes of each piece of a chunk, in payload order."""
-        part, number = self.manifest.chunk_place(chunk)
+        part, number = self.manifest.chunk_position(chunk)
         return self.index(part).lengths(number, len(pieces_of(self.manifest.schema)))
 
     def origin(self, position: int) -> tuple[str, str]:
@@ -124,8 +124,8 @@ class FeedFiles(OwnedByProcess):
         part = int(np.searchsorted(self.manifest.first_samples, position, side="right")) - 1
         entry = self.manifest.parts[part]
         row = position - int(self.manifest.first_samples[part])
-        url, place = join(self.url, entry.file), entry.origin
-        key, shard = bytearray(place.key_bytes), bytearray(4)
-        self.source.pread_into(url, place.keys_offset + row * len(key), memoryview(key))
-        self.source.pread_into(url, place.shards_offset + row * 4, memoryview(shard))
+        url, offsets = join(self.url, entry.file), entry.origin
+        key, shard = bytearray(offsets.key_bytes), bytearray(4)
+        self.source.pread_into(url, offsets.keys_offset + row * len(key), memoryview(key))
+        self.source.pread_into(url, offsets.shards_offset + row * 4, memoryview(shard))
         return entry.shards[int.from_bytes(shard, "little")], key.rstrip(b"\0").decode()

@@ -38,13 +38,13 @@ def names_of(feed: OpenFeed) -> Iterator[tuple[int, Names]]:
     """
     first = 0
     for entry in feed.manifest.parts:
-        url, place, n_bytes = join(feed.url, entry.file), entry.origin, entry.origin.key_bytes
+        url, offsets, n_bytes = join(feed.url, entry.file), entry.origin, entry.origin.key_bytes
         names = [basename(shard) for shard in entry.shards]
         for start in range(0, entry.samples, _N_AT_ONCE):
             n = min(_N_AT_ONCE, entry.samples - start)
             keys, shards = np.empty((n, n_bytes), np.uint8), np.empty(n, "<i4")
-            feed.source.pread_into(url, place.keys_offset + start * n_bytes, _bytes(keys))
-            feed.source.pread_into(url, place.shards_offset + start * 4, _bytes(shards))
+            feed.source.pread_into(url, offsets.keys_offset + start * n_bytes, _bytes(keys))
+            feed.source.pread_into(url, offsets.shards_offset + start * 4, _bytes(shards))
             yield first + start, Names(keys, shards.astype(np.int32), names)
         first += entry.samples
 

@@ -8,10 +8,10 @@ import numpy as np
 from datafeed.errors import FormatError
 from datafeed.feed.field import Array, Field
 
-__all__ = ["fitted"]
+__all__ = ["cast_to"]
 
 
-def fitted(field: Field, array: Array, where: str) -> Array:
+def cast_to(field: Field, array: Array, where: str) -> Array:
     """Return the array in the field's type; nothing is lost by it but what the user asked for."""
     shape = array.shape[1:] if field.is_ragged else array.shape
     if array.ndim < field.is_ragged or (shape != field.shape and array.shape != (0,)):

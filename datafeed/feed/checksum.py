@@ -6,7 +6,7 @@ from typing import BinaryIO
 
 from crc32c import crc32c
 
-__all__ = ["CrcSpan", "file_crc", "joined_crc"]
+__all__ = ["CrcSpan", "concat_crc", "file_crc"]
 
 _READ_BYTES = 256 << 10
 _POLYNOMIAL = 0x82F63B78  # Castagnoli's, lowest power in the highest bit
@@ -35,7 +35,7 @@ def file_crc(file: BinaryIO, known: Sequence[CrcSpan] = ()) -> tuple[str, int]:
         crc, position = _read_on(file, buffer, crc, position, offset)
         if position != offset:
             raise EOFError(f"the file ends at byte {position}")
-        crc, position = joined_crc(crc, known_crc, n_bytes), offset + n_bytes
+        crc, position = concat_crc(crc, known_crc, n_bytes), offset + n_bytes
         file.seek(position)
     crc, position = _read_on(file, buffer, crc, position, None)
     return f"{crc:08x}", position - start
@@ -54,7 +54,7 @@ def _read_on(
     return crc, position
 
 
-def joined_crc(first: int, second: int, n_second: int) -> int:
+def concat_crc(first: int, second: int, n_second: int) -> int:
     """Return the CRC32C of two runs of bytes, one behind the other, from those of both.
 
     Bytes behind a CRC change it as zeros would, and by their own CRC (Mark Adler, zlib's
@@ -86,7 +86,7 @@ def _next_tier(crc: int, tables: _Tables) -> int:
 def _zeros(power: int) -> _Tables:
     """What a CRC becomes when 2 ** power zero bytes follow: a linear function of its bits."""
     if power == 0:
-        bits = [_behind_a_byte(1 << bit) for bit in range(32)]
+        bits = [_after_a_byte(1 << bit) for bit in range(32)]
     else:
         half = _zeros(power - 1)
         bits = [_next_tier(_next_tier(1 << bit, half), half) for bit in range(32)]
@@ -101,7 +101,7 @@ def _table(bits: Sequence[int]) -> list[int]:
     return table
 
 
-def _behind_a_byte(crc: int) -> int:
+def _after_a_byte(crc: int) -> int:
     for _ in range(8):
         crc = crc >> 1 ^ (_POLYNOMIAL if crc & 1 else 0)
     return crc

@@ -14,11 +14,11 @@ import numpy.typing as npt
 from datafeed.errors import DamagedError
 from datafeed.feed.chunk import crc_of
 
-__all__ = ["Extent", "IndexPlace", "OriginPlace", "PartEntry", "PartIndex"]
+__all__ = ["Extent", "IndexOffsets", "OriginOffsets", "PartEntry", "PartIndex"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class IndexPlace:
+class IndexOffsets:
     """Where in a part its two index arrays lie (both contiguous int64, little-endian)."""
 
     chunks_offset: int
@@ -30,7 +30,7 @@ class IndexPlace:
 
 
 @dataclass(frozen=True, kw_only=True)
-class OriginPlace:
+class OriginOffsets:
     """Where in a part the names of its samples lie (both arrays contiguous)."""
 
     keys_offset: int
@@ -52,8 +52,8 @@ class PartEntry:
     checksums: list[str | None] = field(default_factory=list)
     """Of each shard, what its file system keeps, as ``MD5-of-0MD5-of-512CRC32C:...``; None of one
     without; empty where none has any."""
-    index: IndexPlace
-    origin: OriginPlace
+    index: IndexOffsets
+    origin: OriginOffsets
     max_piece_bytes: list[int]
     """Bytes of the longest of each piece over the part's chunks: the room a slot must have."""
     bytes: int = 0
@@ -67,11 +67,11 @@ class PartEntry:
     @classmethod
     def from_json(cls, entry: Mapping[str, Any]) -> "PartEntry":
         """Read an entry of ``feed.json``."""
-        places = {
-            "index": IndexPlace(**entry["index"]),
-            "origin": OriginPlace(**entry["origin"]),
+        column_offsets = {
+            "index": IndexOffsets(**entry["index"]),
+            "origin": OriginOffsets(**entry["origin"]),
         }
-        return cls(**{**entry, **places})
+        return cls(**{**entry, **column_offsets})
 
 
 @dataclass(frozen=True)

@@ -72,14 +72,14 @@ class Manifest:
         """Chunks of the feed."""
         return int(self.first_chunks[-1])
 
-    def chunk_place(self, chunk: int) -> tuple[int, int]:
+    def chunk_position(self, chunk: int) -> tuple[int, int]:
         """Find the part of a chunk, and its number in the part."""
         part = int(np.searchsorted(self.first_chunks, chunk, side="right")) - 1
         return part, chunk - int(self.first_chunks[part])
 
     def chunk_samples(self, chunk: int) -> int:
         """Samples of a chunk: ``samples_per_chunk``, fewer in the last one of a part."""
-        part, number = self.chunk_place(chunk)
+        part, number = self.chunk_position(chunk)
         per_chunk = self.per_chunk[part]
         return int(min(per_chunk, self.part_samples[part] - number * per_chunk))
 
@@ -95,7 +95,7 @@ class Manifest:
             Chunk ordinals and rows, int64 of the same shape.
         """
         wanted = np.asarray(positions, np.int64)
-        part = self._runs.find(wanted)
+        part = self._extents.find(wanted)
         row = wanted - self.first_samples[part]
         # numpy divides by one number at a fifth of the time that different ones take.
         per_chunk = self.per_chunk[part] if self._one_per_chunk is None else self._one_per_chunk
@@ -104,7 +104,7 @@ class Manifest:
         return self.first_chunks[part] + chunk, row
 
     @cached_property
-    def _runs(self) -> Extents:
+    def _extents(self) -> Extents:
         return Extents(self.first_samples)
 
     @cached_property

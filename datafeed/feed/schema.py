@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from datafeed.errors import ConfigError, FormatError
-from datafeed.feed.cast import fitted
+from datafeed.feed.cast import cast_to
 from datafeed.feed.field import Array, Field
 
 __all__ = ["Array", "Field", "Sample", "Schema", "conform", "infer_schema"]
@@ -75,7 +75,7 @@ def _infer_field(name: str, values: Sequence[tuple[str, Any]], shard: str) -> Fi
     else:
         field = Field(name=name, dtype=dtype, shape=model.shape)
     for key, array in arrays:
-        fitted(field, array, f"{shard}: sample {key!r}")
+        cast_to(field, array, f"{shard}: sample {key!r}")
     return field
 
 
@@ -119,7 +119,7 @@ def _conform_field(field: Field, value: Any, where: str) -> Array:
         value = _utf8(field, value, where)
     if isinstance(value, (bytes, memoryview)):
         value = np.frombuffer(value, np.uint8)
-    array = fitted(field, _as_array(value, f"{where}: {field.name!r}"), where)
+    array = cast_to(field, _as_array(value, f"{where}: {field.name!r}"), where)
     if field.kind == "str":
         _check_utf8(field, array, where)
     return np.ascontiguousarray(array) if array.ndim else array

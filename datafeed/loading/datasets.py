@@ -25,7 +25,7 @@ def is_fast(dataset: Any) -> bool:
 def readable_of(dataset: FastDataset) -> Readable:
     """Return what its samples are read from; the order's positions count in it."""
     if isinstance(dataset, Blend):
-        return dataset.joined
+        return dataset.concat
     return dataset.feed if isinstance(dataset, Selection) else dataset
 
 

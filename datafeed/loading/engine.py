@@ -61,7 +61,7 @@ class Reader:
             options.collate_fn,
             options.n_workers,
             options.transform_in,
-            self._place if self._is_pinned or self._copies else None,
+            self._position if self._is_pinned or self._copies else None,
             self.counts.activity,
         )
         self._wanted = LoadRequest(
@@ -82,7 +82,7 @@ class Reader:
             self._transforms.close()
             raise
 
-    def _place(self, batch: Any) -> Any:
+    def _position(self, batch: Any) -> Any:
         """The last thing done to a batch in the background."""
         if self._is_pinned:
             batch = map_tensors(lambda t: t if t.is_pinned() else t.pin_memory(), batch)

@@ -74,11 +74,11 @@ class LocalSource(OwnedByProcess):
     def put(self, local: Path, url: str) -> None:
         """Copy a file, whole and durable, or not at all."""
         require_local_file(local)
-        self._place(url, lambda path: shutil.copyfile(local, path))
+        self._locate(url, lambda path: shutil.copyfile(local, path))
 
     def write(self, url: str, data: bytes) -> None:
         """Write a small file, whole and durable, or not at all."""
-        self._place(url, lambda path: path.write_bytes(data))
+        self._locate(url, lambda path: path.write_bytes(data))
 
     def read(self, url: str) -> bytes:
         """Read a small file."""
@@ -118,7 +118,7 @@ class LocalSource(OwnedByProcess):
     def close(self) -> None:
         """Nothing is held."""
 
-    def _place(self, url: str, fill: Callable[[Path], object]) -> None:
+    def _locate(self, url: str, fill: Callable[[Path], object]) -> None:
         with self._calling(url) as path:
             path.parent.mkdir(parents=True, exist_ok=True)
             unfinished = Path(temporary(str(path)))

@@ -58,7 +58,7 @@ def extended(plan: Plan, existing: Manifest, extension: Extension) -> Plan:
         StagingError: shards of the feed have changed or are gone, and ``refresh`` is not given.
         ConfigError, FormatError: the new shards cannot be in one feed with the old ones.
     """
-    old = [list(shards_of(runs)) for runs in existing.made["plan"]["splits"]]
+    old = [list(shards_of(ranges)) for ranges in existing.made["plan"]["splits"]]
     now = _pieces(plan.splits.shards)
     was = _pieces([shard for split in old for shard in split])
     changed = {url for url in was if url in now and not _is_same(was[url][0], now[url][0])}

@@ -7,7 +7,7 @@ from datafeed.sources import open_source, scheme
 from datafeed.staging.append import Extension, extended
 from datafeed.staging.commit.feed_folder import TIMEOUT_S, Folder
 from datafeed.staging.plan.plan import Plan
-from datafeed.staging.task.prefetch import early_bytes
+from datafeed.staging.task.prefetch import prefetch_bytes
 
 __all__ = ["extension_facts", "plan_facts", "task_memory_bytes"]
 
@@ -78,5 +78,5 @@ def task_memory_bytes(plan: Plan) -> int:
     is_hdfs = is_remote or scheme(plan.to) == "hdfs"
     client = _CLIENT_BYTES.get(plan.hdfs_client, _CLIENT_BYTES["native"]) if is_hdfs else 0
     chunk = plan.samples_per_chunk * max(1, plan.sample_bytes)
-    early = early_bytes(shards.sizes) if is_remote else 0
-    return _BASE_BYTES + client + early + _CHUNKS_HELD * chunk
+    prefetched = prefetch_bytes(shards.sizes) if is_remote else 0
+    return _BASE_BYTES + client + prefetched + _CHUNKS_HELD * chunk

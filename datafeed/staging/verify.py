@@ -36,8 +36,8 @@ def verify_sources(feed: Feed, hdfs_client: str = "auto") -> list[Damage]:
 
 def _shards(feed: Feed) -> Iterator[Shard]:
     """Each shard once, also where its pieces are in several splits."""
-    for runs in feed.manifest.made["plan"]["splits"]:
-        yield from (shard for shard in shards_of(runs) if not shard.start)
+    for ranges in feed.manifest.made["plan"]["splits"]:
+        yield from (shard for shard in shards_of(ranges) if not shard.start)
 
 
 def _change(shard: Shard, checksum: str | None, opened: OpenedSources) -> str | None:

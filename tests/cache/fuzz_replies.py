@@ -38,7 +38,7 @@ _LINES = (
 
 
 class _MemoryWire:
-    """A ``Wire`` that gives the pieces of a stream, and then hangs up."""
+    """A ``Transport`` that gives the pieces of a stream, and then hangs up."""
 
     def __init__(self, pieces: Sequence[bytes]) -> None:
         self._pieces = [piece for piece in pieces if piece]
@@ -76,10 +76,10 @@ def parse(commands: Sequence[Command], pieces: Sequence[bytes], conservative_s: 
     trailers = Trailers()
     trailers.conservative_s = conservative_s
     replies = Replies(commands, lambda _, reply: found.append(reply), trailers)
-    wire = _MemoryWire(pieces)
+    transport = _MemoryWire(pieces)
     try:
         while not replies.done:
-            replies.receive(wire)  # type: ignore[arg-type]
+            replies.receive(transport)  # type: ignore[arg-type]
     except (ProtocolError, ConnectionResetError) as error:
         return type(error).__name__
     assert len(found) == len(commands)

@@ -95,7 +95,7 @@ def payload_of(request: ChunkRequest) -> bytes:
 def payload_by_definition(feed: Feed, chunk: int) -> bytes:
     """The payload as feed/chunk.py words it, made from the closed form."""
     schema, per_chunk = feed.manifest.schema, feed.manifest.samples_per_chunk
-    part, number = feed.manifest.chunk_place(chunk)
+    part, number = feed.manifest.chunk_position(chunk)
     part_first = int(feed.manifest.first_samples[part])
     first = part_first + number * per_chunk
     positions = range(first, first + feed.manifest.chunk_samples(chunk))

@@ -131,7 +131,7 @@ def test_a_closed_feed_its_views_and_its_selections_read_nothing(tmp_path: Path)
     feed.close()
     uses: list[Callable[[], object]] = [
         *(lambda one=one: one[0] for one in (feed, view, some, blend)),
-        lambda: blend.joined.mapped(),
+        lambda: blend.concat.mapped(),
         lambda: next(iter(feed)),
         lambda: feed.__getitems__([]),
         lambda: feed.origin(0),

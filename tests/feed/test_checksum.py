@@ -8,7 +8,7 @@ from crc32c import crc32c
 from hypothesis import given
 from hypothesis import strategies as st
 
-from datafeed.feed.checksum import file_crc, joined_crc
+from datafeed.feed.checksum import concat_crc, file_crc
 
 DATA = np.random.default_rng(3).bytes(1 << 20)
 
@@ -16,7 +16,7 @@ DATA = np.random.default_rng(3).bytes(1 << 20)
 @given(st.integers(0, 1 << 20), st.integers(0, 1 << 20))
 def test_joined(a: int, b: int) -> None:
     first, second = DATA[:a], DATA[:b]
-    assert joined_crc(crc32c(first), crc32c(second), b) == crc32c(first + second)
+    assert concat_crc(crc32c(first), crc32c(second), b) == crc32c(first + second)
 
 
 @given(st.lists(st.integers(0, 1 << 20), max_size=8).map(sorted))

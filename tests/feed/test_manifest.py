@@ -10,14 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from datafeed.errors import DamagedError, FormatError
-from datafeed.feed.index import IndexPlace, OriginPlace, PartEntry
+from datafeed.feed.index import IndexOffsets, OriginOffsets, PartEntry
 from datafeed.feed.manifest import Manifest
 from tests.feed.made import SCHEMA, make_feed
 
 
 def manifest_of(part_samples: list[int], samples_per_chunk: int) -> Manifest:
-    index = IndexPlace(chunks_offset=0, n_chunks=0, extents_offset=0, n_extents=0, crc32c=0)
-    origin = OriginPlace(keys_offset=0, key_bytes=1, shards_offset=0)
+    index = IndexOffsets(chunks_offset=0, n_chunks=0, extents_offset=0, n_extents=0, crc32c=0)
+    origin = OriginOffsets(keys_offset=0, key_bytes=1, shards_offset=0)
     parts = [
         PartEntry(file=f"p{i}", samples=n, index=index, origin=origin, max_piece_bytes=[1])
         for i, n in enumerate(part_samples)
@@ -34,7 +34,7 @@ def test_locate_counts_chunk_by_chunk(part_samples: list[int], samples_per_chunk
             number, at = divmod(row, samples_per_chunk)
             wanted.append((part, number, at))
     chunks, rows = manifest.locate(np.arange(manifest.n_samples))
-    found = [(*manifest.chunk_place(int(c)), int(r)) for c, r in zip(chunks, rows, strict=True)]
+    found = [(*manifest.chunk_position(int(c)), int(r)) for c, r in zip(chunks, rows, strict=True)]
     assert found == wanted
     sizes = [manifest.chunk_samples(chunk) for chunk in range(manifest.n_chunks)]
     assert sum(sizes) == manifest.n_samples

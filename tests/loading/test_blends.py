@@ -95,7 +95,7 @@ def test_a_blend_by_size_gives_every_sample_once(feeds: list[Feed]) -> None:
 def test_batches_hold_their_shares_on_any_number_of_ranks(feeds: list[Feed], n_slots: int) -> None:
     mixed = datafeed.blend({feeds[0]: 0.5, feeds[1]: 0.3, feeds[2].select(range(20)): 0.2})
     bounds = np.cumsum([0, len(feeds[0]), len(feeds[1]), len(feeds[2])])
-    memory_bytes = n_slots * sum(mixed.joined.manifest.max_piece_bytes)
+    memory_bytes = n_slots * sum(mixed.concat.manifest.max_piece_bytes)
     runs: list[list[list[int]]] = []
     for world_size in (1, 3):
         steps: list[list[int]] = [[] for _ in range(-(-len(mixed) // 30))]
@@ -171,14 +171,14 @@ def test_members_may_have_caches_of_their_own(
             assert sum(len(batch["id"]) for batch in loader) == len(mixed)
             tiers = loader.stats()["tiers"]
     assert tiers["memcached"]["misses"] == cached.manifest.n_chunks
-    assert tiers["parts"]["hits"] == mixed.joined.manifest.n_chunks
+    assert tiers["parts"]["hits"] == mixed.concat.manifest.n_chunks
 
 
 def test_a_blend_is_a_map_style_dataset(feeds: list[Feed]) -> None:
     mixed = datafeed.blend({feeds[0]: 1, feeds[1]: 1}, epoch_samples=6)
     assert [int(sample["id"]) for sample in mixed] == [0, 0, 1, 1, 2, 2]
     assert int(mixed[-1]["id"]) == 2
-    assert mixed.joined.origin(len(feeds[0]) + 5) == feeds[1].origin(5)
+    assert mixed.concat.origin(len(feeds[0]) + 5) == feeds[1].origin(5)
     with pytest.raises(IndexError):
         mixed[6]
 

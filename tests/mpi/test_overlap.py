@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from trainers import GradientAverager
-from trainers.gradients.overlap import OverlapChoice
+from trainers.gradients.overlap import OverlapMode
 from trainers.world.world import SoloWorld, connect
 
 pytestmark = pytest.mark.mpi
@@ -37,7 +37,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     return clock
 
 
-def measure(action: OverlapChoice, clock: Clock, thread_s: float, after_s: float) -> list[bool]:
+def measure(action: OverlapMode, clock: Clock, thread_s: float, after_s: float) -> list[bool]:
     """Run the steps of the measurement; give the way of each."""
     ways = []
     for _ in range(N_MEASURED):
@@ -58,7 +58,7 @@ def measure(action: OverlapChoice, clock: Clock, thread_s: float, after_s: float
 def test_the_faster_way_is_kept(
     thread_s: float, after_s: float, is_threaded: bool, clock: Clock
 ) -> None:
-    action = OverlapChoice(WORLD, "auto", on_gpu=False)
+    action = OverlapMode(WORLD, "auto", on_gpu=False)
     ways = measure(action, clock, thread_s, after_s)
     assert ways.count(True) == ways.count(False) == N_MEASURED // 2
     assert action.is_threaded == is_threaded
@@ -70,7 +70,7 @@ def test_the_faster_way_is_kept(
 @needs_two
 def test_all_ranks_decide_alike_whatever_each_measured(clock: Clock) -> None:
     """Rank 0 alone found the thread slower, but by more than the others found it faster."""
-    action = OverlapChoice(WORLD, "auto", on_gpu=False)
+    action = OverlapMode(WORLD, "auto", on_gpu=False)
     thread_s = 1.0 + 3 * SIZE if RANK == 0 else 0.5
     measure(action, clock, thread_s, after_s=1.0)
     assert not action.is_threaded
@@ -90,23 +90,23 @@ class UnevenWorld(SoloWorld):
 
 @needs_two
 def test_sums_that_are_not_bit_equal_decide_nothing_by_themselves(clock: Clock) -> None:
-    action = OverlapChoice(UnevenWorld(), "auto", on_gpu=False)
+    action = OverlapMode(UnevenWorld(), "auto", on_gpu=False)
     measure(action, clock, thread_s=1.0, after_s=1.0)
     assert not action.is_threaded
 
 
 def test_what_is_given_is_not_measured() -> None:
     for mode, is_threaded in (("thread", True), ("after", False)):
-        action = OverlapChoice(WORLD, mode, on_gpu=False)  # type: ignore[arg-type]
+        action = OverlapMode(WORLD, mode, on_gpu=False)  # type: ignore[arg-type]
         assert action.is_decided
         action.begin()
         assert action.is_threaded == is_threaded
-    assert OverlapChoice(SoloWorld(), "auto", on_gpu=False).is_decided
+    assert OverlapMode(SoloWorld(), "auto", on_gpu=False).is_decided
 
 
 @needs_two
 def test_steps_without_begin_are_not_measured() -> None:
-    action = OverlapChoice(WORLD, "auto", on_gpu=False)
+    action = OverlapMode(WORLD, "auto", on_gpu=False)
     for _ in range(2 * N_MEASURED):
         action.end()
         assert not action.is_threaded

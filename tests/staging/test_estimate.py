@@ -10,7 +10,7 @@ import pytest
 from datafeed.staging.estimate import task_memory_bytes
 from datafeed.staging.plan.planner import make_plan
 from datafeed.staging.plan.shard_table import Shard, Splits
-from datafeed.staging.task.prefetch import early_bytes
+from datafeed.staging.task.prefetch import prefetch_bytes
 from tests.staging.made import write_shards
 
 MIB = 1 << 20
@@ -71,4 +71,4 @@ def test_reading_early_takes_what_is_said() -> None:
     done = subprocess.run(
         [sys.executable, "-c", _READ], capture_output=True, text=True, timeout=60, check=True
     )
-    assert int(done.stdout) <= early_bytes([1 << 20] * 100) + 8 * MIB
+    assert int(done.stdout) <= prefetch_bytes([1 << 20] * 100) + 8 * MIB

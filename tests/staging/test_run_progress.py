@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from datafeed.sources.local import LocalSource
-from datafeed.staging.commit.progress_notes import TaskMarkers, read_markers
+from datafeed.staging.commit.progress_markers import TaskMarkers, read_markers
 from datafeed.staging.plan.plan import Plan
 from datafeed.staging.plan.planner import make_plan
 from datafeed.staging.run_progress import RunProgress

@@ -29,7 +29,7 @@ from trainers.gradients.options import (
     checked_samples,
     refuse_unsummable,
 )
-from trainers.gradients.overlap import Mode, OverlapChoice
+from trainers.gradients.overlap import Mode, OverlapMode
 from trainers.gradients.routes import Routes, host_name, sizes_of
 from trainers.gradients.sender import Sender
 from trainers.gradients.shares import Shares
@@ -103,7 +103,7 @@ class GradientAverager:
         sizes = sizes_of([p for _, p in named])
         host = host_name() if host == "auto" else host
         routes = Routes(of_routes, sizes, piece_bytes, aware, host)
-        self._choice = OverlapChoice(self._world, overlap, any(p.is_cuda for _, p in named))
+        self._mode = OverlapMode(self._world, overlap, any(p.is_cuda for _, p in named))
         self._arrays = routes.arrays
         groups = group(named[::-1], first_bucket_bytes, bucket_bytes)
         self._buckets = lay_out(groups, self._arrays)
@@ -127,9 +127,9 @@ class GradientAverager:
     @property
     def overlap(self) -> Literal["auto", "thread", "after"]:
         """How the next step is summed; ``auto`` while that is still being measured."""
-        if not self._choice.is_decided:
+        if not self._mode.is_decided:
             return "auto"
-        return "thread" if self._choice.is_threaded else "after"
+        return "thread" if self._mode.is_threaded else "after"
 
     def zero_grad(self) -> None:
         """Drop all gradients, as ``optimizer.zero_grad()`` does."""
@@ -156,8 +156,8 @@ class GradientAverager:
         before ``finish``, and for ``auto`` to measure; then ``finish`` needs no number.
         """
         checked_samples(n_samples_local)
-        self._choice.begin()
-        self._shares.announce(n_samples_local, is_shared=self._choice.is_threaded)
+        self._mode.begin()
+        self._shares.announce(n_samples_local, is_shared=self._mode.is_threaded)
 
     def finish(self, n_samples_local: int | None = None, flag: bool = False) -> int:
         """Average the gradients over all ranks, after the backward pass. Collective.
@@ -179,7 +179,7 @@ class GradientAverager:
             TrainerError: gradients were not dropped after the step before, or were sent already
                 with another weight.
         """
-        is_threaded = self._choice.is_threaded
+        is_threaded = self._mode.is_threaded
         if n_samples_local is not None and not self._shares.is_announced and is_threaded:
             raise TrainerError(
                 "finish: the first gradients are sent during the backward pass; give the number "
@@ -202,7 +202,7 @@ class GradientAverager:
             broadcast_buffers(self._model, self._world)
         self._n_sent = 0
         self._shares.end()
-        self._choice.end()
+        self._mode.end()
         return total
 
     def clip(self, max_norm: float) -> float:
@@ -221,7 +221,7 @@ class GradientAverager:
         if self._is_accumulating:
             return
         factor, weight = self._shares.factor, self._shares.weight
-        if not self._choice.is_threaded:
+        if not self._mode.is_threaded:
             bucket.take(i, weight)
             return
         grad, weight = bucket.accept(i), weight if factor else 0

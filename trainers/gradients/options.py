@@ -25,9 +25,9 @@ def check_options(overlap: Mode, buffers: Buffers, lengths: Mapping[str, int]) -
         checked_count(name, n_bytes)
 
 
-def _check(name: str, value: Any, choices: tuple[str, ...]) -> None:
-    if value not in choices:
-        raise ConfigError(f"{name}={value!r}: give one of {', '.join(map(repr, choices))}")
+def _check(name: str, value: Any, modes: tuple[str, ...]) -> None:
+    if value not in modes:
+        raise ConfigError(f"{name}={value!r}: give one of {', '.join(map(repr, modes))}")
 
 
 def checked_samples(n_samples_local: int) -> int:

@@ -8,7 +8,7 @@ import torch
 
 from trainers.world.world import World
 
-__all__ = ["Mode", "OverlapChoice"]
+__all__ = ["Mode", "OverlapMode"]
 
 Mode = Literal["auto", "thread", "after"]
 _N_WARM, _N_TRIALS = 2, 10
@@ -17,7 +17,7 @@ _CLEAR = 0.97
 """Part of the usual way's time that the other one has to stay below."""
 
 
-class OverlapChoice:
+class OverlapMode:
     """Tells how each step is to be summed; the same on all ranks.
 
     A step takes from the end of one ``finish`` to the end of the next. The ways take turns over

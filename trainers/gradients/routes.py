@@ -58,10 +58,10 @@ class Routes:
     def _share(self, host: str, n_bytes: int) -> NodeMemory | None:
         """Share memory on each node, if every node has as many ranks and can."""
         hosts = self._world.gather(host.encode())
-        place = hosts[: self._world.rank].count(host.encode())
+        where = hosts[: self._world.rank].count(host.encode())
         if len({hosts.count(name) for name in hosts}) > 1 or self._world.size == 1:
             return None
-        node, across = self._world.split(hosts.index(host.encode())), self._world.split(place)
+        node, across = self._world.split(hosts.index(host.encode())), self._world.split(where)
         self._worlds += [node, across]
         memory = None
         if node.size > 1:

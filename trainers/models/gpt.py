@@ -23,7 +23,7 @@ class GPT(nn.Module):
     def __init__(self, vocabulary: int, context: int, width: int, depth: int, heads: int) -> None:
         super().__init__()
         self.tokens = nn.Embedding(vocabulary, width)
-        self.places = nn.Embedding(context, width)
+        self.positions = nn.Embedding(context, width)
         self.blocks = nn.ModuleList(_Block(width, heads) for _ in range(depth))
         self.norm = nn.LayerNorm(width)
         self.head = nn.Linear(width, vocabulary, bias=False)
@@ -32,8 +32,8 @@ class GPT(nn.Module):
 
     def forward(self, tokens_BT: Tensor) -> Tensor:
         """Score the token after each; returns logits of (B, T, V)."""
-        places_T = torch.arange(tokens_BT.shape[1], device=tokens_BT.device)
-        x_BTD = self.tokens(tokens_BT) + self.places(places_T)
+        positions_T = torch.arange(tokens_BT.shape[1], device=tokens_BT.device)
+        x_BTD = self.tokens(tokens_BT) + self.positions(positions_T)
         for block in self.blocks:
             x_BTD = block(x_BTD)
         logits_BTV: Tensor = self.head(self.norm(x_BTD))

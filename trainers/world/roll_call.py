@@ -130,7 +130,7 @@ class RollCall:
         answers = self._ask()
         silent = [m for i, m in enumerate(self._members) if i not in answers and i != self._index]
         late = [
-            f"{_name(self._members[i])} is alive but has not come: {_place(found)}"
+            f"{_name(self._members[i])} is alive but has not come: {_address_line(found)}"
             for i, found in sorted(answers.items())
             if found.n_waits < n_waits
         ]
@@ -195,7 +195,7 @@ def _name(member: dict[str, Any]) -> str:
     return f"rank {member['rank']} (host {member['host']}, process {member['pid']})"
 
 
-def _place(found: Presence) -> str:
+def _address_line(found: Presence) -> str:
     if not found.n_waits:
         return "it has waited for nobody yet"
     verb = "it waits in" if found.is_waiting else "it computes since it left"

@@ -13,7 +13,7 @@ from datafeed.cache.memcached.memcached_tier import MemcachedTier
 from datafeed.cache.memcached.net.pool import ServerPool
 from datafeed.cache.tier import ChunkRequest
 from datafeed.errors import CacheError
-from datafeed.feed.index import IndexPlace, OriginPlace, PartEntry
+from datafeed.feed.index import IndexOffsets, OriginOffsets, PartEntry
 from datafeed.feed.manifest import Manifest
 
 __all__ = ["Bulk", "Values"]
@@ -50,8 +50,10 @@ class Values:
         part = PartEntry(
             file="none",
             samples=n,
-            index=IndexPlace(chunks_offset=0, n_chunks=n, extents_offset=0, n_extents=n, crc32c=0),
-            origin=OriginPlace(keys_offset=0, key_bytes=1, shards_offset=0),
+            index=IndexOffsets(
+                chunks_offset=0, n_chunks=n, extents_offset=0, n_extents=n, crc32c=0
+            ),
+            origin=OriginOffsets(keys_offset=0, key_bytes=1, shards_offset=0),
             max_piece_bytes=[n_bytes],
         )
         return Manifest(feed_id=self.feed_id, schema=(), samples_per_chunk=1, parts=[part])

@@ -64,8 +64,8 @@ class _Reader:
         slices = [slice(a, b) for a, b in zip([0, *ends], ends, strict=False)]
 
         def copy() -> None:
-            for place in slices:
-                np.copyto(self.arena[place], self.truth[place])
+            for offset in slices:
+                np.copyto(self.arena[offset], self.truth[offset])
 
         # Above some MiB a copy goes past the CPU's caches, which chunks cannot: twice as fast.
         whole = Variant(COPY_ALL, lambda: np.copyto(self.arena, self.truth))

@@ -83,8 +83,8 @@ def demand(
     """
     names = names or [f"server{i:04d}:11211" for i in range(site.servers)]
     positions = order.rank_steps(0, 0, order.steps, 0, 1).positions
-    places = np.arange(len(positions))
-    steps, owners = places // order.global_batch, places % order.streams % site.ranks
+    slots_ = np.arange(len(positions))
+    steps, owners = slots_ // order.global_batch, slots_ % order.streams % site.ranks
     n_wrong = _differences(order, site.ranks, positions, owners)
     n_wrong += int((np.bincount(positions, minlength=order.n_samples) != 1).sum())
     # A chunk's first sample brings it.
@@ -189,6 +189,6 @@ def _properties(case: str, wanted: Demand) -> Iterator[Row]:
     uneven = float(np.abs(totals / totals.mean() - 1).max())
     goal = Goal(0.1, "lower")
     yield make_row("scale", case, "servers off even, an epoch", [uneven], "share", goal)
-    early = wanted.of_servers[: len(wanted.of_servers) // 16 or 1].sum(axis=0)
-    uneven = float(np.abs(early / early.mean() - 1).max())
+    prefetched_ = wanted.of_servers[: len(wanted.of_servers) // 16 or 1].sum(axis=0)
+    uneven = float(np.abs(prefetched_ / prefetched_.mean() - 1).max())
     yield make_row("scale", case, "servers off even, first 1/16 of it", [uneven], "share")

@@ -132,11 +132,11 @@ class BlockStore:
         key = self._blocks.key
 
         def command(block: Block) -> Command:
-            place, end = block.payload, next(ends)
-            place.append(memory[end - TRAILER_BYTES : end])
+            server_index, end = block.payload, next(ends)
+            server_index.append(memory[end - TRAILER_BYTES : end])
             name = key(block.request.chunk, block.number)
             wait_s = 0 if block.server in no_lease else lease_s
-            return meta.get(name, place, block.n_bytes + TRAILER_BYTES, block, wait_s)
+            return meta.get(name, server_index, block.n_bytes + TRAILER_BYTES, block, wait_s)
 
         def take(command: Command, reply: Reply) -> None:
             ended[command.tag.server] = time.monotonic()

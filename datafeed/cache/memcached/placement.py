@@ -50,8 +50,8 @@ class Placement:
         if not servers or len(set(servers)) != len(servers):
             raise ConfigError(f"cache servers {list(servers)}: name each server once, at least one")
         names = sorted(servers)
-        places = np.array([servers.index(name) for name in names], np.intp)
-        self.slot_servers: npt.NDArray[np.intp] = places[_owners(tuple(names))]
+        indices = np.array([servers.index(name) for name in names], np.intp)
+        self.slot_servers: npt.NDArray[np.intp] = indices[_owners(tuple(names))]
         self._first = np.uint64(digest64(feed_id) % N_SLOTS)
         self._stride = np.uint64(blocks_per_chunk)
 
@@ -138,7 +138,7 @@ def _evened(owners: Owners, walks: _Walks) -> Owners:
     """Let servers with too large a share hand the slots that they came to last to those with too
     small a one."""
     shares = np.bincount(owners, minlength=walks.n)
-    gives, takes = _transfers(shares)
+    gives, claims = _transfers(shares)
     if not gives.any():
         return owners
     pool: list[Numbers] = []
@@ -146,7 +146,7 @@ def _evened(owners: Owners, walks: _Walks) -> Owners:
         slots = np.flatnonzero(owners == server).astype(np.uint64)
         by_time = np.argsort(walks.times(int(server), slots))
         pool.append(slots[by_time[-gives[server] :]])
-    return _handed_over(owners, np.sort(np.concatenate(pool)), takes, walks)
+    return _handed_over(owners, np.sort(np.concatenate(pool)), claims, walks)
 
 
 def _limit(n_servers: int) -> float:
@@ -164,17 +164,17 @@ def _transfers(shares: Counts) -> tuple[Counts, Counts]:
         most -= 1
     while np.maximum(least - shares, 0).sum() < np.maximum(shares - most, 0).sum():
         least += 1
-    gives, takes = np.maximum(shares - most, 0), np.maximum(least - shares, 0)
-    if gives.sum() > takes.sum():  # bounds move all servers beyond them by one at a time
-        gives[np.flatnonzero(gives)[: gives.sum() - takes.sum()]] -= 1
-    takes[np.flatnonzero(takes)[: takes.sum() - gives.sum()]] -= 1
-    return gives, takes
+    gives, claims = np.maximum(shares - most, 0), np.maximum(least - shares, 0)
+    if gives.sum() > claims.sum():  # bounds move all servers beyond them by one at a time
+        gives[np.flatnonzero(gives)[: gives.sum() - claims.sum()]] -= 1
+    claims[np.flatnonzero(claims)[: claims.sum() - gives.sum()]] -= 1
+    return gives, claims
 
 
-def _handed_over(owners: Owners, pool: Numbers, takes: Counts, walks: _Walks) -> Owners:
+def _handed_over(owners: Owners, pool: Numbers, claims: Counts, walks: _Walks) -> Owners:
     """Return each slot of the pool to the server that comes to it first of those that lack some."""
-    takers = np.flatnonzero(takes)
-    left = takes[takers]
+    takers = np.flatnonzero(claims)
+    left = claims[takers]
     times = walks.times(takers.astype(np.uint64), pool[:, None])
     found = owners.copy()
     for i in np.argsort(times.min(axis=1), kind="stable"):

@@ -115,7 +115,7 @@ class MappedParts:
 
     def extents(self, chunk: int) -> list[Extent]:
         """Places of the bytes of a chunk of an open part, in payload order."""
-        part, number = self._feed.manifest.chunk_place(chunk)
+        part, number = self._feed.manifest.chunk_position(chunk)
         base = self._files.firsts[part]
         return [
             Extent(extent.piece, base + extent.offset, extent.n_bytes)
@@ -124,7 +124,7 @@ class MappedParts:
 
     def n_bytes(self, chunk: int) -> int:
         """Bytes of a chunk's payload."""
-        part, number = self._feed.manifest.chunk_place(chunk)
+        part, number = self._feed.manifest.chunk_position(chunk)
         return self._feed.index(part).n_bytes(number)
 
     @property
@@ -143,9 +143,9 @@ class MappedParts:
             SourceError: its part is missing or cannot be read.
             DamagedError: the part is cut, or its index is damaged.
         """
-        self._open(self._feed.manifest.chunk_place(chunk)[0])
-        for place, n_bytes in _runs(self.extents(chunk)):
-            self._files.region.will_need(place, n_bytes)
+        self._open(self._feed.manifest.chunk_position(chunk)[0])
+        for offset, n_bytes in _spans_of(self.extents(chunk)):
+            self._files.region.will_need(offset, n_bytes)
 
     def page_in(self, chunk: int, counters: Counters) -> bool:
         """Wait until a chunk is in memory, and check it if this process has not yet.
@@ -162,8 +162,8 @@ class MappedParts:
             DamagedError: it does not have its checksum.
         """
         extents = self.extents(chunk)
-        for place, n_bytes in _runs(extents):
-            if not self._files.region.populate(place, n_bytes):
+        for offset, n_bytes in _spans_of(extents):
+            if not self._files.region.populate(offset, n_bytes):
                 counters.add(down=1)
                 raise self._unreadable(chunk)
         if chunk in self._checked:
@@ -172,14 +172,14 @@ class MappedParts:
         return self._checked.add(chunk)
 
     def _unreadable(self, chunk: int) -> SourceError:
-        path = self._path(self._feed.manifest.chunk_place(chunk)[0])
+        path = self._path(self._feed.manifest.chunk_position(chunk)[0])
         return SourceError(
             f"{path}: chunk {chunk} of the feed cannot be read: the file was cut, or the disk "
             "fails; copy the part anew, or stage again"
         )
 
     def _check(self, chunk: int, extents: Sequence[Extent], counters: Counters) -> None:
-        part, number = self._feed.manifest.chunk_place(chunk)
+        part, number = self._feed.manifest.chunk_position(chunk)
         views = [self.memory[e.offset : e.offset + e.n_bytes].data for e in extents]
         if crc_of(views) != self._feed.index(part).crc(number):
             counters.add(corrupt=1)
@@ -189,16 +189,16 @@ class MappedParts:
             )
 
 
-def _runs(extents: Sequence[Extent]) -> list[tuple[int, int]]:
+def _spans_of(extents: Sequence[Extent]) -> list[tuple[int, int]]:
     """Join extents that lie next to each other, but for gaps of alignment."""
-    runs: list[tuple[int, int]] = []
+    spans: list[tuple[int, int]] = []
     for extent in extents:
-        if runs and 0 <= extent.offset - sum(runs[-1]) <= PAGE_BYTES:
-            start = runs.pop()[0]
-            runs.append((start, extent.offset + extent.n_bytes - start))
+        if spans and 0 <= extent.offset - sum(spans[-1]) <= PAGE_BYTES:
+            start = spans.pop()[0]
+            spans.append((start, extent.offset + extent.n_bytes - start))
         else:
-            runs.append((extent.offset, extent.n_bytes))
-    return runs
+            spans.append((extent.offset, extent.n_bytes))
+    return spans
 
 
 def _size_of(path: Path) -> int:

@@ -54,12 +54,12 @@ def is_mappable(folder: Path) -> bool:
     if sys.platform != "linux":
         return False
     try:
-        place = str(folder.resolve())
+        shown = str(folder.resolve())
     except OSError:
         return False
     found, kind = "", ""
     for mount in mounts():
-        is_above = place == mount.point or place.startswith(mount.point.rstrip("/") + "/")
+        is_above = shown == mount.point or shown.startswith(mount.point.rstrip("/") + "/")
         if is_above and len(mount.point) >= len(found):
             found, kind = mount.point, mount.kind
     return kind in _LOCAL

@@ -64,7 +64,7 @@ class PartTier:
 
     def _read(self, request: ChunkRequest) -> None:
         """Read one chunk and check it."""
-        part, number = self._feed.manifest.chunk_place(request.chunk)
+        part, number = self._feed.manifest.chunk_position(request.chunk)
         index = self._feed.index(part)
         url = join(self._feed.url, self._feed.manifest.parts[part].file)
         for byte_range in byte_ranges(index.extents(number), request.views):

@@ -85,8 +85,8 @@ class ClusterWindow(SharedWindow):
         with self._lock:
             for view in views:
                 if view.nbytes:
-                    place = (offset, view.nbytes, self._byte)
-                    requests.append(self._memory.win.Rget([view, self._byte], rank, place))
+                    target = (offset, view.nbytes, self._byte)
+                    requests.append(self._memory.win.Rget([view, self._byte], rank, target))
                 offset += view.nbytes
         return requests
 

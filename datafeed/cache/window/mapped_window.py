@@ -29,9 +29,9 @@ class MappedWindow:
     def __init__(self, window: NodeWindow) -> None:
         self._window, self._feed = window, window.feed
         self.memory = window.memory
-        self._checked = VerifiedChunks(len(window.places))
+        self._checked = VerifiedChunks(len(window.chunk_starts))
         n_pieces = len(pieces_of(self._feed.manifest.schema))
-        self.starts: npt.NDArray[np.int64] = np.full((len(window.places), n_pieces), -1)
+        self.starts: npt.NDArray[np.int64] = np.full((len(window.chunk_starts), n_pieces), -1)
 
     def poll(self) -> None:
         """Nothing can be cut off."""
@@ -41,15 +41,15 @@ class MappedWindow:
 
     def extents(self, chunk: int) -> Sequence[Extent]:
         """Places of the pieces of a chunk, in payload order."""
-        place, found = int(self._window.places[chunk]), []
+        start, found = int(self._window.chunk_starts[chunk]), []
         for piece, n_bytes in enumerate(self._feed.piece_lengths(chunk)):
-            found.append(Extent(piece, place, n_bytes))
-            place += n_bytes
+            found.append(Extent(piece, start, n_bytes))
+            start += n_bytes
         return found
 
     def n_bytes(self, chunk: int) -> int:
         """Bytes of a chunk's payload."""
-        part, number = self._feed.manifest.chunk_place(chunk)
+        part, number = self._feed.manifest.chunk_position(chunk)
         return self._feed.index(part).n_bytes(number)
 
     @property

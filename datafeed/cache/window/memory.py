@@ -65,7 +65,7 @@ def plan(
 
 def is_right(feed: WholeFeed, chunk: int, views: Sequence[memoryview]) -> bool:
     """Whether buffers hold a chunk, by its checksum."""
-    part, number = feed.manifest.chunk_place(chunk)
+    part, number = feed.manifest.chunk_position(chunk)
     return crc_of(views) == feed.index(part).crc(number)
 
 
@@ -151,9 +151,9 @@ class WindowMemory:
 
     def _request(self, chunk: int) -> ChunkRequest:
         lengths = self._feed.piece_lengths(chunk)
-        place = self.mine[self.span(chunk, sum(lengths))].data
+        offset = self.mine[self.span(chunk, sum(lengths))].data
         ends = np.cumsum(lengths).tolist()
-        views = [place[end - n : end] for n, end in zip(lengths, ends, strict=True)]
+        views = [offset[end - n : end] for n, end in zip(lengths, ends, strict=True)]
         return ChunkRequest(chunk, views)
 
     def close(self) -> None:

@@ -71,7 +71,7 @@ class NodeWindow(SharedWindow):
         self.memory = _read_only(mpi, win, shares)
         """What all ranks of the node give, end to end."""
         firsts = np.cumsum(shares) - shares
-        self.places: I64Array = self.layout.offsets + firsts[self.layout.ranks]
+        self.chunk_starts: I64Array = self.layout.offsets + firsts[self.layout.ranks]
         """Where each chunk that is held begins in it."""
         self._checked = VerifiedChunks(len(self.layout.ranks))
         self._fill(progress and comm.Get_rank() == 0)
@@ -88,8 +88,8 @@ class NodeWindow(SharedWindow):
         """
         if self.layout.ranks[chunk] < 0 or not self.is_open:
             return None
-        place = int(self.places[chunk])
-        found = self.memory[place : place + int(self.layout.payload_bytes[chunk])]
+        start = int(self.chunk_starts[chunk])
+        found = self.memory[start : start + int(self.layout.payload_bytes[chunk])]
         if chunk not in self._checked:
             if not is_right(self.feed, chunk, [found.data]):
                 raise DamagedError(

@@ -9,7 +9,7 @@ from numbers import Real
 from typing import Any
 
 from datafeed.arguments import checked_count
-from datafeed.dataset.blending.concat import Joined
+from datafeed.dataset.blending.concat import Concat
 from datafeed.dataset.blending.weighted_interleave import Mixture, whole_weights
 from datafeed.dataset.feed import Feed
 from datafeed.dataset.protocols import OpenFeed
@@ -68,9 +68,9 @@ class Blend:
         """Samples of an epoch."""
         self._mixture = Mixture(self.weights)
         feeds = {id(_feed_of(member)): _feed_of(member) for member in self.members}
-        self.joined = Joined(list(feeds.values()))
+        self.concat = Concat(list(feeds.values()))
         """All feeds as one, for loaders to read from."""
-        firsts = dict(zip(feeds, self.joined.first_samples.tolist(), strict=False))
+        firsts = dict(zip(feeds, self.concat.first_samples.tolist(), strict=False))
         self.first_samples = [firsts[id(_feed_of(member))] for member in self.members]
         """Where in ``joined`` each member's feed begins."""
 
@@ -84,7 +84,7 @@ class Blend:
     @property
     def fields(self) -> Mapping[str, Field]:
         """Name to Field, as of every member."""
-        return self.joined.fields
+        return self.concat.fields
 
     @property
     def mixture(self) -> Mixture:
@@ -100,7 +100,7 @@ class Blend:
         found += len(self) if found < 0 else 0
         if not 0 <= found < len(self):
             raise IndexError(f"blend: samples go from 0 to {len(self) - 1}")
-        member, own = self._mixture.place(found)
+        member, own = self._mixture.locate_one(found)
         return self.members[member][own % len(self.members[member])]
 
     def __iter__(self) -> Iterator[Any]:

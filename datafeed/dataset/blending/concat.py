@@ -21,11 +21,11 @@ from datafeed.feed.schema import Field
 if TYPE_CHECKING:
     pass
 
-__all__ = ["Joined"]
+__all__ = ["Concat"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class _JoinedManifest(Manifest):
+class _ConcatManifest(Manifest):
     """Parts of feeds whose chunks may have different numbers of samples."""
 
     chunk_samples_of_parts: Sequence[int]
@@ -35,7 +35,7 @@ class _JoinedManifest(Manifest):
         return np.array(self.chunk_samples_of_parts, np.int64)
 
 
-class Joined:
+class Concat:
     """Feeds as one; positions, parts and chunks are counted over all. Implements ``Readable``.
 
     Args:
@@ -52,7 +52,7 @@ class Joined:
         manifests = [feed.manifest for feed in feeds]
         self.tuple_fields = self._feeds[0].tuple_fields
         self.timeout_s = max(feed.timeout_s for feed in feeds)
-        self.manifest: Manifest = _JoinedManifest(
+        self.manifest: Manifest = _ConcatManifest(
             feed_id="joined",
             schema=manifests[0].schema,
             samples_per_chunk=max(manifest.samples_per_chunk for manifest in manifests),
@@ -99,12 +99,12 @@ class Joined:
 
     def index(self, part: int) -> PartIndex:
         """Load the chunk index of a part, once."""
-        owner, own = _place(self._first_parts, part)
+        owner, own = _locate(self._first_parts, part)
         return self._feeds[owner].index(own)
 
     def part_url(self, part: int) -> str:
         """Where a part lies."""
-        owner, own = _place(self._first_parts, part)
+        owner, own = _locate(self._first_parts, part)
         return self._feeds[owner].part_url(own)
 
     def mapped(self) -> MappedParts | None:
@@ -117,20 +117,20 @@ class Joined:
 
     def piece_lengths(self, chunk: int) -> list[int]:
         """Bytes of each piece of a chunk, in payload order."""
-        owner, own = _place(self._first_chunks, chunk)
+        owner, own = _locate(self._first_chunks, chunk)
         return self._feeds[owner].piece_lengths(own)
 
     def origin(self, position: int) -> tuple[str, str]:
         """URL of a sample's shard, and its key there."""
-        owner, own = _place(self.first_samples, position)
+        owner, own = _locate(self.first_samples, position)
         return self._feeds[owner].origin(own)
 
     def open_stack(self) -> Stack:
         """Open the tiers of all feeds; the caller closes them."""
-        return _JoinedStack([feed.open_stack() for feed in self._feeds], self._first_chunks)
+        return _ConcatStack([feed.open_stack() for feed in self._feeds], self._first_chunks)
 
 
-class _JoinedStack:
+class _ConcatStack:
     """The tiers of several feeds: each chunk is asked of its own feed's; implements ``Stack``."""
 
     def __init__(self, stacks: Sequence[Stack], first_chunks: npt.NDArray[np.int64]) -> None:
@@ -152,7 +152,7 @@ class _JoinedStack:
         deadline = time.monotonic() + timeout_s
         own: dict[int, list[ChunkRequest]] = {}
         for request in requests:
-            owner, chunk = _place(self._first_chunks, request.chunk)
+            owner, chunk = _locate(self._first_chunks, request.chunk)
             own.setdefault(owner, []).append(ChunkRequest(chunk, request.views))
         for owner, options in own.items():
             self._stacks[owner].fetch(options, max(0.0, deadline - time.monotonic()), is_late)
@@ -194,6 +194,6 @@ def _firsts(counts: Sequence[int]) -> npt.NDArray[np.int64]:
     return np.concatenate([np.zeros(1, np.int64), np.cumsum(counts, dtype=np.int64)])
 
 
-def _place(firsts: npt.NDArray[np.int64], number: int) -> tuple[int, int]:
+def _locate(firsts: npt.NDArray[np.int64], number: int) -> tuple[int, int]:
     owner = int(np.searchsorted(firsts, number, side="right")) - 1
     return owner, number - int(firsts[owner])

@@ -87,7 +87,7 @@ class Mixture:
         members[right] += self._left.n_members
         return members, numbers
 
-    def place(self, position: int) -> tuple[int, int]:
+    def locate_one(self, position: int) -> tuple[int, int]:
         """Find one position; see ``locate``."""
         members, numbers = self.locate(np.array([position], np.int64))
         return int(members[0]), int(numbers[0])

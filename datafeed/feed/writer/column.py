@@ -38,7 +38,7 @@ class Column:
         )
         self._pending = memoryview(bytearray(self._per_chunk * self._row_bytes))
         self._n_pending = self._n_written = 0
-        self._places: list[int] = []
+        self._offsets: list[int] = []
         self._crcs: list[int] = []
         self.n_rows = 0
 
@@ -90,12 +90,12 @@ class Column:
             self._n_pending = 0
         self._dataset.id.set_extent((self.n_rows, *self._shape))
         self._dataset.flush()
-        self._places = [0] * -(-self.n_rows // self._per_chunk)
+        self._offsets = [0] * -(-self.n_rows // self._per_chunk)
         if self._row_bytes:  # asking for one chunk after another would take quadratic time
-            self._dataset.id.chunk_iter(self._note_place)
+            self._dataset.id.chunk_iter(self._note_offset)
 
-    def _note_place(self, stored: Any) -> None:
-        self._places[stored.chunk_offset[0] // self._per_chunk] = stored.byte_offset
+    def _note_offset(self, stored: Any) -> None:
+        self._offsets[stored.chunk_offset[0] // self._per_chunk] = stored.byte_offset
 
     def extents(self, start: int, stop: int) -> list[tuple[int, int]]:
         """Byte ranges of the file that hold rows ``start`` to ``stop``; after ``finish``."""
@@ -103,7 +103,7 @@ class Column:
         while start < stop and self._row_bytes:
             head = start % self._per_chunk
             n_bytes = min(stop - start, self._per_chunk - head) * self._row_bytes
-            offset = self._places[start // self._per_chunk] + head * self._row_bytes
+            offset = self._offsets[start // self._per_chunk] + head * self._row_bytes
             if found and sum(found[-1]) == offset:
                 found[-1] = (found[-1][0], found[-1][1] + n_bytes)
             else:
@@ -116,7 +116,7 @@ class Column:
         n_bytes = len(self._pending)
         return [
             (position, n_bytes, crc)
-            for position, crc in zip(self._places, self._crcs, strict=False)
+            for position, crc in zip(self._offsets, self._crcs, strict=False)
         ]
 
     def _corner(self, row: int) -> tuple[int, ...]:

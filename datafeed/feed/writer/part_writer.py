@@ -25,9 +25,9 @@ import numpy as np
 import numpy.typing as npt
 
 from datafeed.errors import FormatError
-from datafeed.feed.checksum import CrcSpan, joined_crc
+from datafeed.feed.checksum import CrcSpan, concat_crc
 from datafeed.feed.chunk import crc_of, pieces_of
-from datafeed.feed.index import IndexPlace, OriginPlace, PartEntry
+from datafeed.feed.index import IndexOffsets, OriginOffsets, PartEntry
 from datafeed.feed.manifest import Manifest
 from datafeed.feed.schema import Array, Field, Schema
 from datafeed.feed.writer.alignment import alignment_of
@@ -109,7 +109,7 @@ class PartWriter:
         crcs = [crc_of([bytes_of(array)]) for array in arrays]
         self._crcs.append(0)
         for array, crc in zip(arrays, crcs, strict=True):
-            self._crcs[-1] = joined_crc(self._crcs[-1], crc, array.nbytes)
+            self._crcs[-1] = concat_crc(self._crcs[-1], crc, array.nbytes)
         self._rows.append(
             [
                 column.append(array, crc)
@@ -152,17 +152,17 @@ class PartWriter:
         """
         return sorted(crc_span for column in self._columns for crc_span in column.known())
 
-    def _write_origin(self) -> OriginPlace:
+    def _write_origin(self) -> OriginOffsets:
         origin = self._file.create_group("_origin")
         keys = _fixed_strings(self._keys)
         _write_run(origin, "shards", _fixed_strings([url.encode() for url in self._shards]))
-        return OriginPlace(
+        return OriginOffsets(
             keys_offset=_write_run(origin, "key", keys),
             key_bytes=keys.itemsize,
             shards_offset=_write_run(origin, "shard", np.array(self._origins, "<i4")),
         )
 
-    def _write_index(self) -> IndexPlace:
+    def _write_index(self) -> IndexOffsets:
         chunks: list[tuple[int, int, int]] = []
         extents: list[tuple[int, int, int]] = []
         for crc, rows in zip(self._crcs, self._rows, strict=True):
@@ -172,7 +172,7 @@ class PartWriter:
             chunks.append((crc, first, sum(n for _, _, n in extents[first:])))
         tables = [np.array(table, "<i8").reshape(-1, 3) for table in (chunks, extents)]
         index = self._file.create_group("_index")
-        return IndexPlace(
+        return IndexOffsets(
             chunks_offset=_write_run(index, "chunks", tables[0]),
             n_chunks=len(chunks),
             extents_offset=_write_run(index, "extents", tables[1]),

@@ -83,9 +83,9 @@ def _feature(data: memoryview) -> FeatureValue:
         if number == 1:
             return [bytes(item) for item in values if _is_bytes(item)]
         if number == 2:
-            return _joined([_floats(item) for item in values], np.dtype(np.float32))
+            return _concatenated([_floats(item) for item in values], np.dtype(np.float32))
         if number == 3:
-            return _joined([_ints(item) for item in values], np.dtype(np.int64))
+            return _concatenated([_ints(item) for item in values], np.dtype(np.int64))
     raise ProtobufError("a feature without a list")
 
 
@@ -107,7 +107,7 @@ def _ints(item: Any) -> Array:
     return varints(item)
 
 
-def _joined(arrays: list[Array], dtype: "np.dtype[Any]") -> Array:
+def _concatenated(arrays: list[Array], dtype: "np.dtype[Any]") -> Array:
     if len(arrays) == 1:
         return arrays[0].astype(dtype, copy=False)
     return np.concatenate([np.zeros(0, dtype), *arrays])

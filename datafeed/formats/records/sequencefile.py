@@ -53,8 +53,8 @@ class SequenceFileFormat(Format):
                 file.seek(_find_mark(file, header.mark, span.start))
             stop = None if span is None else span.stop
             pairs = _blocks(file, header, stop) if header.is_block else _plain(file, header, stop)
-            for place, key, value in pairs:
-                yield _sample(header, place, key, value, url)
+            for at, key, value in pairs:
+                yield _sample(header, at, key, value, url)
 
 
 @dataclass(frozen=True)
@@ -115,25 +115,25 @@ def _codec(name: str, url: str) -> Callable[[bytes], bytes]:
 
 def _plain(file: BinaryIO, header: _Header, stop: int | None) -> Iterator[_Pair]:
     """Records, whose values may be compressed one by one."""
-    place = file.tell()
-    while length := _length(file, header, place, stop):
+    at = file.tell()
+    while length := _length(file, header, at, stop):
         (n_key,) = struct.unpack(">i", _exactly(file, 4))
         if not 0 <= n_key <= length:
-            raise FormatError(f"{header.url}: is damaged (a key of {n_key} bytes at byte {place})")
+            raise FormatError(f"{header.url}: is damaged (a key of {n_key} bytes at byte {at})")
         key, value = _exactly(file, n_key), _exactly(file, length - n_key)
-        yield str(place), key, _decompressed(header, value, place)
-        place = file.tell()
+        yield str(at), key, _decompressed(header, value, at)
+        at = file.tell()
 
 
-def _decompressed(header: _Header, value: bytes, place: int) -> bytes | FormatError:
+def _decompressed(header: _Header, value: bytes, at: int) -> bytes | FormatError:
     try:
         with reading(header.url):
             return decompress(header.codec, value)
     except FormatError as error:
-        return FormatError(f"{header.url}: sample at byte {place}: {error.__cause__}; mend it")
+        return FormatError(f"{header.url}: sample at byte {at}: {error.__cause__}; mend it")
 
 
-def _length(file: BinaryIO, header: _Header, place: int, stop: int | None) -> int:
+def _length(file: BinaryIO, header: _Header, at: int, stop: int | None) -> int:
     """The length of the next record; 0 at the end, also at the first mark behind ``stop``."""
     while head := file.read(4):
         if len(head) < 4:
@@ -141,27 +141,25 @@ def _length(file: BinaryIO, header: _Header, place: int, stop: int | None) -> in
         if head != _ESCAPE:
             (length,) = struct.unpack(">i", head)
             if length <= 0:
-                raise FormatError(
-                    f"{header.url}: is damaged (a length of {length} at byte {place})"
-                )
+                raise FormatError(f"{header.url}: is damaged (a length of {length} at byte {at})")
             return int(length)
         if head + _exactly(file, 16) != header.mark:
-            raise FormatError(f"{header.url}: is damaged (a wrong mark at byte {place})")
-        if stop is not None and place >= stop:
+            raise FormatError(f"{header.url}: is damaged (a wrong mark at byte {at})")
+        if stop is not None and at >= stop:
             return 0
-        place += _MARK_BYTES
+        at += _MARK_BYTES
     return 0
 
 
 def _blocks(file: BinaryIO, header: _Header, stop: int | None) -> Iterator[_Pair]:
     """Records of blocks: lengths of keys, keys, lengths of values, values; each compressed."""
-    place = file.tell()
+    at = file.tell()
     while head := file.read(_MARK_BYTES):
         if len(head) < _MARK_BYTES:
             raise EOFError("inside of a mark")
         if head != header.mark:
-            raise FormatError(f"{header.url}: is damaged (a wrong mark at byte {place})")
-        if stop is not None and place >= stop:
+            raise FormatError(f"{header.url}: is damaged (a wrong mark at byte {at})")
+        if stop is not None and at >= stop:
             return
         reader = _FileReader(file)
         n_records = reader.vint()
@@ -169,13 +167,13 @@ def _blocks(file: BinaryIO, header: _Header, stop: int | None) -> Iterator[_Pair
         key_lengths, keys, value_lengths, values = buffers
         for i in range(n_records):
             key, value = keys.take(key_lengths.vint()), values.take(value_lengths.vint())
-            yield f"{place}/{i}", key, value
-        place = file.tell()
+            yield f"{at}/{i}", key, value
+        at = file.tell()
 
 
-def _sample(header: _Header, place: str, key: bytes, value: bytes | FormatError, url: str) -> Found:
+def _sample(header: _Header, at: str, key: bytes, value: bytes | FormatError, url: str) -> Found:
     sample: dict[str, Any] = {}
-    name = place
+    name = at
     try:
         with reading(url, (struct.error,)):
             found = header.read_key(key)

@@ -58,12 +58,12 @@ class _Values:
         extents = parts.extents(chunk)
         (offsets,) = (e for e in extents if e.piece == offsets_piece)
         table = parts.memory[offsets.offset : offsets.offset + offsets.n_bytes].view("<i8")
-        self._runs: list[tuple[int, int]] = []
+        self._extents: list[tuple[int, int]] = []
         """End of each run in the chunk's values, and what to add to get to its place."""
         end = 0
         for extent in extents:
             if extent.piece == offsets_piece + 1:
-                self._runs.append((end + extent.n_bytes, extent.offset - end))
+                self._extents.append((end + extent.n_bytes, extent.offset - end))
                 end += extent.n_bytes
         n_values = end // row_bytes if row_bytes else 0
         self._bounds: I64Array = np.append(table - table[0], n_values) * row_bytes
@@ -72,7 +72,7 @@ class _Values:
         """Return the bytes of a sample, in pieces where they lie apart."""
         start, stop = int(self._bounds[row]), int(self._bounds[row + 1])
         found = []
-        for end, shift in self._runs:
+        for end, shift in self._extents:
             if start < min(end, stop):
                 found.append(memory[start + shift : min(end, stop) + shift])
                 start = min(end, stop)

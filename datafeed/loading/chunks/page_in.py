@@ -74,7 +74,7 @@ class PageIn:
                 (left if is_left else known).append(one)
             self._has_new = bool(left)
             if known:
-                self._hand_on(known, queues)
+                self._pass_on(known, queues)
             if left:
                 with self._counts.activity.doing("source"):
                     self._page_in_chunk(left, queues)
@@ -92,10 +92,10 @@ class PageIn:
             with self._counts.activity.doing("source"):
                 is_new = self._parts.page_in(load.chunk, self._counters)
             self._counts.add(fetched=is_new)
-            self._hand_on([(number, load)], queues)
+            self._pass_on([(number, load)], queues)
         self._cold_reads.note(before, len(loads))
 
-    def _hand_on(self, loads: list[tuple[int, Load]], queues: BatchQueues) -> None:
+    def _pass_on(self, loads: list[tuple[int, Load]], queues: BatchQueues) -> None:
         n_bytes = sum(self._parts.n_bytes(load.chunk) for _, load in loads)
         self._counters.add(hits=len(loads), bytes=n_bytes)
         self._parts.note_read(n_bytes)

@@ -66,10 +66,10 @@ class Rows:
         if _set_threads is None or not 0 < row_bytes <= memory.nbytes:
             return
         flat = _tensor(memory)
-        self._bytes = _at_every_place(flat, row_bytes)
+        self._bytes = _at_every_position(flat, row_bytes)
         if row_bytes >= _WIDE_ROW and row_bytes % _WIDE == 0 and memory.ctypes.data % _WIDE == 0:
             whole = flat[: memory.nbytes // _WIDE * _WIDE]
-            self._wide = _at_every_place(whole.view(torch.int64), row_bytes // _WIDE)
+            self._wide = _at_every_position(whole.view(torch.int64), row_bytes // _WIDE)
 
     def addresses(self, starts: I64Array) -> RowAddresses:
         """Make indices of the memory, at which rows begin, ready to be taken."""
@@ -98,8 +98,8 @@ class Rows:
     def _copy(self, addresses: list[int], target: memoryview) -> None:
         """Do it row by row, 0.4 us each."""
         memory, size = self._memory.data, self._row_bytes
-        for i, place in enumerate(addresses):
-            target[i * size : (i + 1) * size] = memory[place : place + size]
+        for i, position in enumerate(addresses):
+            target[i * size : (i + 1) * size] = memory[position : position + size]
 
 
 def _tensor(memory: Array) -> torch.Tensor:
@@ -108,7 +108,7 @@ def _tensor(memory: Array) -> torch.Tensor:
     return torch.from_numpy(np.frombuffer(bare, np.uint8))
 
 
-def _at_every_place(flat: torch.Tensor, n: int) -> torch.Tensor | None:
+def _at_every_position(flat: torch.Tensor, n: int) -> torch.Tensor | None:
     """View the rows of n elements that begin at each element; they overlap.
 
     Returns:

@@ -109,13 +109,13 @@ class BlendOrder(BaseOrder):
         for member, order in enumerate(self._orders):
             mine = np.flatnonzero(members == member)
             first = self._first_samples[member]
-            for number, start, stop in _runs(passes[mine]):
+            for number, start, stop in _spans(passes[mine]):
                 run = mine[start:stop]
                 found[run] = first + order._at(number, own[run])
         return found
 
 
-def _runs(passes: I64Array) -> list[tuple[int, int, int]]:
+def _spans(passes: I64Array) -> list[tuple[int, int, int]]:
     """Cut ascending passes where they change: pass, begin, end."""
     numbers, starts = np.unique(passes, return_index=True)
     bounds = [*starts.tolist(), len(passes)]

@@ -117,11 +117,11 @@ class Order(BaseOrder):
         before = rounds * len(own) + np.searchsorted(own, turns)
         even = int(np.clip(interleave.n_even, starts[0], starts[-1]))
         last = -(-even // self.streams) if even > starts[0] else 0
-        early = streams.rounds(int(rounds[0]), last, own).reshape(-1)
+        whole_rounds = streams.rounds(int(rounds[0]), last, own).reshape(-1)
         late = np.arange(even, starts[-1])
         late = late[late % self.streams % world_size == rank]
         begin = int(before[0] - rounds[0] * len(own))
-        positions = early[begin : begin + int(before[-1] - before[0]) - len(late)]
+        positions = whole_rounds[begin : begin + int(before[-1] - before[0]) - len(late)]
         if len(late):
             positions = np.append(positions, self._at(epoch, late))
         return Share(positions, before - before[0])

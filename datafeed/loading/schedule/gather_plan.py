@@ -161,16 +161,16 @@ def planned(
         slots: The arena's slots.
         n_rows: Samples of a slot.
     """
-    runs = (
+    groups = (
         _Planner(manifest, slots, n_rows, span)
         for span in step_spans(order, rank, world_size, epoch, step, max_samples)
     )
-    now = next(runs)
-    for behind in runs:
-        yield from now.plans(behind.chunks)
-        if behind.epoch != now.epoch:
+    now = next(groups)
+    for following in groups:
+        yield from now.plans(following.chunks)
+        if following.epoch != now.epoch:
             slots.start_epoch()
-        now = behind
+        now = following
 
 
 class _Planner:
@@ -186,9 +186,9 @@ class _Planner:
         self._reach = len(self.chunks)
         self._least_reach = 4 * int(np.diff(span.share.starts).max(initial=1))
 
-    def plans(self, behind: I64Array) -> Iterator[Plan]:
+    def plans(self, following: I64Array) -> Iterator[Plan]:
         """Plan all of the stretch; ``behind`` are the chunks of the samples after it."""
-        prefetched = np.append(self.chunks, behind)
+        prefetched = np.append(self.chunks, following)
         start, i = 0, 0
         while i < len(self._steps):
             run = Distinct(self.chunks[start : start + self._reach])

@@ -61,12 +61,14 @@ def _tiers(tiers: Mapping[str, Mapping[str, int]], labels: Mapping[str, str]) ->
         yield _line("tier_bytes_total", {**labels, "tier": tier}, counts["bytes"])
 
 
-def _shedding(pace: Mapping[str, Mapping[str, float]], labels: Mapping[str, str]) -> Iterator[str]:
+def _shedding(
+    servers: Mapping[str, Mapping[str, float]], labels: Mapping[str, str]
+) -> Iterator[str]:
     yield from _head("pace_bytes_per_second", "gauge", "What a source brings to a fetch thread.")
-    for source, found in pace.items():
+    for source, found in servers.items():
         yield _line("pace_bytes_per_second", {**labels, "source": source}, found["bytes_per_s"])
     yield from _head("pace_share", "gauge", "Share of its chunks that a source is asked for.")
-    for source, found in pace.items():
+    for source, found in servers.items():
         yield _line("pace_share", {**labels, "source": source}, found["share"])
 
 

@@ -74,12 +74,12 @@ class Transforms:
         collate_fn: Callable[[list[Any]], Any] | None,
         n_workers: int,
         where: TransformIn,
-        place: Callable[[Any], Any] | None,
+        sample_position: Callable[[Any], Any] | None,
         activity: Activity,
     ) -> None:
         self._feed, self._seed, self._with_index = feed, seed, with_index
         self._batch_transform = batch_transform
-        self._place, self._n_workers = place, n_workers
+        self._position, self._n_workers = sample_position, n_workers
         self.activity = activity
         self._code: UserFunction | None = None
         self._threads: Workers | None = None
@@ -103,7 +103,7 @@ class Transforms:
     def start(self, arrays: Arrays, step: Step) -> Result:
         """Begin to finish a batch; the result gives it, or raises what went wrong."""
         if self._threads is None:
-            if self._batch_transform is None and self._place is None:
+            if self._batch_transform is None and self._position is None:
                 return _Untouched(self, arrays, step)
             return _Finished(self.finish_arrays(arrays, step))
         future: Future[Any] = Future()
@@ -159,10 +159,10 @@ class Transforms:
                 raise FeedError(f"batch_transform failed in {_at(step)}: {error!r}") from error
             if batch is None:
                 raise FeedError(f"batch_transform gave None in {_at(step)}; let it return a batch")
-        if self._place is None:
+        if self._position is None:
             return batch
         with self.activity.doing("transfer"):
-            return self._place(batch)
+            return self._position(batch)
 
     def one(self, arrays: Arrays, i: int, step: Step) -> Any:
         """Transform one sample of a batch."""

@@ -32,11 +32,11 @@ def of_bytes(pieces: Iterable[memoryview], reported: str) -> str | None:
         return None
     crcs_per_block, bytes_per_crc = int(match[1]), int(match[2])
     blocks = b"".join(_blocks(pieces, crcs_per_block * bytes_per_crc, bytes_per_crc))
-    room = _LEAST_BYTES
-    while room < len(blocks):
-        room *= 2
+    buffer = _LEAST_BYTES
+    while buffer < len(blocks):
+        buffer *= 2
     head = bytes_per_crc.to_bytes(4, "big") + crcs_per_block.to_bytes(8, "big")
-    whole = head + hashlib.md5(blocks.ljust(room, b"\0")).digest()
+    whole = head + hashlib.md5(blocks.ljust(buffer, b"\0")).digest()
     reported_bytes = len(reported.partition(":")[2]) // 2
     return f"{algorithm}:{whole.ljust(reported_bytes, bytes(1)).hex()}"
 

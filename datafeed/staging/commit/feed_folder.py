@@ -29,7 +29,7 @@ from datafeed.errors import DamagedError, StagingError
 from datafeed.feed.index import PartEntry
 from datafeed.feed.manifest import FEED_FILE, Manifest
 from datafeed.sources import Source, basename, is_temporary, join
-from datafeed.staging.commit.progress_notes import TaskMarkers, read_markers
+from datafeed.staging.commit.progress_markers import TaskMarkers, read_markers
 from datafeed.staging.commit.quarantine import QUARANTINE_FILE, quarantine
 from datafeed.staging.plan.plan import Plan
 

@@ -46,15 +46,15 @@ class Plan:
     @cached_property
     def feed_id(self) -> str:
         """32 hexadecimal digits over all that decides the feed's content."""
-        return _digest([self._options(), *(self.splits.runs(i) for i in range(len(self.splits)))])
+        return _digest([self._options(), *(self.splits.ranges(i) for i in range(len(self.splits)))])
 
     def content(self) -> dict[str, Any]:
         """All that decides the bytes of the feed: not its place, the engine or the client.
 
-        ``splits`` has for each split what ``ShardTable.runs`` gives.
+        ``splits`` has for each split what ``ShardTable.ranges`` gives.
         """
-        runs = [self.splits.runs(i) for i in range(len(self.splits))]
-        return {**self._options(), "splits": runs}
+        ranges = [self.splits.ranges(i) for i in range(len(self.splits))]
+        return {**self._options(), "splits": ranges}
 
     def _options(self) -> dict[str, Any]:
         return {
@@ -76,7 +76,7 @@ class Plan:
         Returns:
             This plan, unless the other is one of other shards.
         """
-        theirs = [list(shards_of(runs)) for runs in other["splits"]]
+        theirs = [list(shards_of(ranges)) for ranges in other["splits"]]
         ours = {shard.url: shard for shard in self.splits.shards}
         if list(ours) != list({shard.url: None for split in theirs for shard in split}):
             return self
@@ -92,7 +92,7 @@ class Plan:
 
     def split_digest(self, split: int) -> str:
         """Hash of all that decides the bytes of one part: a part that stands may be kept."""
-        return _digest([self._options(), self.splits.runs(split)])
+        return _digest([self._options(), self.splits.ranges(split)])
 
     def part_name(self, split: int) -> str:
         """File name of the part that a split makes."""
@@ -113,7 +113,7 @@ class Plan:
         }
         text = bytearray(json.dumps(head).encode())
         for i in range(len(self.splits)):
-            text += b"\n" + _JSON.encode(self.splits.runs(i)).encode()
+            text += b"\n" + _JSON.encode(self.splits.ranges(i)).encode()
         return bytes(text)
 
     @classmethod
@@ -169,7 +169,7 @@ def differences(ours: dict[str, Any], theirs: dict[str, Any]) -> list[str]:
 
 def _shards(content: dict[str, Any]) -> dict[tuple[str, int], Shard]:
     """By URL and place: the pieces of a large shard are in several splits."""
-    found = (shard for runs in content.get("splits", []) for shard in shards_of(runs))
+    found = (shard for ranges in content.get("splits", []) for shard in shards_of(ranges))
     return {(shard.url, shard.start): shard for shard in found}
 
 

@@ -75,21 +75,21 @@ def make_plan(
     if part_bytes is not None:
         part_bytes = checked_count("part_bytes", part_bytes)
     max_bad_samples = checked_count("max_bad_samples", max_bad_samples, least=0)
-    with opened or OpenedSources(partial(open_source, client=hdfs_client)) as places:
-        shards = list_shards(sources, places, checksums=source_checksums)
-        source, first = places.of(shards[0].url), shards[0].url
+    with opened or OpenedSources(partial(open_source, client=hdfs_client)) as positions_:
+        shards = list_shards(sources, positions_, checksums=source_checksums)
+        source, first = positions_.of(shards[0].url), shards[0].url
         form = detect(source, first) if format_name == "auto" else get(format_name)
         shards = _kept(form, shards)
         settled = form.settled(source, shards.urls)
         form = get(settled)
         probe = _Probe(form, transform, max_bad_samples, given_fields(fields))
-        schema, sample_bytes, feed_bytes = probe.look(source, shards)
+        schema, sample_bytes, feed_bytes = probe.peek(source, shards)
         n_rows = chunk or samples_per_chunk(sample_bytes, feed_bytes)
         _check_chunk(schema, n_rows)
         target = split_bytes(shards.n_bytes)
         if part_bytes is not None:
             target = max(1, part_bytes * shards.n_bytes // max(1, feed_bytes))
-        shards = cut_large(form, shards, places, target, is_given=part_bytes is not None)
+        shards = cut_large(form, shards, positions_, target, is_given=part_bytes is not None)
     return Plan(
         to=to,
         format=settled,
@@ -132,7 +132,7 @@ class _Probe:
     max_bad_samples: int
     given: Sequence[Field]
 
-    def look(self, source: Source, shards: ShardTable) -> tuple[Schema, int, int]:
+    def peek(self, source: Source, shards: ShardTable) -> tuple[Schema, int, int]:
         """Find fields, bytes of a sample, and bytes of the feed (a guess)."""
         read: list[_Read] = []
         samples = good_samples(self._samples(source, shards, read), self.max_bad_samples)

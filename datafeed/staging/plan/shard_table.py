@@ -11,7 +11,7 @@ __all__ = ["Shard", "ShardTable", "Split", "Splits", "shards_of"]
 
 
 _PLAIN_COLUMNS = 3
-Runs = list[list[Any]]
+Ranges = list[list[Any]]
 """Shards as JSON: a list for each run of shards of one folder."""
 
 
@@ -94,13 +94,13 @@ class ShardTable(Sequence[Shard]):
         start = self._name_ends[i - 1] if i else 0
         return self._names[start : self._name_ends[i]].decode(errors="surrogateescape")
 
-    def runs(self, start: int, stop: int) -> Runs:
+    def ranges(self, start: int, stop: int) -> Ranges:
         """Return a range of shards for JSON.
 
         A run is ``[folder, names, sizes, times in ms]``, and where any shard has them
         ``checksums`` and ``[start, stop]`` pairs, None for a shard without.
         """
-        found: Runs = []
+        found: Ranges = []
         while start < stop:
             folder, end = self._folder[start], start + 1
             while end < stop and self._folder[end] == folder:
@@ -200,14 +200,14 @@ class Splits(Sequence[Split]):
         start = self._ends[indices - 1] if indices else 0
         return Split(self.shards[start : self._ends[indices]])
 
-    def runs(self, split: int) -> Runs:
+    def ranges(self, split: int) -> Ranges:
         """The shards of one split, for JSON."""
-        return self.shards.runs(self._ends[split - 1] if split else 0, self._ends[split])
+        return self.shards.ranges(self._ends[split - 1] if split else 0, self._ends[split])
 
 
-def shards_of(runs: "Runs") -> Iterator[Shard]:
-    """Read what ``ShardTable.runs`` gave."""
-    for folder, names, sizes, mtimes_ms, *more in runs:
+def shards_of(ranges: "Ranges") -> Iterator[Shard]:
+    """Read what ``ShardTable.ranges`` gave."""
+    for folder, names, sizes, mtimes_ms, *more in ranges:
         checksums = more[0] if more else [None] * len(names)
         spans = more[1] if len(more) > 1 else [None] * len(names)
         for name, size, mtime_ms, checksum, span in zip(

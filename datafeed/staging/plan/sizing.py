@@ -62,13 +62,13 @@ def samples_per_chunk(sample_bytes: int, feed_bytes: int) -> int:
         return max(1, target // sample_bytes)
     if target < _BLOCKS * PAYLOAD_BYTES:
         return max(1, PAYLOAD_BYTES // sample_bytes)
-    choices = range(_BLOCKS, _MAX_BLOCKS + 1)
-    good = [blocks for blocks in choices if _fill(blocks, sample_bytes) >= _GOOD_FILL]
-    blocks = good[0] if good else max(choices, key=lambda blocks: _fill(blocks, sample_bytes))
+    candidates = range(_BLOCKS, _MAX_BLOCKS + 1)
+    good = [blocks for blocks in candidates if _fill(blocks, sample_bytes) >= _GOOD_FILL]
+    blocks = good[0] if good else max(candidates, key=lambda blocks: _fill(blocks, sample_bytes))
     return max(1, blocks * PAYLOAD_BYTES // sample_bytes)
 
 
 def _fill(blocks: int, sample_bytes: int) -> float:
     """Share of so many blocks that whole samples fill."""
-    room = blocks * PAYLOAD_BYTES
-    return room // sample_bytes * sample_bytes / room
+    spare = blocks * PAYLOAD_BYTES
+    return spare // sample_bytes * sample_bytes / spare

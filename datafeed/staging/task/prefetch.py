@@ -13,9 +13,9 @@ from typing import Any, BinaryIO, cast
 from datafeed.sources import FileInfo, OpenedSources, Source, local_path
 from datafeed.staging.plan.shard_table import Shard
 
-__all__ = ["early_bytes", "in_turn"]
+__all__ = ["in_order", "prefetch_bytes"]
 
-_N_EARLY = 8
+_N_PREFETCHED = 8
 _SMALL_BYTES = 1 << 20
 """Larger ones are read ahead while they are used; and this times 32 is memory of a task."""
 _COPIES = 4
@@ -25,7 +25,7 @@ to 30 MiB measured)."""
 _Found = tuple[FileInfo, bytes | None]
 
 
-def in_turn(
+def in_order(
     shards: Iterable[Shard], opened: OpenedSources
 ) -> Generator[tuple[Shard, Source], None, None]:
     """Return each shard with the source to read it from; close it when it is left early.
@@ -40,18 +40,20 @@ def in_turn(
         A shard, and its source, which has it in memory where it is small and remote. What kept it
         from being read is raised where it is used.
     """
-    pool = ThreadPoolExecutor(_N_EARLY, "datafeed small shard")  # begins no thread for local ones
+    pool = ThreadPoolExecutor(
+        _N_PREFETCHED, "datafeed small shard"
+    )  # begins no thread for local ones
     coming = ((shard, _source(shard, opened.of(shard.url), pool)) for shard in shards)
     try:
-        early = deque(islice(coming, _N_EARLY))
-        while early:
-            yield early.popleft()
-            early.extend(islice(coming, 1))
+        prefetched = deque(islice(coming, _N_PREFETCHED))
+        while prefetched:
+            yield prefetched.popleft()
+            prefetched.extend(islice(coming, 1))
     finally:
         pool.shutdown(cancel_futures=True)
 
 
-def early_bytes(sizes: Iterable[int]) -> int:
+def prefetch_bytes(sizes: Iterable[int]) -> int:
     """Tell how much memory reading remote shards before their turn takes at most.
 
     Args:
@@ -61,7 +63,7 @@ def early_bytes(sizes: Iterable[int]) -> int:
     for size in sizes:
         if size <= _SMALL_BYTES:
             largest, n_small = max(largest, size), n_small + 1
-    return _COPIES * min(_N_EARLY, n_small) * largest
+    return _COPIES * min(_N_PREFETCHED, n_small) * largest
 
 
 def _source(shard: Shard, source: Source, pool: ThreadPoolExecutor) -> Source:

@@ -22,7 +22,7 @@ from datafeed.staging.plan.plan import Plan
 from datafeed.staging.plan.shard_table import Shard
 from datafeed.staging.plan.transform import digest_of, finished, load_transform, transformed
 from datafeed.staging.task.malloc import keep_freed_memory
-from datafeed.staging.task.prefetch import in_turn
+from datafeed.staging.task.prefetch import in_order
 from datafeed.staging.task.scratch import scratch_folder
 from datafeed.staging.task.source_check import unchanged
 
@@ -81,16 +81,16 @@ def _write(
     try:
         with opened, PartWriter(path, plan.schema, plan.samples_per_chunk, urls) as writer:
             samples = _Samples(plan, writer, report, bad)
-            with closing(in_turn(shards, opened)) as turns:
+            with closing(in_order(shards, opened)) as turns:
                 checksums = [samples.write(*turn, i) for i, turn in enumerate(turns)]
             samples.finish(urls)
             entry = replace(writer.close(), checksums=checksums if any(checksums) else [])
             return entry, writer.known()
     except OSError as error:
-        raise StagingError(_no_room(urls[0], path, error)) from error
+        raise StagingError(_disk_full(urls[0], path, error)) from error
 
 
-def _no_room(url: str, path: Path, error: OSError) -> str:
+def _disk_full(url: str, path: Path, error: OSError) -> str:
     is_full = error.errno in (errno.ENOSPC, errno.EDQUOT) or "No space left" in str(error)
     cause = "no room left" if is_full else str(error).splitlines()[0]
     return (

@@ -48,7 +48,7 @@ def test_pieces_lie_where_it_says(feed: Feed) -> None:
     for chunk in range(feed.manifest.n_chunks):
         page_in(parts, chunk)
         assert parts.is_checked(chunk)
-        part, number = feed.manifest.chunk_place(chunk)
+        part, number = feed.manifest.chunk_position(chunk)
         data = path_of(feed, part).read_bytes()
         assert len(parts.extents(chunk)) == len(feed.index(part).extents(number))
         for place, extent in zip(

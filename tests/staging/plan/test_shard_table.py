@@ -30,14 +30,14 @@ def test_what_goes_in_comes_out(shards: list[Shard]) -> None:
     assert table[:] == shards
     assert list(table.urls) == [shard.url for shard in shards]
     assert table.n_bytes == sum(shard.size for shard in shards)
-    assert list(shards_of(json.loads(json.dumps(table.runs(0, len(table)))))) == shards
+    assert list(shards_of(json.loads(json.dumps(table.ranges(0, len(table)))))) == shards
 
 
 @given(st.lists(st.lists(SHARDS, min_size=1, max_size=5), max_size=6))
 def test_splits_are_slices(wanted: list[list[Shard]]) -> None:
     splits = Splits.of(wanted)
     assert [list(split.shards) for split in splits] == wanted
-    assert [list(shards_of(splits.runs(i))) for i in range(len(splits))] == wanted
+    assert [list(shards_of(splits.ranges(i))) for i in range(len(splits))] == wanted
 
 
 def test_a_shard_takes_less_than_64_bytes() -> None:

@@ -14,7 +14,7 @@ from datafeed.errors import SourceError
 from datafeed.sources import FileInfo, OpenedSources, Source, open_source
 from datafeed.sources.hdfs.source import HdfsSource
 from datafeed.staging.plan.shard_table import Shard
-from datafeed.staging.task.prefetch import in_turn
+from datafeed.staging.task.prefetch import in_order
 from tests.sources.memory_client import MemoryClient
 from tests.sources.spaces import HANG_GUARD_S
 
@@ -47,7 +47,7 @@ class Remote:
 def turns_of(
     remote: Remote, shards: list[Shard]
 ) -> AbstractContextManager[Iterator[tuple[Shard, Source]]]:
-    return closing(in_turn(shards, OpenedSources(lambda url: cast(Source, remote))))
+    return closing(in_order(shards, OpenedSources(lambda url: cast(Source, remote))))
 
 
 def numbered(n: int) -> list[Shard]:
@@ -98,7 +98,7 @@ def test_another_size_large_ones_and_local_ones_are_not_read_early(tmp_path: Pat
     (tmp_path / "s").write_bytes(b"x")
     local: Source = open_source(str(tmp_path))
     opened = OpenedSources(lambda url: local)
-    with closing(in_turn([Shard(str(tmp_path / "s"), 1, 0)], opened)) as turns:
+    with closing(in_order([Shard(str(tmp_path / "s"), 1, 0)], opened)) as turns:
         assert [source for _, source in turns] == [local]
 
 
@@ -126,7 +126,7 @@ def read_beside_hanging(hanging: dict[str, int], early: bool) -> Found:
         shards = [Shard(f"{root}/{i}", 100, 0) for i in range(N_HUNG_SHARDS)]
         with closing(HdfsSource(client, root.removeprefix("hdfs://"), timeout_s=1.0)) as source:
             opened = OpenedSources(lambda url: source)
-            reading: Turns = in_turn(shards, opened) if early else ((s, source) for s in shards)
+            reading: Turns = in_order(shards, opened) if early else ((s, source) for s in shards)
             began_s = time.monotonic()
             with closing(reading) as turns:
                 found = _read_all(turns)

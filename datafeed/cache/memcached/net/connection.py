@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from datafeed.cache.memcached.net.access import CacheAccess
 from datafeed.cache.memcached.net.sockets import Address, Sockets, resolve
 from datafeed.cache.memcached.net.speculative_read import Trailers
-from datafeed.cache.memcached.net.transport import wire_of
+from datafeed.cache.memcached.net.transport import transport_of
 from datafeed.cache.outcome import ServerDown, ServerFault, ServerRefused, ServerTimeout
 from datafeed.errors import ConfigError
 
@@ -40,7 +40,7 @@ class Connection:
         self.server = server
         self._client = _open(server, time.monotonic() + timeout_s, access or CacheAccess())
         assert self._client.sock is not None
-        self.wire = wire_of(self._client.sock)
+        self.transport = transport_of(self._client.sock)
         self.trailers = Trailers()
 
     def stats(self, timeout_s: float, *kind: str) -> dict[str, str]:
@@ -53,7 +53,7 @@ class Connection:
         """
         from pymemcache.exceptions import MemcacheError
 
-        self.wire.sock.settimeout(timeout_s)
+        self.transport.sock.settimeout(timeout_s)
         try:
             found = self._client.stats(*kind)
         except (OSError, MemcacheError) as error:
@@ -64,13 +64,13 @@ class Connection:
     def is_stale(self) -> bool:
         """Whether the server has hung up, or bytes nobody asked for have come, since last used."""
         poll = select.poll()
-        poll.register(self.wire.sock, select.POLLIN)
+        poll.register(self.transport.sock, select.POLLIN)
         return bool(poll.poll(0))
 
     def cut(self) -> None:
         """End what another thread does on it, with an error there."""
         with suppress(OSError):
-            socket.socket.shutdown(self.wire.sock, socket.SHUT_RDWR)  # not TLS's polite way
+            socket.socket.shutdown(self.transport.sock, socket.SHUT_RDWR)  # not TLS's polite way
 
     def close(self) -> None:
         """Hang up; twice is fine."""

@@ -12,7 +12,7 @@ from datafeed.cache.iovec import IOV_MAX, IovecCursor
 from datafeed.cache.memcached.net.meta_protocol import Command, Reply
 from datafeed.cache.memcached.net.reply_parser import Replies
 from datafeed.cache.memcached.net.speculative_read import Trailers
-from datafeed.cache.memcached.net.transport import DATANODE_TIMEOUT_S, Wire
+from datafeed.cache.memcached.net.transport import DATANODE_TIMEOUT_S, Transport
 from datafeed.cache.outcome import ProtocolError
 
 __all__ = ["Pipeline", "request_pipelined"]
@@ -33,12 +33,12 @@ class Pipeline:
 
     def __init__(
         self,
-        wire: Wire,
+        transport: Transport,
         commands: Sequence[Command],
         on_reply: Callable[[Command, Reply], None],
         trailers: Trailers,
     ) -> None:
-        self.wire = wire
+        self.transport = transport
         self.error: OSError | ProtocolError | None = None
         """Why it ended early; a TimeoutError if the deadline passed."""
         self._commands, self._n_taken = commands, 0
@@ -80,7 +80,7 @@ class Pipeline:
             if events & select.POLLOUT and not self.is_sent:
                 self._send()
             else:
-                self._replies.receive(self.wire)
+                self._replies.receive(self.transport)
             self.moved_at = time.monotonic()
         except BlockingIOError:
             pass
@@ -90,7 +90,7 @@ class Pipeline:
     def _send(self) -> None:
         if not self._out.n_left:
             self._out = IovecCursor(self._next())
-        self._out.advance(self.wire.send(self._out.head()))
+        self._out.advance(self.transport.send(self._out.head()))
 
     def _next(self) -> list[memoryview]:
         """Take commands to be sent together; small things are joined."""
@@ -127,7 +127,7 @@ def request_pipelined(exchanges: Sequence[Pipeline], deadline: float, idle_s: fl
     for pipeline in exchanges:
         pipeline.moved_at = time.monotonic()
         if not pipeline.done:
-            busy[pipeline.wire.sock.fileno()] = pipeline
+            busy[pipeline.transport.sock.fileno()] = pipeline
     while busy:
         for fd, pipeline in busy.items():
             poll.register(fd, pipeline.events)
@@ -145,7 +145,7 @@ def _ready(poll: select.poll, busy: dict[int, Pipeline], wait_s: float) -> list[
     """Wait until some can go on; not at all if bytes wait inside one that ``poll`` cannot see."""
     if not all(pipeline.is_sent or pipeline.is_stuck for pipeline in busy.values()):
         wait_s = min(wait_s, DATANODE_TIMEOUT_S)
-    waiting = [(fd, select.POLLIN) for fd, e in busy.items() if e.wire.is_waiting()]
+    waiting = [(fd, select.POLLIN) for fd, e in busy.items() if e.transport.is_waiting()]
     found = dict(poll.poll(0 if waiting else max(0.0, 1000 * wait_s)))
     for fd, event in waiting:
         found[fd] = found.get(fd, 0) | event

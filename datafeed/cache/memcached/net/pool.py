@@ -213,7 +213,7 @@ class _Busy:
         on_reply: Callable[[Command, Reply], None],
     ) -> None:
         self.server, self.connection = server, connection
-        self.pipeline = Pipeline(connection.wire, commands, on_reply, connection.trailers)
+        self.pipeline = Pipeline(connection.transport, commands, on_reply, connection.trailers)
         self.pipeline.work(select.POLLOUT)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from datafeed.cache.iovec import IovecCursor, discard
 from datafeed.cache.memcached.net.meta_protocol import Command, Reply, Verb
 from datafeed.cache.memcached.net.speculative_read import Ahead, Trailers
-from datafeed.cache.memcached.net.transport import Wire
+from datafeed.cache.memcached.net.transport import Transport
 from datafeed.cache.outcome import ProtocolError
 
 __all__ = ["Replies"]
@@ -55,7 +55,7 @@ class Replies:
         """Whether every command has its reply."""
         return self._n_done == len(self._commands)
 
-    def receive(self, wire: Wire) -> None:
+    def receive(self, transport: Transport) -> None:
         """Receive once and work through what came.
 
         Raises:
@@ -65,12 +65,12 @@ class Replies:
         if self._value is None and self._ahead is None and self._may_guess():
             self._ahead = Ahead(self._commands, self._n_done, self._trailers, self._take_rest())
         if self._ahead is not None:
-            self._receive_ahead(wire, self._ahead)
+            self._receive_ahead(transport, self._ahead)
         elif self._value is not None:
-            self._body.advance(_some(wire.receive(self._body.head(), True)))
+            self._body.advance(_some(transport.receive(self._body.head(), True)))
         else:
             buffer = memoryview(bytearray(_LINE_BYTES))
-            n_bytes = _some(wire.receive([buffer], False))
+            n_bytes = _some(transport.receive([buffer], False))
             self._stream, self._start = self._take_rest() + bytes(buffer[:n_bytes]), 0
         while self._ahead is None and self._step():
             pass
@@ -87,8 +87,8 @@ class Replies:
         rest, self._stream, self._start = self._stream[self._start :], b"", 0
         return rest
 
-    def _receive_ahead(self, wire: Wire, ahead: Ahead) -> None:
-        n_bytes = _some(wire.receive(ahead.place, ahead.is_sure))
+    def _receive_ahead(self, transport: Transport, ahead: Ahead) -> None:
+        n_bytes = _some(transport.receive(ahead.offset, ahead.is_sure))
         n_done = ahead.n_done
         try:
             ahead.advance(n_bytes)
@@ -152,9 +152,9 @@ class Replies:
             self._deliver(command, Reply(status))
 
     def _begin_value(self, command: Command, n_bytes: int, flags: str) -> None:
-        place = command.into if n_bytes == command.n_bytes else discard(n_bytes)
+        offset = command.into if n_bytes == command.n_bytes else discard(n_bytes)
         self._value = Reply(b"VA", n_bytes, flags)
-        self._body = IovecCursor([*place, self._crlf])
+        self._body = IovecCursor([*offset, self._crlf])
         self._start += self._body.fill(memoryview(self._stream)[self._start :])
 
     def _finish_value(self, value: Reply) -> bool:

@@ -49,8 +49,8 @@ class Sockets:
     def getaddrinfo(self, *_: object) -> list[Any]:
         """Return the address that was chosen."""
         assert self._address is not None
-        family, place = self._address
-        return [(family, socket.SOCK_STREAM, 0, "", place)]
+        family, found_address = self._address
+        return [(family, socket.SOCK_STREAM, 0, "", found_address)]
 
     def socket(self, family: int, kind: int, protocol: int = 0) -> socket.socket:
         """Make a socket."""
@@ -107,7 +107,7 @@ def resolve(host: str, port: int, timeout_s: float) -> list[Address]:
         OSError: there is no such name.
     """
     try:
-        return _look_up(host, port, socket.AI_NUMERICHOST)
+        return _resolve_now(host, port, socket.AI_NUMERICHOST)
     except socket.gaierror:
         pass
     answer: SimpleQueue[list[Address] | OSError] = SimpleQueue()
@@ -136,7 +136,7 @@ def _ask(name: tuple[str, int], answer: SimpleQueue[list[Address] | OSError]) ->
 def _answer(name: tuple[str, int]) -> None:
     found: list[Address] | OSError
     try:
-        found = _known[name] = _look_up(*name)
+        found = _known[name] = _resolve_now(*name)
     except OSError as error:
         found = error
     with _lock:
@@ -144,6 +144,6 @@ def _answer(name: tuple[str, int]) -> None:
             answer.put(found)
 
 
-def _look_up(host: str, port: int, flags: int = 0) -> list[Address]:
+def _resolve_now(host: str, port: int, flags: int = 0) -> list[Address]:
     found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=flags)
     return [(int(family), address) for family, *_, address in found]

@@ -89,7 +89,7 @@ class Ahead:
         self._n_bytes = at + 2 + n_peek
 
     @property
-    def place(self) -> list[memoryview]:
+    def offset(self) -> list[memoryview]:
         """What is to be filled next."""
         return self._run.head()
 

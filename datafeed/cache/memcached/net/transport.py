@@ -8,7 +8,7 @@ from typing import Protocol
 
 from datafeed.cache.iovec import IOV_MAX
 
-__all__ = ["DATANODE_TIMEOUT_S", "PlainWire", "TlsWire", "Wire", "wire_of"]
+__all__ = ["DATANODE_TIMEOUT_S", "PlainTransport", "TlsTransport", "Transport", "transport_of"]
 
 DATANODE_TIMEOUT_S = 0.005
 """The longest that one call waits for the rest of what it was told to wait for."""
@@ -16,7 +16,7 @@ DATANODE_TIMEOUT_S = 0.005
 _KERNEL_LIMIT = struct.pack("@ll", 0, int(DATANODE_TIMEOUT_S * 1e6))
 
 
-class Wire(Protocol):
+class Transport(Protocol):
     """A connected socket. No call waits longer than ``DATANODE_TIMEOUT_S``."""
 
     @property
@@ -44,7 +44,7 @@ class Wire(Protocol):
         """Whether bytes lie ready that no ``poll`` shows."""
 
 
-class PlainWire:
+class PlainTransport:
     """A socket of the kernel.
 
     It blocks, with a limit that the kernel keeps: ``MSG_WAITALL`` then hands over half a MiB in
@@ -59,23 +59,23 @@ class PlainWire:
 
     @property
     def sock(self) -> socket.socket:
-        """As in ``Wire``."""
+        """As in ``Transport``."""
         return self._sock
 
     def send(self, buffers: Sequence[memoryview | bytes]) -> int:
-        """As in ``Wire``."""
+        """As in ``Transport``."""
         return self._sock.sendmsg(buffers[:IOV_MAX])
 
     def receive(self, buffers: Sequence[memoryview], is_sure: bool) -> int:
-        """As in ``Wire``."""
+        """As in ``Transport``."""
         return self._sock.recvmsg_into(buffers, 0, socket.MSG_WAITALL if is_sure else 0)[0]
 
     def is_waiting(self) -> bool:
-        """As in ``Wire``."""
+        """As in ``Transport``."""
         return False
 
 
-class TlsWire:
+class TlsTransport:
     """A socket that speaks TLS: OpenSSL decrypts into one buffer at a time."""
 
     def __init__(self, sock: ssl.SSLSocket) -> None:
@@ -84,11 +84,11 @@ class TlsWire:
 
     @property
     def sock(self) -> socket.socket:
-        """As in ``Wire``."""
+        """As in ``Transport``."""
         return self._sock
 
     def send(self, buffers: Sequence[memoryview | bytes]) -> int:
-        """As in ``Wire``."""
+        """As in ``Transport``."""
         n_sent = 0
         try:
             for buffer in buffers:
@@ -102,7 +102,7 @@ class TlsWire:
         return n_sent
 
     def receive(self, buffers: Sequence[memoryview], is_sure: bool) -> int:
-        """As in ``Wire``."""
+        """As in ``Transport``."""
         n_received = 0
         try:
             for buffer in buffers:
@@ -117,10 +117,10 @@ class TlsWire:
         return n_received
 
     def is_waiting(self) -> bool:
-        """As in ``Wire``."""
+        """As in ``Transport``."""
         return self._sock.pending() > 0
 
 
-def wire_of(sock: socket.socket) -> Wire:
+def transport_of(sock: socket.socket) -> Transport:
     """Choose by the kind of socket."""
-    return TlsWire(sock) if isinstance(sock, ssl.SSLSocket) else PlainWire(sock)
+    return TlsTransport(sock) if isinstance(sock, ssl.SSLSocket) else PlainTransport(sock)

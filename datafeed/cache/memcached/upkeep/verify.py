@@ -98,7 +98,7 @@ class _Verification:
                 block.end("corrupt", error)
 
     def _is_right(self, request: ChunkRequest) -> bool:
-        part, number = self._feed.manifest.chunk_place(request.chunk)
+        part, number = self._feed.manifest.chunk_position(request.chunk)
         return crc_of(request.views) == self._feed.index(part).crc(number)
 
     def _count(self, block: Block) -> None:

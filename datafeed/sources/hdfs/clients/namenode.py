@@ -81,9 +81,9 @@ def _web_url(settings: Mapping[str, str], key: str, host: str) -> str:
     """The URL of a NameNode's HTTP server; ``key`` is what its settings' names end with."""
     kind = "https" if settings.get("dfs.http.policy") == "HTTPS_ONLY" else "http"
     address = settings.get(f"dfs.namenode.{kind}-address{key}", "")
-    place, port = _address(address, _WEB_PORTS[kind]) if address else (host, _WEB_PORTS[kind])
-    place = host if place in ("0.0.0.0", "::") else place
-    return f"{kind}://[{place}]:{port}" if ":" in place else f"{kind}://{place}:{port}"
+    location, port = _address(address, _WEB_PORTS[kind]) if address else (host, _WEB_PORTS[kind])
+    location = host if location in ("0.0.0.0", "::") else location
+    return f"{kind}://[{location}]:{port}" if ":" in location else f"{kind}://{location}:{port}"
 
 
 def require_listening(namenodes: NameNodes, timeout_s: float, *, web: bool = False) -> None:

@@ -48,8 +48,8 @@ class PydoopDriver:
         """Connect as the user that HADOOP_USER_NAME names, or the login user."""
         if self._fs is None:
             host, _, port = namenodes.authority.rpartition(":")
-            place = {"host": host, "port": int(port)} if host else {"host": port, "port": 0}
-            self._fs = _hdfs()(user=os.environ.get("HADOOP_USER_NAME"), **place)
+            location = {"host": host, "port": int(port)} if host else {"host": port, "port": 0}
+            self._fs = _hdfs()(user=os.environ.get("HADOOP_USER_NAME"), **location)
 
     def info(self, path: str) -> FileInfo:
         """Describe a file or folder."""

@@ -104,13 +104,13 @@ class WebHdfs:
         end, failed = offset + n_bytes, 0
         while offset < end:
             stop = min(end, (offset // block_bytes + 1) * block_bytes)
-            place = self._place(
+            location = self._locate(
                 "GET", "OPEN", path, offset=str(offset), length=str(stop - offset), **self._others()
             )
             longest_s = self._timeout_s / _ATTEMPTS
             try:
                 for piece in self._pieces(
-                    place, longest_s if failed else min(longest_s, _MAX_SILENT_S)
+                    location, longest_s if failed else min(longest_s, _MAX_SILENT_S)
                 ):
                     yield piece
                     offset, failed = offset + len(piece), 0
@@ -120,7 +120,7 @@ class WebHdfs:
                 failed += 1
                 if failed == _ATTEMPTS:
                     raise
-                self._avoid(urlsplit(place).hostname or "")
+                self._avoid(urlsplit(location).hostname or "")
 
     def _avoid(self, datanode: str) -> None:
         with self._lock:
@@ -133,10 +133,10 @@ class WebHdfs:
             self._avoided = {name: s for name, s in self._avoided.items() if s > now_s}
             return {"excludedatanodes": ",".join(self._avoided)} if self._avoided else {}
 
-    def _pieces(self, place: str, silent_s: float) -> Iterator[bytes]:
+    def _pieces(self, location: str, silent_s: float) -> Iterator[bytes]:
         try:
             with self._session() as session, session.get(
-                place, timeout=silent_s, stream=True
+                location, timeout=silent_s, stream=True
             ) as response:  # fmt: skip
                 _raise_for(response)
                 while piece := response.raw.read(_PIECE_BYTES):
@@ -144,7 +144,7 @@ class WebHdfs:
         except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
             raise self._lost(error) from error
 
-    def _place(self, method: str, operation: str, path: str, **parameters: str) -> str:
+    def _locate(self, method: str, operation: str, path: str, **parameters: str) -> str:
         """Ask for the DataNode that a content is read from or written to: a URL."""
         try:
             with self._options(method, operation, path, parameters, stream=True) as response:
@@ -153,7 +153,7 @@ class WebHdfs:
         except OSError:
             if not parameters.pop("excludedatanodes", None):
                 raise
-        return self._place(method, operation, path, **parameters)
+        return self._locate(method, operation, path, **parameters)
 
     def upload(self, path: str, size: int, **parameters: str) -> Upload:
         """Begin to write a file of so many bytes, and its folders; replaces.
@@ -163,8 +163,8 @@ class WebHdfs:
             size: Its bytes.
             parameters: Of the operation CREATE, as ``blocksize``.
         """
-        place = self._place("PUT", "CREATE", path, overwrite="true", **parameters)
-        return Upload(place, size, self._timeout_s)
+        location = self._locate("PUT", "CREATE", path, overwrite="true", **parameters)
+        return Upload(location, size, self._timeout_s)
 
     def _lost(self, error: Exception) -> OSError:
         if isinstance(error, requests.Timeout) or "timed out" in str(error):

@@ -12,8 +12,8 @@ __all__ = ["Upload"]
 class Upload:
     """A file being written to one DataNode, which passes it on to the others."""
 
-    def __init__(self, place: str, size: int, timeout_s: float) -> None:
-        parts = urlsplit(place)
+    def __init__(self, location: str, size: int, timeout_s: float) -> None:
+        parts = urlsplit(location)
         kind = (
             http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
         )

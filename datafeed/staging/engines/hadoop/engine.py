@@ -157,8 +157,8 @@ class HadoopEngine(Engine):
 
 def _tag(job: Job) -> str:
     """Of the applications of this feed; one place holds one feed."""
-    place = hashlib.sha256(job.folder.url.encode()).hexdigest()[:16]
-    return f"datafeed-{place}"
+    folder_url = hashlib.sha256(job.folder.url.encode()).hexdigest()[:16]
+    return f"datafeed-{folder_url}"
 
 
 def _environment(job: Job, tmp: Path) -> str:

@@ -79,7 +79,7 @@ class SparkSession:
             stack.callback(signal.signal, signal.SIGINT, signal.getsignal(signal.SIGINT))
             stack.callback(_end_gateway, SparkContext, seen_one=SparkContext._gateway is not None)
             try:
-                with _places(scratch):
+                with _folders(scratch):
                     SparkContext._ensure_initialized()
                 conf = SparkConf().setAppName(name).set("spark.ui.showConsoleProgress", "false")
                 if master or not conf.contains("spark.master"):
@@ -164,7 +164,7 @@ class Run:
 
 
 @contextmanager
-def _places(scratch: Path) -> Iterator[None]:
+def _folders(scratch: Path) -> Iterator[None]:
     """Let Spark's JVM, while it starts, learn of Java and of a folder for temporary files."""
     names = ("JAVA_HOME", "SPARK_LOCAL_DIRS", "SPARK_SUBMIT_OPTS", "SPARK_WORKER_DIR")
     before = {name: os.environ.get(name) for name in names}

@@ -12,7 +12,7 @@ from datafeed.cache.memcached.net import meta_protocol as meta
 from datafeed.cache.memcached.net.meta_protocol import Command, Reply
 from datafeed.cache.memcached.net.pipelining import Pipeline, request_pipelined
 from datafeed.cache.memcached.net.speculative_read import Trailers
-from datafeed.cache.memcached.net.transport import PlainWire
+from datafeed.cache.memcached.net.transport import PlainTransport
 from datafeed.cache.outcome import ProtocolError
 
 Pair = tuple[socket.socket, socket.socket]
@@ -48,7 +48,7 @@ def exchange_on(
     commands: list[Command],
     on_reply: Callable[[Command, Reply], None] = ignore,
 ) -> Pipeline:
-    return Pipeline(PlainWire(sock), commands, on_reply, Trailers())
+    return Pipeline(PlainTransport(sock), commands, on_reply, Trailers())
 
 
 def run(

@@ -14,7 +14,7 @@ from datafeed.cache.memcached.net import meta_protocol as meta
 from datafeed.cache.memcached.net.meta_protocol import Command, Reply
 from datafeed.cache.memcached.net.reply_parser import Replies
 from datafeed.cache.memcached.net.speculative_read import Trailers
-from datafeed.cache.memcached.net.transport import PlainWire, Wire
+from datafeed.cache.memcached.net.transport import PlainTransport, Transport
 from datafeed.cache.outcome import ProtocolError
 from datafeed.errors import ConfigError
 from tests.cache.fuzz_replies import fuzz
@@ -36,31 +36,31 @@ def receive_all(
     replies = Replies(commands, take, Trailers() if trailers is None else trailers)
     server, client = socket.socketpair()
     with server, client:
-        wire = ImpatientWire(client)
+        transport = ImpatientWire(client)
         for piece in pieces:
             server.sendall(piece)
-            receive_what_is_there(replies, wire)
+            receive_what_is_there(replies, transport)
         server.close()
         while not replies.done:
-            receive(replies, wire)
+            receive(replies, transport)
     return found
 
 
-class ImpatientWire(PlainWire):
+class ImpatientWire(PlainTransport):
     """Takes what is there; or each piece of a test would cost the real one's patience."""
 
     def receive(self, buffers: Sequence[memoryview], is_sure: bool) -> int:
         return self.sock.recvmsg_into(buffers, 0, socket.MSG_DONTWAIT)[0]
 
 
-def receive(replies: Replies, wire: Wire) -> None:
+def receive(replies: Replies, transport: Transport) -> None:
     with suppress(BlockingIOError):
-        replies.receive(wire)
+        replies.receive(transport)
 
 
-def receive_what_is_there(replies: Replies, wire: Wire) -> None:
-    while not replies.done and select.select([wire.sock], [], [], 0)[0]:
-        receive(replies, wire)
+def receive_what_is_there(replies: Replies, transport: Transport) -> None:
+    while not replies.done and select.select([transport.sock], [], [], 0)[0]:
+        receive(replies, transport)
 
 
 def get(*lengths: int) -> Command:
