@@ -128,14 +128,14 @@ class TierStack:
         lacked: list[tuple[RefillableTier, Sequence[ChunkRequest]]] = []
         before: SheddingTier | None = None
         for tier in self._tiers:
-            options = [request for request, _ in missing]
+            requested = [request for request, _ in missing]
             passed: _Missing = []
             if left is not None and tier is not self._tiers[-1]:
-                options, passed = _divided(tier, options, is_late)
+                requested, passed = _divided(tier, requested, is_late)
                 left.update([id(request) for request, _ in passed])
             left_s = max(0.0, deadline - time.monotonic())
             has_all = tier is self._tiers[-1] and not left
-            missing = self._ask(tier, options, left_s if has_all else left_s / 2, before)
+            missing = self._ask(tier, requested, left_s if has_all else left_s / 2, before)
             if missing and isinstance(tier, RefillableTier):
                 lacked.append((tier, [request for request, _ in missing]))
             missing = [*missing, *passed]

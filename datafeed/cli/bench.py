@@ -20,105 +20,38 @@ _root = click.option(
 )
 
 
+_BENCHMARKS = {
+    "cache": "Get and set values in three memcached servers on this machine.",
+    "load": "Load batches from local parts and from three memcached servers.",
+    "order": "Find the first batch of a feed of 10^10 samples.",
+    "scale": "Work out what 1,024 ranks ask of 128 servers, and how long links take to carry it.",
+    "overlap": "Compute while values arrive in the background.",
+    "failures": "Kill one and stop one of three memcached servers while they are read from.",
+    "loader": "See how soon batches come, also cold, beside a busy program and from a larger feed.",
+    "allreduce": "Average gradients over two ranks of mpirun on this machine.",
+    "out_of_core": "Train a net at half of the memory that it needs.",
+    "gpu": "Train ResNet-50 on a GPU from a feed, beside images that are there already.",
+    "stage": "Stage tar shards from a loopback HDFS to this machine's disk.",
+    "dlio": "Let dlio-benchmark judge the loader on loads like unet3d's, ResNet's and CosmoFlow's.",
+}
+"""Name to what its help says."""
+
+
 @click.group()
 def command() -> None:
     """Measure how fast caches and loaders are on this machine, beside their ceilings and peers."""
 
 
-@command.command(cls=Command)
-@_quick
-@_root
-def cache(quick: bool, root: Path | None, as_json: bool) -> None:
-    """Get and set values in three memcached servers on this machine."""
-    _run("cache", quick, root, as_json)
+def _add(name: str, about: str) -> None:
+    @command.command(cls=Command, name=name, help=about)
+    @_quick
+    @_root
+    def measure(quick: bool, root: Path | None, as_json: bool) -> None:
+        _run(name, quick, root, as_json)
 
 
-@command.command(cls=Command)
-@_quick
-@_root
-def load(quick: bool, root: Path | None, as_json: bool) -> None:
-    """Load batches from local parts and from three memcached servers."""
-    _run("load", quick, root, as_json)
-
-
-@command.command(cls=Command)
-@_quick
-@_root
-def order(quick: bool, root: Path | None, as_json: bool) -> None:
-    """Find the first batch of a feed of 10^10 samples."""
-    _run("order", quick, root, as_json)
-
-
-@command.command(cls=Command)
-@_quick
-@_root
-def scale(quick: bool, root: Path | None, as_json: bool) -> None:
-    """Work out what 1,024 ranks ask of 128 servers, and how long links take to carry it."""
-    _run("scale", quick, root, as_json)
-
-
-@command.command(cls=Command)
-@_quick
-@_root
-def overlap(quick: bool, root: Path | None, as_json: bool) -> None:
-    """Compute while values arrive in the background."""
-    _run("overlap", quick, root, as_json)
-
-
-@command.command(cls=Command)
-@_quick
-@_root
-def failures(quick: bool, root: Path | None, as_json: bool) -> None:
-    """Kill one and stop one of three memcached servers while they are read from."""
-    _run("failures", quick, root, as_json)
-
-
-@command.command(cls=Command)
-@_quick
-@_root
-def loader(quick: bool, root: Path | None, as_json: bool) -> None:
-    """See how soon batches come, also cold, beside a busy program, and from a larger feed."""
-    _run("loader", quick, root, as_json)
-
-
-@command.command(cls=Command)
-@_quick
-@_root
-def allreduce(quick: bool, root: Path | None, as_json: bool) -> None:
-    """Average gradients over two ranks of mpirun on this machine."""
-    _run("allreduce", quick, root, as_json)
-
-
-@command.command(cls=Command, name="out_of_core")
-@_quick
-@_root
-def out_of_core(quick: bool, root: Path | None, as_json: bool) -> None:
-    """Train a net at half of the memory that it needs."""
-    _run("out_of_core", quick, root, as_json)
-
-
-@command.command(cls=Command)
-@_quick
-@_root
-def gpu(quick: bool, root: Path | None, as_json: bool) -> None:
-    """Train ResNet-50 on a GPU from a feed, beside images that are there already."""
-    _run("gpu", quick, root, as_json)
-
-
-@command.command(cls=Command)
-@_quick
-@_root
-def stage(quick: bool, root: Path | None, as_json: bool) -> None:
-    """Stage tar shards from a loopback HDFS to this machine's disk."""
-    _run("stage", quick, root, as_json)
-
-
-@command.command(cls=Command)
-@_quick
-@_root
-def dlio(quick: bool, root: Path | None, as_json: bool) -> None:
-    """Let dlio-benchmark judge the loader on loads like unet3d's, ResNet's and CosmoFlow's."""
-    _run("dlio", quick, root, as_json)
+for _name, _about in _BENCHMARKS.items():
+    _add(_name, _about)
 
 
 def _run(name: str, quick: bool, root: Path | None, as_json: bool) -> None:

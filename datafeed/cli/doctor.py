@@ -113,9 +113,13 @@ def _findings(
 
 
 def _open(url: str, servers: list[str], hdfs_client: str) -> Feed:
-    from datafeed.doctor.looking import LookingFeed
+    """Open a feed whose readers store nothing in its servers; eviction is judged apart."""
+    from datafeed.cache.open import CacheOptions
 
-    return LookingFeed(url, servers, hdfs_client, _TIMEOUT_S, True)
+    options = CacheOptions(
+        servers=tuple(servers), allow_eviction=True, leave_slow=True, refill=False
+    )
+    return Feed(url, options, hdfs_client, _TIMEOUT_S)
 
 
 def _training(

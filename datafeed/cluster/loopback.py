@@ -56,7 +56,7 @@ class LoopbackCluster:
             memcached_mb: megabytes for values in each server.
             keep: the cluster outlives this process, until `down`.
             timeout_s: seconds within which it must be usable.
-            say: gets a line of progress now and then.
+            log: gets a line of progress now and then.
 
         Raises:
             ConfigError: a number is out of range, or Hadoop could not use the folder.

@@ -7,11 +7,10 @@ from typing import Any
 import numpy as np
 
 from datafeed.arguments import checked_seconds
-from datafeed.cache.memcached.memcached_tier import MemcachedTier
 from datafeed.cache.memcached.net.access import CacheAccess
 from datafeed.cache.memcached.net.server_names import parse_servers
+from datafeed.cache.open import CacheOptions, open_stack
 from datafeed.cache.parts.mapped_parts import MappedChunks, MappedParts
-from datafeed.cache.parts.part_tier import PartTier
 from datafeed.cache.stack import TierStack
 from datafeed.cache.window.windows import Windows
 from datafeed.dataset.feed_files import FeedFiles
@@ -57,8 +56,13 @@ def open(
         raise ConfigError(f"open({url!r}): give the feed's folder, as str or Path")
     servers = parse_servers(cache) if cache else []
     checked_seconds("timeout_s", timeout_s)
-    arguments = (hdfs_client, timeout_s, allow_eviction, cache_access, leave_slow_cache)
-    return Feed(os.fspath(url), servers, *arguments)
+    options = CacheOptions(
+        servers=tuple(servers),
+        allow_eviction=allow_eviction,
+        access=cache_access,
+        leave_slow=leave_slow_cache,
+    )
+    return Feed(os.fspath(url), options, hdfs_client, timeout_s)
 
 
 class Feed(FeedFiles):
@@ -71,28 +75,23 @@ class Feed(FeedFiles):
     def __init__(
         self,
         url: str,
-        servers: Sequence[str],
+        cache: CacheOptions,
         hdfs_client: str,
         timeout_s: float,
-        allow_eviction: bool,
-        cache_access: CacheAccess | None = None,
-        leave_slow_cache: bool = True,
         tuple_fields: Sequence[str] | None = None,
         whole: "Feed | None" = None,
     ) -> None:
         super().__init__(url, hdfs_client, timeout_s, tuple_fields, whole)
-        self.servers = list(servers)
-        self._arguments = (
-            hdfs_client,
-            timeout_s,
-            allow_eviction,
-            cache_access,
-            leave_slow_cache,
-        )
+        self._cache, self._hdfs_client = cache, hdfs_client
         self._samples = Samples(self)
         self._mapping: MappedParts | None = None
         self._is_mapping_known = False
         self._windows: Windows = Windows() if whole is None else whole._windows
+
+    @property
+    def servers(self) -> list[str]:
+        """Cache servers, in the order given; empty where there is none."""
+        return list(self._cache.servers)
 
     def __getitem__(self, position: int) -> Any:
         """Return one sample: a dict of numpy arrays, or a tuple of them for a tuple view."""
@@ -117,12 +116,13 @@ class Feed(FeedFiles):
         return (self[i] for i in range(len(self)))
 
     def mapped(self) -> MappedChunks | None:
-        """Return all chunks as memory: of a window, or the parts, mapped once; None if there is
-        none,
-        or tiers that have to be asked stand before it."""
+        """Return all chunks as memory: of a window, or the parts, mapped once.
+
+        None if there is none, or tiers that have to be asked stand before it.
+        """
         self.check_open()
         whole = self._windows.mapped()
-        if whole is not None or self.servers or self._windows.tiers():
+        if whole is not None or self._cache.servers or self._windows.tiers():
             return whole
         if not self._is_mapping_known:
             self._mapping, self._is_mapping_known = MappedParts.of(self), True
@@ -131,14 +131,7 @@ class Feed(FeedFiles):
     def open_stack(self) -> TierStack:
         """Open the tiers, fastest first; the caller closes them."""
         self.check_open()
-        tiers = self._windows.tiers()
-        if self.servers:
-            *_, evicts, access, leaves = self._arguments
-            tier = MemcachedTier(
-                self.servers, self.manifest, evicts, access=access, shed_load=leaves
-            )
-            tiers.append(tier)
-        return TierStack([*tiers, PartTier(self)])
+        return open_stack(self, self._cache, self._windows.tiers())
 
     def load_window(
         self,
@@ -180,7 +173,7 @@ class Feed(FeedFiles):
     def as_tuple(self, *names: str) -> "Feed":
         """Return a view whose samples are tuples of these fields, and whose batches are lists."""
         self.check_open()
-        return Feed(self.url, self.servers, *self._arguments, tuple_fields=names, whole=self)
+        return Feed(self.url, self._cache, self._hdfs_client, self.timeout_s, names, self)
 
     def select(
         self,
@@ -240,4 +233,10 @@ class Feed(FeedFiles):
         self.close()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Feed, (self.url, self.servers, *self._arguments, self.tuple_fields)
+        return Feed, (
+            self.url,
+            self._cache,
+            self._hdfs_client,
+            self.timeout_s,
+            self.tuple_fields,
+        )

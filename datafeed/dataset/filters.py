@@ -139,11 +139,11 @@ def split(
     blocks = _name_hashes(feed, by) if by in ("name", "key") else _field_hashes(feed, by)
     for first, block in blocks:
         hashes[first : first + len(block)] = block
-    positions_ = (hashes >> np.uint64(64 - _SHARE_BITS)).astype(np.float64) / 2.0**_SHARE_BITS
+    fractions = (hashes >> np.uint64(64 - _SHARE_BITS)).astype(np.float64) / 2.0**_SHARE_BITS
     positions = np.arange(len(feed)) if among is None else among
     ends = np.cumsum(list(shares.values()))
     ends[-1] += _SLACK if ends[-1] > 1 - _SLACK else 0
-    side = np.searchsorted(ends, positions_[positions], side="right")
+    side = np.searchsorted(ends, fractions[positions], side="right")
     return {name: positions[side == i] for i, name in enumerate(shares)}
 
 

@@ -49,9 +49,10 @@ class Readable(Protocol):
         """Where a part lies."""
 
     def mapped(self) -> "MappedChunks | None":
-        """Return all chunks as memory: of a window, or the parts, mapped once; None if there is
-        none,
-        or tiers that have to be asked stand before it."""
+        """Return all chunks as memory: of a window, or the parts, mapped once.
+
+        None if there is none, or tiers that have to be asked stand before it.
+        """
 
     def piece_lengths(self, chunk: int) -> list[int]:
         """Bytes of each piece of a chunk, in payload order."""

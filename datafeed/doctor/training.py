@@ -67,7 +67,7 @@ def training_findings(
     """Load batches as fast as they come; then run the step, on one batch and on fed ones.
 
     Args:
-        feed: Opened as a ``LookingFeed``.
+        feed: Opened so that readers store nothing in its servers.
         batch_size: Of the loader.
         seconds: For each of the three.
         step: Takes a batch; its exceptions pass through.

@@ -25,7 +25,7 @@ from datafeed.loading.transforms.transforms import Transforms
 
 __all__ = ["Reader"]
 
-_EXTENSION = 4  # uint8 that becomes float32
+_MEMORY_FACTOR = 4  # uint8 that becomes float32
 
 
 class Reader:
@@ -54,35 +54,37 @@ class Reader:
         self._is_pinned = _may_pin(options.pin_memory or self._copies is not None)
         self._transforms = Transforms(
             feed,
-            order.seed,
-            options.with_index,
-            options.sample_transform,
-            options.batch_transform,
-            options.collate_fn,
-            options.n_workers,
-            options.transform_in,
-            self._position if self._is_pinned or self._copies else None,
-            self.counts.activity,
+            seed=order.seed,
+            with_index=options.with_index,
+            sample_transform=options.sample_transform,
+            batch_transform=options.batch_transform,
+            collate_fn=options.collate_fn,
+            n_workers=options.n_workers,
+            where=options.transform_in,
+            to_device=self._to_device if self._is_pinned or self._copies else None,
+            activity=self.counts.activity,
         )
-        self._wanted = LoadRequest(
-            feed,
-            order,
-            rank,
-            world_size,
-            list(feed.tuple_fields or feed.fields),
-            options.memory_bytes,
-            options.timeout_s,
-            self._is_pinned,
-            options.n_workers if options.sample_transform or options.collate_fn else 0,
-            1 if options.batch_transform is None else _EXTENSION,
+        self._request = LoadRequest(
+            feed=feed,
+            order=order,
+            rank=rank,
+            world_size=world_size,
+            names=list(feed.tuple_fields or feed.fields),
+            memory_bytes=options.memory_bytes,
+            timeout_s=options.timeout_s,
+            is_pinned=self._is_pinned,
+            n_transformers=options.n_workers
+            if options.sample_transform or options.collate_fn
+            else 0,
+            memory_factor=1 if options.batch_transform is None else _MEMORY_FACTOR,
         )
         try:
-            self._chunk_source = choose_chunk_source(self._wanted, self.counts)
+            self._chunk_source = choose_chunk_source(self._request, self.counts)
         except BaseException:
             self._transforms.close()
             raise
 
-    def _position(self, batch: Any) -> Any:
+    def _to_device(self, batch: Any) -> Any:
         """The last thing done to a batch in the background."""
         if self._is_pinned:
             batch = map_tensors(lambda t: t if t.is_pinned() else t.pin_memory(), batch)
@@ -110,7 +112,7 @@ class Reader:
             raise ConfigError("this loader is closed; make a new one")
 
     def _begin(self, epoch: int, step: int) -> Pipeline:
-        chunk_source, depth = self._chunk_source, self._wanted.depth
+        chunk_source, depth = self._chunk_source, self._request.depth
         return Pipeline(
             chunk_source.plans(epoch, step),
             chunk_source.source,

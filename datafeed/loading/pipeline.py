@@ -36,7 +36,7 @@ class Pipeline:
         transforms: Finishes them.
         fetch: The work of a fetch thread.
         n_fetchers: Fetch threads.
-        handover: What they all share.
+        queues: What they all share.
     """
 
     def __init__(

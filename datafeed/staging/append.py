@@ -48,8 +48,8 @@ def extended(plan: Plan, existing: Manifest, extension: Extension) -> Plan:
 
     Args:
         plan: Of the sources that were named; those that the feed holds are passed over.
-        standing: The feed.
-        growth: The options.
+        existing: The feed.
+        extension: The options.
 
     Returns:
         A plan of all parts; its ``feed_id`` is the feed's where there is nothing to do.

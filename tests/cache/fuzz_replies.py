@@ -70,11 +70,11 @@ class _MemoryWire:
         return False
 
 
-def parse(commands: Sequence[Command], pieces: Sequence[bytes], conservative_s: int) -> str:
+def parse(commands: Sequence[Command], pieces: Sequence[bytes], n_conservative: int) -> str:
     """Let the parser read; gives how that ended. Raises what it should not."""
     found: list[Reply] = []
     trailers = Trailers()
-    trailers.conservative_s = conservative_s
+    trailers.n_conservative = n_conservative
     replies = Replies(commands, lambda _, reply: found.append(reply), trailers)
     transport = _MemoryWire(pieces)
     try:

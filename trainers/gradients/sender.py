@@ -18,7 +18,7 @@ class Sender:
     What a helper thread does is done only after ``wait``, and nobody may touch its arrays before.
 
     Args:
-        wires: Give each array its way; closed by this sender. No other thread may use them.
+        routes: Give each array its way; closed by this sender. No other thread may use them.
     """
 
     def __init__(self, routes: Routes) -> None:

@@ -32,7 +32,7 @@ class Addresses:
         for host in hosts:
             if self._closed.is_set():
                 return
-            self._found[host] = _resolve_now(host)
+            self._found[host] = _get_addresses(host)
 
     def of(self, host: str) -> str | None:
         """Return a host's IPv4 address at once; None: it has none, or is not found yet."""
@@ -46,7 +46,7 @@ class Addresses:
 
 
 @functools.cache
-def _resolve_now(host: str) -> str | None:
+def _get_addresses(host: str) -> str | None:
     try:
         return socket.gethostbyname(host)
     except (OSError, UnicodeError):  # unknown, or no name at all

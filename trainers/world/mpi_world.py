@@ -26,7 +26,7 @@ Buffer = npt.NDArray[Any]
 
 _BROADCAST_BYTES = 64 << 20
 """Counts of MPI calls are 32-bit integers in Open MPI 5, so long arrays go in pieces."""
-_TIMEOUT_S_ = 1e-4
+_POLL_S = 1e-4
 
 
 class MpiWorld:
@@ -93,7 +93,7 @@ class MpiWorld:
                 return
             request = self.comm.Ibarrier()
             while not request.Test():
-                time.sleep(_TIMEOUT_S_ if is_patient() else 0)
+                time.sleep(_POLL_S if is_patient() else 0)
 
     def split(self, color: int) -> "MpiWorld":
         """Make a world of the ranks with the same color. Collective."""

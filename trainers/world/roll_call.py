@@ -19,7 +19,7 @@ from trainers.world.addresses import Addresses
 
 __all__ = ["Presence", "RollCall"]
 
-_TIMEOUT_S_, _AGAIN_S = 2.0, 0.5
+_WAIT_S, _AGAIN_S = 2.0, 0.5
 """How long to wait for answers, and after how long to ask those again that did not answer."""
 _STAGGER_S = 0.001
 """Times the rank: thousands do not ask at once."""
@@ -125,12 +125,12 @@ class RollCall:
 
     def missing(self) -> str:
         """Say which ranks have not come to where this one waits; takes 2 s if one is silent."""
-        time.sleep(min(_TIMEOUT_S_, _STAGGER_S * self._index))
+        time.sleep(min(_WAIT_S, _STAGGER_S * self._index))
         n_waits = self._state().n_waits
         answers = self._ask()
         silent = [m for i, m in enumerate(self._members) if i not in answers and i != self._index]
         late = [
-            f"{_name(self._members[i])} is alive but has not come: {_address_line(found)}"
+            f"{_name(self._members[i])} is alive but has not come: {_described(found)}"
             for i, found in sorted(answers.items())
             if found.n_waits < n_waits
         ]
@@ -156,7 +156,7 @@ class RollCall:
         """Ask all others, again where no answer comes; give what they say by their index."""
         answers: dict[int, Presence] = {}
         others = [i for i in range(len(self._members)) if i != self._index]
-        deadline = time.monotonic() + _TIMEOUT_S_
+        deadline = time.monotonic() + _WAIT_S
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asking:
             while time.monotonic() < deadline and len(answers) < len(others):
                 for i in others:
@@ -195,7 +195,7 @@ def _name(member: dict[str, Any]) -> str:
     return f"rank {member['rank']} (host {member['host']}, process {member['pid']})"
 
 
-def _address_line(found: Presence) -> str:
+def _described(found: Presence) -> str:
     if not found.n_waits:
         return "it has waited for nobody yet"
     verb = "it waits in" if found.is_waiting else "it computes since it left"

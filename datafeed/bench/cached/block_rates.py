@@ -33,7 +33,7 @@ def block_rows(log: Callable[[str], None], quick: bool) -> Iterator[Row]:
     """Measure, and give rows as they come.
 
     Args:
-        say: Takes lines about progress.
+        log: Takes lines about progress.
         quick: A few MiB and rounds, to see that it runs.
     """
     n_bytes, rounds = (_QUICK_BYTES, _QUICK_ROUNDS) if quick else (_BYTES, _ROUNDS)

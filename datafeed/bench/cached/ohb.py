@@ -47,7 +47,7 @@ def ohb_rows(log: Callable[[str], None], quick: bool) -> Iterator[Row]:
     """Measure, and give rows as they come.
 
     Args:
-        say: Takes lines about progress.
+        log: Takes lines about progress.
         quick: Two sizes for a moment, to see that it runs.
     """
     seconds = _QUICK_SECONDS if quick else _SECONDS

@@ -20,7 +20,7 @@ def placing_rows(log: Callable[[str], None], quick: bool) -> Iterator[Row]:
     """Place a million blocks of two a chunk on every number of servers.
 
     Args:
-        say: Takes lines about progress.
+        log: Takes lines about progress.
         quick: On two numbers of servers only.
     """
     log("cache: placement on 2 to 1,024 servers")

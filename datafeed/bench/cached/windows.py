@@ -24,7 +24,7 @@ def window_rows(log: Callable[[str], None], quick: bool) -> Iterator[Row]:
     """Measure on two ranks; no rows where there is no mpirun.
 
     Args:
-        say: Takes lines about progress.
+        log: Takes lines about progress.
         quick: A few MiB and rounds, to see that it runs.
     """
     if find_mpirun() is None:

@@ -49,7 +49,7 @@ def run(name: str, log: Callable[[str], None], quick: bool) -> list[Row]:
 
     Args:
         name: One of ``BENCHMARKS``.
-        say: Takes lines about progress.
+        log: Takes lines about progress.
         quick: A few MiB and rounds, to see that it runs; the rows say so.
 
     Returns:
@@ -67,7 +67,7 @@ def save(root: Path, name: str, rows: list[Row], log: Callable[[str], None]) -> 
         root: Folder of the project.
         name: Of the benchmark.
         rows: Its results.
-        say: Takes the names of the files.
+        log: Takes the names of the files.
     """
     if not rows:  # what it needs is not here; it has said so
         return

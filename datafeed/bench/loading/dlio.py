@@ -19,7 +19,7 @@ def run(log: Callable[[str], None], quick: bool = False) -> Iterator[Row]:
     """Measure, and give rows as they come; none where dlio-benchmark is not installed.
 
     Args:
-        say: Takes lines about progress.
+        log: Takes lines about progress.
         quick: One round of a tiny load, to see that it runs.
     """
     environment = Path(os.environ.get("DATAFEED_PEERS", "build/peers")).absolute() / "dlio"

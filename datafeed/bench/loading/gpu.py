@@ -23,7 +23,7 @@ def run(log: Callable[[str], None], quick: bool = False) -> Iterator[Row]:
     """Measure, and give rows.
 
     Args:
-        say: Takes lines about progress, or why there are no rows.
+        log: Takes lines about progress, or why there are no rows.
         quick: A small network and three steps, to see that it runs.
 
     Raises:

@@ -86,7 +86,7 @@ def run(log: Callable[[str], None], quick: bool = False) -> Iterator[Row]:
     """Measure, and give rows as they come.
 
     Args:
-        say: Takes lines about progress.
+        log: Takes lines about progress.
         quick: A few MiB and rounds, to see that it runs.
     """
     for case in _CASES:

@@ -32,7 +32,7 @@ def run(log: Callable[[str], None], quick: bool = False) -> Iterator[Row]:
     """Measure, and give rows as they come.
 
     Args:
-        say: Takes lines about progress.
+        log: Takes lines about progress.
         quick: A few MiB and rounds, to see that it runs.
     """
     rounds = _QUICK_ROUNDS if quick else _ROUNDS
@@ -50,7 +50,7 @@ def run(log: Callable[[str], None], quick: bool = False) -> Iterator[Row]:
         log("loader: cold files")
         yield from _cold(MadeFeed.write(folder / "cold", n_bytes, _SAMPLE_BYTES), rounds)
         log("loader: 100 times as many samples")
-        yield from _extension(stack, folder, n_bytes, rounds)
+        yield from _flatness(stack, folder, n_bytes, rounds)
 
 
 def _first_batches(made: MadeFeed, feed: Feed, rounds: int) -> Iterator[Row]:
@@ -182,7 +182,7 @@ def _cold(made: MadeFeed, rounds: int) -> Iterator[Row]:
     yield make_row("loader", case, "loader / dd", ratios.tolist(), "x", Goal(0.9))
 
 
-def _extension(stack: ExitStack, folder: Path, n_bytes: int, rounds: int) -> Iterator[Row]:
+def _flatness(stack: ExitStack, folder: Path, n_bytes: int, rounds: int) -> Iterator[Row]:
     """As many samples from a feed as from one a hundred times as large."""
     n_steps = max(1, n_bytes // _SMALL_BYTES // _SMALL_BATCH)
     ways = []

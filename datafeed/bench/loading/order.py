@@ -41,7 +41,7 @@ def run(log: Callable[[str], None], quick: bool = False) -> Iterator[Row]:
     """Measure, and give rows as they come.
 
     Args:
-        say: Takes lines about progress.
+        log: Takes lines about progress.
         quick: A few rounds, to see that it runs.
     """
     rounds = _QUICK_ROUNDS if quick else _ROUNDS

@@ -83,8 +83,8 @@ def demand(
     """
     names = names or [f"server{i:04d}:11211" for i in range(site.servers)]
     positions = order.rank_steps(0, 0, order.steps, 0, 1).positions
-    slots_ = np.arange(len(positions))
-    steps, owners = slots_ // order.global_batch, slots_ % order.streams % site.ranks
+    numbers = np.arange(len(positions))
+    steps, owners = numbers // order.global_batch, numbers % order.streams % site.ranks
     n_wrong = _differences(order, site.ranks, positions, owners)
     n_wrong += int((np.bincount(positions, minlength=order.n_samples) != 1).sum())
     # A chunk's first sample brings it.
@@ -154,7 +154,7 @@ def run(log: Callable[[str], None], quick: bool = False) -> Iterator[Row]:
     """Work out an epoch of 1,024 ranks and 128 servers.
 
     Args:
-        say: Takes lines about progress.
+        log: Takes lines about progress.
         quick: 32 ranks and 4 servers.
 
     Yields:
@@ -189,6 +189,6 @@ def _properties(case: str, wanted: Demand) -> Iterator[Row]:
     uneven = float(np.abs(totals / totals.mean() - 1).max())
     goal = Goal(0.1, "lower")
     yield make_row("scale", case, "servers off even, an epoch", [uneven], "share", goal)
-    prefetched_ = wanted.of_servers[: len(wanted.of_servers) // 16 or 1].sum(axis=0)
-    uneven = float(np.abs(prefetched_ / prefetched_.mean() - 1).max())
+    first_windows = wanted.of_servers[: len(wanted.of_servers) // 16 or 1].sum(axis=0)
+    uneven = float(np.abs(first_windows / first_windows.mean() - 1).max())
     yield make_row("scale", case, "servers off even, first 1/16 of it", [uneven], "share")

@@ -42,7 +42,7 @@ def run(log: Callable[[str], None], quick: bool = False) -> Iterator[Row]:
     """Measure, and give rows as they come.
 
     Args:
-        say: Takes lines about progress.
+        log: Takes lines about progress.
         quick: A MiB and two rounds, to see that it runs.
 
     Raises:

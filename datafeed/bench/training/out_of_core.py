@@ -37,7 +37,7 @@ def run(log: Callable[[str], None], quick: bool = False) -> Iterator[Row]:
     """Measure, and give rows as they come.
 
     Args:
-        say: Takes lines about progress.
+        log: Takes lines about progress.
         quick: A small net and two rounds, to see that it runs.
 
     Raises:

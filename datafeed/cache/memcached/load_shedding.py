@@ -20,7 +20,7 @@ SLOW_S = 0.05
 _RATIO = 1.5
 """How many times faster everything must become by leaving a server."""
 _EVERY_S = 0.25
-_TIMEOUT_S_ = 2.0
+_LATE_S = 2.0
 """For so long chunks were late at every look before the tier behind is tried: no run starts so."""
 _WIDTH = 16
 """Servers that share a call, at most: it asks for so many blocks, about."""
@@ -95,11 +95,12 @@ class LoadShedding:
                 return True
             return is_late and any(server.rate.call_s >= SLOW_S for server in self._servers)
 
-    def left(self, options: Sequence[Collection[int]], is_late: bool) -> list[int]:
+    def left(self, requested: Sequence[Collection[int]], is_late: bool) -> list[int]:
         """Choose chunks to be taken from behind.
 
         Args:
-            asked: Servers of each chunk, most urgent first. What is only tried is the least urgent.
+            requested: Servers of each chunk, most urgent first; what is
+                only tried is the least urgent.
             is_late: As in ``may_shed``.
 
         Returns:
@@ -107,11 +108,13 @@ class LoadShedding:
         """
         with self._lock:
             now = self._clock()
-            found = [i for i in reversed(range(len(options))) if not self._keeps(options[i], now)]
-            is_time = now >= max(self._tries.at, self._late_since + _TIMEOUT_S_)
-            if is_late and is_time and not found and options:
+            found = [
+                i for i in reversed(range(len(requested))) if not self._keeps(requested[i], now)
+            ]
+            is_time = now >= max(self._tries.at, self._late_since + _LATE_S)
+            if is_late and is_time and not found and requested:
                 self._tries.later(now)  # measures the tier behind
-                found = [len(options) - 1]
+                found = [len(requested) - 1]
         return found
 
     def _keeps(self, servers: Collection[int], now: float) -> bool:
@@ -159,7 +162,7 @@ class LoadShedding:
         asks the tier behind for what it left. A chunk is left if any of its blocks is.
 
         Args:
-            behind_s: Seconds for a byte from the tier behind.
+            next_tier_s: Seconds for a byte from the tier behind.
         """
         known = [server for server in self._servers if server.rate.is_known]
         known.sort(key=lambda server: -server.rate.byte_s)

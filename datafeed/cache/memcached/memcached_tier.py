@@ -41,7 +41,7 @@ class MemcachedTier:
         refill: Store blocks that are missing, as one of all readers, once they came from the
             next tier.
         access: How to be let in; default: as the environment says.
-        leave_slow: Leave servers for the next tier while that is measured faster.
+        shed_load: Leave servers for the next tier while that is measured faster.
 
     Raises:
         CacheError: a server that answers may evict, or does not let us in. One that does not

@@ -14,7 +14,7 @@ from datafeed.errors import DamagedError
 
 __all__ = ["MappedFiles"]
 
-_POLL_S_, _LOOKS = 1.0, 16
+_CHECK_S, _LOOKS = 1.0, 16
 # Page tables take 2 MiB for each GiB that was touched, and the kernel does not take them back as it
 # does pages. Files of more than this are mapped anew each time that so much was read.
 _TOUCHED_BYTES = 64 << 30
@@ -69,7 +69,7 @@ class MappedFiles:
         """
         if time.monotonic() < self._next_poll_s:
             return
-        self._next_poll_s = time.monotonic() + _POLL_S_
+        self._next_poll_s = time.monotonic() + _CHECK_S
         with self._lock:
             known = list(self._known.values())
         for _ in range(min(_LOOKS, len(known))):

@@ -17,7 +17,7 @@ class WindowLayout:
         feed_id: From ``feed.json``.
         payload_bytes: Of every chunk.
         n_ranks: That give memory.
-        room_bytes: What each of them gives at most.
+        free_bytes: What each of them gives at most.
         taken: Chunks to leave out, True where a faster tier holds them already.
     """
 

@@ -43,7 +43,7 @@ class Launch:
         Args:
             state: the cluster; written down at every step, so that others can clean up after us.
             timeout_s: seconds for everything together.
-            say: gets a line of progress now and then.
+            report: gets a line of progress now and then.
         """
         self._state = state
         self._conf = state.dir / "conf"

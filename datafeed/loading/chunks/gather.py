@@ -46,7 +46,7 @@ class Gatherer:
         depth: Tells how many batches share a buffer, and how many buffers are kept.
         is_pinned: Take page-locked buffers.
         activity: Where the time that it takes is noted.
-        coldness: Told of what had to be read from disks meanwhile, where chunks are mapped.
+        cold_reads: Told of what had to be read from disks meanwhile, where chunks are mapped.
     """
 
     def __init__(
@@ -69,7 +69,7 @@ class Gatherer:
 
         Args:
             steps: Several only if all their chunks are there already.
-            handover: Tells which are there.
+            queues: Tells which are there.
         """
         group = _Group(steps, self._columns, self._activity)
         gathers = [gather_op for step in steps for gather_op in step.gathers]

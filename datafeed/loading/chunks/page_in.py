@@ -52,7 +52,7 @@ class PageIn:
         parts: The mapped feed.
         counters: Where its chunks are counted as a tier's.
         counts: Where they are counted as the loader's.
-        coldness: Shared with the thread that gathers.
+        cold_reads: Shared with the thread that gathers.
     """
 
     def __init__(

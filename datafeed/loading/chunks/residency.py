@@ -43,7 +43,7 @@ _PLANNED_BYTES = 6 << 20
 _PREFETCH_BYTES = 64 << 20
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class LoadRequest:
     """What batches are asked for."""
 
@@ -58,7 +58,7 @@ class LoadRequest:
     is_pinned: bool
     n_transformers: int
     """Threads that transform samples."""
-    extension: int
+    memory_factor: int
     """Of batches, by the user's transform of them, at most, as far as can be guessed."""
 
     @property
@@ -72,7 +72,7 @@ class LoadRequest:
         )
         chunk_bytes = sum(n for piece, n in pieces if piece.field in wanted)
         n_rows = max(1, min(manifest.samples_per_chunk, manifest.n_samples))
-        return Depth.of(share, chunk_bytes // n_rows * self.extension, self.n_transformers)
+        return Depth.of(share, chunk_bytes // n_rows * self.memory_factor, self.n_transformers)
 
 
 class ChunkSource(Protocol):

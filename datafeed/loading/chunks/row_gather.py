@@ -81,7 +81,7 @@ class Rows:
         """Copy rows.
 
         Args:
-            places: Of the rows, as this object has made them.
+            addresses: Of the rows, as this object has made them.
             out: Contiguous, one row for each.
         """
         numbers, is_wide = addresses

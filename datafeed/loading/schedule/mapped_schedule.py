@@ -46,7 +46,7 @@ def planned_mapped(
     Args:
         order, rank, world_size, epoch, step, max_samples: As for ``unplanned``.
         manifest: Finds the chunks of samples.
-        n_ahead: Chunks to bring before they are needed, at most.
+        n_prefetched: Chunks to bring before they are needed, at most.
         columns: Whose places are worked out here, as far as they are known.
     """
     planner = _Planner(manifest, n_prefetched, columns)

@@ -89,7 +89,7 @@ def unpack_value(tree: Any, capacity: Array) -> Any:
 
     Args:
         tree: ``Packed.tree``.
-        room: The bytes that ``copy_to`` filled, writable if tensors are in it.
+        capacity: The bytes that ``copy_to`` filled, writable if tensors are in it.
     """
     if not isinstance(tree, dict):
         return tree

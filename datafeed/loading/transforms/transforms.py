@@ -60,13 +60,14 @@ class Transforms:
         collate_fn: Makes a batch of samples instead of ``default_collate``.
         n_workers: Threads or processes for ``sample_transform`` and ``collate_fn``.
         where: Which of them.
-        place: What becomes of the finished batch: pinned, sent to a GPU; None for nothing.
+        to_device: What becomes of the finished batch: pinned, sent to a GPU; None for nothing.
         activity: Where the time that it takes is noted.
     """
 
     def __init__(
         self,
         feed: Origins,
+        *,
         seed: int,
         with_index: bool,
         sample_transform: SampleTransform | None,
@@ -74,12 +75,12 @@ class Transforms:
         collate_fn: Callable[[list[Any]], Any] | None,
         n_workers: int,
         where: TransformIn,
-        sample_position: Callable[[Any], Any] | None,
+        to_device: Callable[[Any], Any] | None,
         activity: Activity,
     ) -> None:
         self._feed, self._seed, self._with_index = feed, seed, with_index
         self._batch_transform = batch_transform
-        self._position, self._n_workers = sample_position, n_workers
+        self._to_device, self._n_workers = to_device, n_workers
         self.activity = activity
         self._code: UserFunction | None = None
         self._threads: Workers | None = None
@@ -103,7 +104,7 @@ class Transforms:
     def start(self, arrays: Arrays, step: Step) -> Result:
         """Begin to finish a batch; the result gives it, or raises what went wrong."""
         if self._threads is None:
-            if self._batch_transform is None and self._position is None:
+            if self._batch_transform is None and self._to_device is None:
                 return _Untouched(self, arrays, step)
             return _Finished(self.finish_arrays(arrays, step))
         future: Future[Any] = Future()
@@ -159,10 +160,10 @@ class Transforms:
                 raise FeedError(f"batch_transform failed in {_at(step)}: {error!r}") from error
             if batch is None:
                 raise FeedError(f"batch_transform gave None in {_at(step)}; let it return a batch")
-        if self._position is None:
+        if self._to_device is None:
             return batch
         with self.activity.doing("transfer"):
-            return self._position(batch)
+            return self._to_device(batch)
 
     def one(self, arrays: Arrays, i: int, step: Step) -> Any:
         """Transform one sample of a batch."""

@@ -21,7 +21,7 @@ def of_bytes(pieces: Iterable[memoryview], reported: str) -> str | None:
 
     Args:
         pieces: Its bytes, in order.
-        told: What HDFS says, ``ALGORITHM:HEX``: which algorithm, and of which blocks.
+        reported: What HDFS says, ``ALGORITHM:HEX``: which algorithm, and of which blocks.
 
     Returns:
         The same for these bytes; None where it is of another kind than MD5 of MD5 of CRC32C.

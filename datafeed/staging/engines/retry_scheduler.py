@@ -17,7 +17,7 @@ class RetryScheduler:
 
     Args:
         splits: What is to be done.
-        twins_after_s: A split that is held longer than that, and longer than three times what
+        speculate_after_s: A split that is held longer than that, and longer than three times what
             others took, is given to an idle worker as well; None: never.
         clock: Gives seconds.
     """

@@ -75,9 +75,9 @@ def make_plan(
     if part_bytes is not None:
         part_bytes = checked_count("part_bytes", part_bytes)
     max_bad_samples = checked_count("max_bad_samples", max_bad_samples, least=0)
-    with opened or OpenedSources(partial(open_source, client=hdfs_client)) as positions_:
-        shards = list_shards(sources, positions_, checksums=source_checksums)
-        source, first = positions_.of(shards[0].url), shards[0].url
+    with opened or OpenedSources(partial(open_source, client=hdfs_client)) as opened_sources:
+        shards = list_shards(sources, opened_sources, checksums=source_checksums)
+        source, first = opened_sources.of(shards[0].url), shards[0].url
         form = detect(source, first) if format_name == "auto" else get(format_name)
         shards = _kept(form, shards)
         settled = form.settled(source, shards.urls)
@@ -89,7 +89,7 @@ def make_plan(
         target = split_bytes(shards.n_bytes)
         if part_bytes is not None:
             target = max(1, part_bytes * shards.n_bytes // max(1, feed_bytes))
-        shards = cut_large(form, shards, positions_, target, is_given=part_bytes is not None)
+        shards = cut_large(form, shards, opened_sources, target, is_given=part_bytes is not None)
     return Plan(
         to=to,
         format=settled,

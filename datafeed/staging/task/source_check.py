@@ -40,13 +40,13 @@ def unchanged(source: Source, shard: Shard) -> Iterator["Future[str | None]"]:
         yield nothing
         return
     with ThreadPoolExecutor(1, f"datafeed checksum {shard.url}") as pool:
-        options = pool.submit(_checksum, source, shard)
+        pending = pool.submit(_checksum, source, shard)
         try:
-            yield options
+            yield pending
         except FeedError:
-            options.result()
+            pending.result()
             raise
-        options.result()
+        pending.result()
 
 
 def _require_size_and_time(source: Source, shard: Shard) -> None:

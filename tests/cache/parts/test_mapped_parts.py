@@ -106,7 +106,7 @@ def test_a_part_that_is_cut_later_is_an_error_and_no_bus_error(feed: Feed) -> No
 def test_cut_parts_are_seen_without_touching_them(
     feed: Feed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(mapped_files, "_POLL_S_", 0.0)
+    monkeypatch.setattr(mapped_files, "_CHECK_S", 0.0)
     parts = parts_of(feed)
     page_in(parts, 0)
     page_in(parts, 10)

@@ -12,7 +12,7 @@ from datafeed.cache.iovec import IOV_MAX, IovecCursor
 from datafeed.cache.memcached.net.meta_protocol import Command, Reply
 from datafeed.cache.memcached.net.reply_parser import Replies
 from datafeed.cache.memcached.net.speculative_read import Trailers
-from datafeed.cache.memcached.net.transport import DATANODE_TIMEOUT_S, Transport
+from datafeed.cache.memcached.net.transport import CALL_LIMIT_S, Transport
 from datafeed.cache.outcome import ProtocolError
 
 __all__ = ["Pipeline", "request_pipelined"]
@@ -25,10 +25,10 @@ class Pipeline:
     """A batch of commands to one server, and their replies.
 
     Args:
-        wire: Connected.
+        transport: Connected.
         commands: Sent in this order.
         on_reply: As in ``Replies``.
-        tails: Of the connection.
+        trailers: Of the connection.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class Pipeline:
     @property
     def is_stuck(self) -> bool:
         """Whether sending has not gone on for a moment, perhaps for replies that nobody reads."""
-        return time.monotonic() > self.moved_at + DATANODE_TIMEOUT_S
+        return time.monotonic() > self.moved_at + CALL_LIMIT_S
 
     @property
     def events(self) -> int:
@@ -144,7 +144,7 @@ def request_pipelined(exchanges: Sequence[Pipeline], deadline: float, idle_s: fl
 def _ready(poll: select.poll, busy: dict[int, Pipeline], wait_s: float) -> list[tuple[int, int]]:
     """Wait until some can go on; not at all if bytes wait inside one that ``poll`` cannot see."""
     if not all(pipeline.is_sent or pipeline.is_stuck for pipeline in busy.values()):
-        wait_s = min(wait_s, DATANODE_TIMEOUT_S)
+        wait_s = min(wait_s, CALL_LIMIT_S)
     waiting = [(fd, select.POLLIN) for fd, e in busy.items() if e.transport.is_waiting()]
     found = dict(poll.poll(0 if waiting else max(0.0, 1000 * wait_s)))
     for fd, event in waiting:

@@ -33,7 +33,7 @@ class Replies:
         commands: In the order they are sent.
         on_reply: Called with each command and its reply, in order. A value that was asked for
             and has the right length lies in the command's buffers then.
-        tails: Of the connection.
+        trailers: Of the connection.
     """
 
     def __init__(
@@ -101,8 +101,8 @@ class Replies:
                 if command.n_bytes != reply.n_bytes:
                     reply = Reply(b"VA", command.n_bytes)
                 on_reply(command, reply)
-        self._trailers.conservative_s = max(
-            0, self._trailers.conservative_s - (ahead.n_done - n_done)
+        self._trailers.n_conservative = max(
+            0, self._trailers.n_conservative - (ahead.n_done - n_done)
         )
         if ahead.is_wrong or ahead.is_full:
             self._stream, self._start, self._ahead = ahead.rest(), 0, None

@@ -107,7 +107,7 @@ def resolve(host: str, port: int, timeout_s: float) -> list[Address]:
         OSError: there is no such name.
     """
     try:
-        return _resolve_now(host, port, socket.AI_NUMERICHOST)
+        return _get_addresses(host, port, socket.AI_NUMERICHOST)
     except socket.gaierror:
         pass
     answer: SimpleQueue[list[Address] | OSError] = SimpleQueue()
@@ -136,7 +136,7 @@ def _ask(name: tuple[str, int], answer: SimpleQueue[list[Address] | OSError]) ->
 def _answer(name: tuple[str, int]) -> None:
     found: list[Address] | OSError
     try:
-        found = _known[name] = _resolve_now(*name)
+        found = _known[name] = _get_addresses(*name)
     except OSError as error:
         found = error
     with _lock:
@@ -144,6 +144,6 @@ def _answer(name: tuple[str, int]) -> None:
             answer.put(found)
 
 
-def _resolve_now(host: str, port: int, flags: int = 0) -> list[Address]:
+def _get_addresses(host: str, port: int, flags: int = 0) -> list[Address]:
     found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=flags)
     return [(int(family), address) for family, *_, address in found]

@@ -21,7 +21,7 @@ _MAX_COMMANDS = 256
 _TAIL_BYTES = 32
 _END = b"\r\n"
 _PEEK_BYTES = 4  # the shortest reply is b"EN\r\n"
-_CONSERVATIVE_S = 256
+_N_CONSERVATIVE = 256
 
 
 class Trailers:
@@ -32,13 +32,13 @@ class Trailers:
         starts = range(0, memory.nbytes, _TAIL_BYTES)
         self.trailers = [memory[start : start + _TAIL_BYTES] for start in starts]
         """Each takes the end of one value and the header of the next."""
-        self.conservative_s = 0
+        self.n_conservative = 0
         """So many replies to go in which nothing is waited for that may not come: after a wrong
         guess at the end of a batch the kernel waits in vain for a few ms."""
 
     def note_wrong(self) -> None:
         """Be careful for a while."""
-        self.conservative_s = _CONSERVATIVE_S
+        self.n_conservative = _N_CONSERVATIVE
 
 
 class Ahead:
@@ -47,7 +47,7 @@ class Ahead:
     Args:
         commands: Gets; at least one.
         first: The one whose header comes next.
-        tails: Of the connection.
+        trailers: Of the connection.
         head: Bytes of that header that came already, as guessed.
     """
 
@@ -55,13 +55,13 @@ class Ahead:
         self, commands: Sequence[Command], first: int, trailers: Trailers, head: bytes = b""
     ) -> None:
         self._trailers = trailers.trailers
-        self.is_sure = not trailers.conservative_s or bool(head)
-        self.commands = _guessable(commands, first, 1 if trailers.conservative_s else _MAX_COMMANDS)
+        self.is_sure = not trailers.n_conservative or bool(head)
+        self.commands = _guessable(commands, first, 1 if trailers.n_conservative else _MAX_COMMANDS)
         has_more = first + len(self.commands) < len(commands)
         self._n_bytes = 0
         self._starts: list[int] = []
         self._segments: list[memoryview] = []
-        self._lay_out(_PEEK_BYTES if trailers.conservative_s and has_more else 0)
+        self._lay_out(_PEEK_BYTES if trailers.n_conservative and has_more else 0)
         self._run = IovecCursor(self._segments, self._n_bytes)
         if head:
             self._run.fill(memoryview(head))

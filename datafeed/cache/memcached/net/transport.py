@@ -8,16 +8,16 @@ from typing import Protocol
 
 from datafeed.cache.iovec import IOV_MAX
 
-__all__ = ["DATANODE_TIMEOUT_S", "PlainTransport", "TlsTransport", "Transport", "transport_of"]
+__all__ = ["CALL_LIMIT_S", "PlainTransport", "TlsTransport", "Transport", "transport_of"]
 
-DATANODE_TIMEOUT_S = 0.005
+CALL_LIMIT_S = 0.005
 """The longest that one call waits for the rest of what it was told to wait for."""
 
-_KERNEL_LIMIT = struct.pack("@ll", 0, int(DATANODE_TIMEOUT_S * 1e6))
+_KERNEL_LIMIT = struct.pack("@ll", 0, int(CALL_LIMIT_S * 1e6))
 
 
 class Transport(Protocol):
-    """A connected socket. No call waits longer than ``DATANODE_TIMEOUT_S``."""
+    """A connected socket. No call waits longer than ``CALL_LIMIT_S``."""
 
     @property
     def sock(self) -> socket.socket:

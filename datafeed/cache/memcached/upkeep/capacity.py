@@ -62,8 +62,8 @@ def choose_chunks(
 
     Args:
         table: All blocks.
-        lacking: Rows of the blocks that are not there.
-        rooms: Of all servers.
+        absent: Rows of the blocks that are not there.
+        capacities: Of all servers.
         feed_id: From ``feed.json``.
 
     Returns:
@@ -111,7 +111,7 @@ def log_shortage(
         table: All blocks.
         left_out: Rows of the blocks that are not stored, for want of room somewhere.
         needed: Bytes that all lacking blocks need on each server.
-        rooms: Of the servers.
+        capacities: Of the servers.
     """
     short = needed_bytes(table, left_out, capacities)
     for server, capacity in enumerate(capacities):

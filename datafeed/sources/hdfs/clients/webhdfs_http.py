@@ -51,12 +51,12 @@ class WebHdfs:
             FileNotFoundError, PermissionError, OSError: as HDFS says.
             TimeoutError, ConnectionError: no NameNode answers.
         """
-        with self._options(method, operation, path, parameters, redirects=True) as response:
+        with self._answered(method, operation, path, parameters, redirects=True) as response:
             answer: Answer = response.json() if response.content else {}
             return answer
 
     @contextmanager
-    def _options(
+    def _answered(
         self,
         method: str,
         operation: str,
@@ -147,7 +147,7 @@ class WebHdfs:
     def _locate(self, method: str, operation: str, path: str, **parameters: str) -> str:
         """Ask for the DataNode that a content is read from or written to: a URL."""
         try:
-            with self._options(method, operation, path, parameters, stream=True) as response:
+            with self._answered(method, operation, path, parameters, stream=True) as response:
                 # A gateway does not send on, and says what to send there by itself.
                 return response.headers.get("Location") or str(response.url)
         except OSError:

@@ -153,7 +153,7 @@ class YarnClient:
         Raises:
             StagingError: YARN does not tell.
         """
-        done = self._options("-list", "-appTags", tag)
+        done = self._query("-list", "-appTags", tag)
         if done.returncode:
             raise StagingError(
                 f"YARN does not tell what it runs for {tag}: {done.stderr.strip()[-300:]}; see "
@@ -167,13 +167,13 @@ class YarnClient:
         Raises:
             StagingError: YARN does not do it.
         """
-        done = self._options("-kill", application)
+        done = self._query("-kill", application)
         if done.returncode and "doesn't exist" not in done.stdout + done.stderr:
             raise StagingError(
                 f"{application}: could not be killed; run: yarn application -kill {application}"
             ) from RuntimeError(done.stderr)
 
-    def _options(self, *words: str) -> "subprocess.CompletedProcess[str]":
+    def _query(self, *words: str) -> "subprocess.CompletedProcess[str]":
         command = [*_dying_with_us(), *self._java, _CLI, "application", *words]
         try:
             return subprocess.run(

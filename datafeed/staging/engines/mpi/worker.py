@@ -12,7 +12,7 @@ class MpiWorker:
     """Does what the leader orders; never waits.
 
     Args:
-        say: Takes what the leader is to be told.
+        log: Takes what the leader is to be told.
     """
 
     def __init__(self, log: Callable[[dict[str, Any]], None]) -> None:

@@ -214,7 +214,7 @@ OUTCOMES = st.lists(
 
 @given(OUTCOMES, st.lists(st.integers(0, 3000), max_size=12), st.sampled_from([0, 3, 256]))
 def test_guesses_come_right_whatever_is_missing(
-    outcomes: list[str], cuts: list[int], conservative_s: int
+    outcomes: list[str], cuts: list[int], n_conservative: int
 ) -> None:
     commands, stream = [], b""
     wanted: list[bytes | None] = []
@@ -227,7 +227,7 @@ def test_guesses_come_right_whatever_is_missing(
         stream += b"VA %d\r\n%s\r\n" % (len(value), value) if is_there else end[outcome]
         wanted.append(value if outcome == "hit" else None)
     trailers = Trailers()
-    trailers.conservative_s = conservative_s
+    trailers.n_conservative = n_conservative
     ends = sorted({0, len(stream), *(cut for cut in cuts if cut < len(stream))})
     found = receive_all(commands, [stream[a:b] for a, b in pairwise(ends)], trailers)
     assert len(found) == len(commands)
@@ -239,10 +239,10 @@ def test_guesses_come_right_whatever_is_missing(
 def test_a_wrong_guess_makes_careful_and_a_row_of_right_ones_bold() -> None:
     trailers = Trailers()
     receive_all([get(3), get(3)], [b"EN\r\nVA 3\r\nabc\r\n"], trailers)
-    assert trailers.conservative_s > 0
-    n_values = 2 * trailers.conservative_s
+    assert trailers.n_conservative > 0
+    n_values = 2 * trailers.n_conservative
     receive_all([get(3)] * n_values, [b"VA 3\r\nabc\r\n" * n_values], trailers)
-    assert trailers.conservative_s == 0
+    assert trailers.n_conservative == 0
 
 
 def test_spoilt_replies_raise_only_our_own_errors() -> None:
