@@ -91,8 +91,9 @@ class Slots:
         Args:
             run: The samples.
             ends: Where each gather ends among them.
-            prefetched: Chunks of the samples after them, as far as known. What they need last,
-                or not at all, is thrown out first (Belady, "A study of replacement algorithms", 1966).
+            prefetched: Chunks of the samples after them, as far as known. What they need last, or
+                not at all, is thrown out first (Belady, "A study of replacement algorithms",
+                1966).
         """
         gather_of_sample = np.repeat(np.arange(len(ends)), np.diff(ends, prepend=0))
         last_gathers = np.zeros(len(run.ids), np.int64)
