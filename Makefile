@@ -3,7 +3,8 @@
 #              with MPICH's wheel or with Debian's Open MPI (openmpi-bin, libopenmpi3)
 # make test-fast
 #              what needs no Java and no MPI, and is quick: for each change
-# make check   formatter, linter, strict types, layers of imports, circles and crowded folders
+# make check   formatter, linter, strict types, layers of imports, circles, crowded
+#              folders, private words
 # make cluster-up | cluster-shell | cluster-test | cluster-down
 #              the test cluster in containers: start, work on its gateway, all fault drills, end
 # make cluster-scale

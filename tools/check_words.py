@@ -1,92 +1,103 @@
-"""``python tools/check_words.py [--list WORD]``: private words that stand as identifiers.
+"""``python tools/check_words.py``: private words that the field's words replaced stay away.
 
-Each word has one of the field instead (docs/glossary.md). ``private_words.json`` holds how often a
-word still stands in names, attributes, arguments, definitions and file names of ``datafeed`` and
-``trainers``; a count may fall, never rise. ``--update`` writes the counts that fell.
+Counts identifiers (names, attributes, arguments, definitions, names of files), split at
+underscores and capitals, in ``datafeed`` and ``trainers``. ``--list [WORD]`` shows where they are.
 """
 
 import argparse
 import ast
-import json
 import re
 import sys
 from collections import Counter
 from collections.abc import Iterator
+from fnmatch import fnmatch
 from pathlib import Path
+from typing import NamedTuple
+
+from words import REMAINING, RULES, Rule
 
 ROOT = Path(__file__).resolve().parents[1]
-ALLOWED = Path(__file__).with_name("private_words.json")
-_TOKEN = re.compile(r"[A-Z]+(?=[A-Z][a-z])|[A-Z]?[a-z]+|[A-Z]+")
-
-INSTEAD = {
-    "handover": "queue", "lot": "index batch", "take": "gather op", "takes": "gathers",
-    "bring": "page in", "bringer": "page in", "coldness": "cold reads",
-    "residence": "chunk source", "dealing": "interleave", "bijection": "permutation",
-    "room": "capacity, free bytes, buffer", "rooms": "capacities, buffers",
-    "place": "offset, position, server", "places": "offsets, positions",
-    "stretch": "byte range, step span, CRC span, segment", "runs": "extents",
-    "wire": "transport, protobuf, route", "wires": "routes", "pace": "load shedding",
-    "behind": "next tier", "leavable": "shedding", "era": "generation", "had": "seen",
-    "junk": "discard", "gravest": "worst", "hopeless": "unreachable", "lacking": "missing",
-    "lacks": "missing", "tails": "trailers", "caution": "conservative", "converse": "request",
-    "exchange": "pipeline", "hand": "worker process", "servant": "MPI worker",
-    "mail": "messages", "letter": "message", "desk": "coordinator", "ledger": "scheduler",
-    "twins": "speculative attempts", "asked": "request, options", "early": "prefetch",
-    "notes": "markers", "growth": "extension", "grown": "extended", "standing": "existing",
-    "fitted": "cast", "joined": "concat", "mixing": "hashing", "choosing": "filters",
-    "choice": "subset, filter, action", "choices": "actions", "starvation": "data stall",
-    "beginnings": "resume points", "patience": "timeouts", "narrow": "half precision",
-    "turn": "pass", "settle": "flush, finalize", "look": "poll, check", "say": "log",
-    "tell": "report", "told": "reported",
-}  # fmt: skip
-"""Private word to what the field says."""
+PACKAGES = ("datafeed", "trainers")
+TOKEN = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
 
 
-def identifiers(path: Path) -> Iterator[str]:
-    """Return all names that a file defines or uses, and its own."""
-    yield path.stem
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.Name):
-            yield node.id
-        elif isinstance(node, ast.Attribute):
-            yield node.attr
-        elif isinstance(node, ast.arg) or (isinstance(node, ast.keyword) and node.arg):
-            yield str(node.arg)
-        elif isinstance(node, (ast.FunctionDef, ast.ClassDef)):
-            yield node.name
+class Hit(NamedTuple):
+    """An identifier that holds a private word, and where it stands."""
+
+    word: str
+    path: str
+    line: int
+    name: str
 
 
-def found() -> dict[str, Counter[str]]:
-    """Return each private word that stands somewhere, with ``file: identifier`` and how often."""
-    places: dict[str, Counter[str]] = {}
-    for package in ("datafeed", "trainers"):
+def identifiers(tree: ast.AST) -> Iterator[tuple[str, int]]:
+    """Yield each identifier of a module with its line."""
+    for node in ast.walk(tree):
+        line = getattr(node, "lineno", 0)
+        match node:
+            case ast.Name(id=name) | ast.Attribute(attr=name) | ast.arg(arg=name):
+                yield name, line
+            case ast.FunctionDef(name=name) | ast.ClassDef(name=name):
+                yield name, line
+            case ast.AsyncFunctionDef(name=name) | ast.keyword(arg=str(name)):
+                yield name, line
+            case ast.alias(asname=str(name)):
+                yield name, line
+
+
+def is_hit(rule: Rule, name: str, path: str) -> bool:
+    """Return whether a name holds the word of a rule where it is not the field's own.
+
+    A word with a capital is private only as a class; a lower-case one in any spelling.
+    """
+    tokens = TOKEN.findall(name)
+    tokens = tokens if rule.word[0].isupper() else [token.lower() for token in tokens]
+    if rule.word not in tokens:
+        return False
+    return not any(fnmatch(name, own) or fnmatch(path, own) for own, _ in rule.own)
+
+
+def hits() -> Iterator[Hit]:
+    """Yield every private word of both packages."""
+    for package in PACKAGES:
         for path in sorted((ROOT / package).rglob("*.py")):
-            for name in identifiers(path):
-                for word in {token.lower() for token in _TOKEN.findall(name)} & INSTEAD.keys():
-                    where = f"{path.relative_to(ROOT)}: {name}"
-                    places.setdefault(word, Counter())[where] += 1
-    return places
+            where = str(path.relative_to(ROOT))
+            for name, line in [(path.stem, 0), *identifiers(ast.parse(path.read_text()))]:
+                for rule in RULES:
+                    if is_hit(rule, name, where):
+                        yield Hit(rule.word, where, line, name)
+
+
+def show(found: list[Hit], word: str) -> None:
+    """Print where each private word stands, or one of them."""
+    for hit in found:
+        if word in ("all", hit.word):
+            print(f"{hit.path}:{hit.line}: {hit.name}")
+
+
+def faults(found: list[Hit]) -> Iterator[str]:
+    """Say which words stand more often than ``REMAINING`` allows; most may not stand at all."""
+    counts = Counter(hit.word for hit in found)
+    for rule in RULES:
+        n, allowed = counts[rule.word], REMAINING.get(rule.word, 0)
+        if n > allowed:
+            yield f"{rule.word}: {n} identifiers, {allowed} at most; say {rule.say}"
+        elif n < allowed:
+            print(f"{rule.word}: {n} left; lower REMAINING from {allowed} in tools/words.py")
 
 
 def main() -> int:
-    """Print what rose, or where a word stands; return the exit status."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--list", metavar="WORD", help="where a word stands")
-    parser.add_argument("--update", action="store_true", help="write the counts that fell")
-    options = parser.parse_args()
-    places = found()
-    if options.list:
-        print("\n".join(f"{n:4} {where}" for where, n in places[options.list].most_common()))
-        return 0
-    counts = {word: sum(where.values()) for word, where in sorted(places.items())}
-    allowed = json.loads(ALLOWED.read_text())
-    rose = {word: n for word, n in counts.items() if n > allowed.get(word, 0)}
-    for word, n in rose.items():
-        print(f"{word!r} stands {n} times, {allowed.get(word, 0)} allowed: {INSTEAD[word]}")
-    if options.update and not rose:
-        ALLOWED.write_text(json.dumps(counts, indent=1) + "\n")
-    print(f"words: {sum(counts.values())} uses of {len(counts)} private words are left")
-    return 1 if rose else 0
+    """Print what is wrong; return the exit status."""
+    parser = argparse.ArgumentParser(description="Count private words in identifiers.")
+    parser.add_argument("--list", nargs="?", const="all", metavar="WORD", help="show where")
+    arguments = parser.parse_args()
+    found = list(hits())
+    if arguments.list:
+        show(found, arguments.list)
+    wrong = list(faults(found))
+    left = ", ".join(f"{word} {n}" for word, n in REMAINING.items())
+    print("\n".join(wrong) or f"words: no private word came back; still to go: {left or 'none'}")
+    return 1 if wrong else 0
 
 
 if __name__ == "__main__":
