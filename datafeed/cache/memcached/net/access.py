@@ -31,13 +31,6 @@ class CacheAccess:
         names = [field.name for field in fields(cls)]
         return cls(**{name: os.environ.get(_PREFIX + name.upper()) or None for name in names})
 
-    def to_environment(self) -> None:
-        """Let everything that this process opens or starts from now on use it."""
-        for field in fields(self):
-            value = getattr(self, field.name)
-            if value is not None:
-                os.environ[_PREFIX + field.name.upper()] = str(value)
-
     def check(self) -> None:
         """Read all files, to say at once what is wrong with them.
 
