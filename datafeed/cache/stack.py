@@ -73,7 +73,7 @@ class TierStack:
     """Fetches chunks from the first tier that has them. Threads may share it.
 
     Args:
-        tiers: Fastest first, the truth last.
+        tiers: Fastest first; the last one reads the feed itself.
     """
 
     def __init__(self, tiers: Sequence[Tier]) -> None:

@@ -30,7 +30,7 @@ class Counters:
 
     hits: int = 0
     misses: int = 0
-    """Not there, as far as is known never were."""
+    """Missing; never seen in this cache as far as this process knows."""
     evicted: int = 0
     """Not there, but this process had them from a server that has run on since."""
     timeouts: int = 0

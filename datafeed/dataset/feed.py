@@ -51,6 +51,11 @@ def open(
         FormatError: it is of a newer version.
         DamagedError: ``feed.json`` is damaged.
         CacheError: a server may evict, or does not let us in.
+
+    Example:
+        >>> with datafeed.open(folder) as feed:
+        ...     len(feed), list(feed.fields)
+        (37, ['image', 'label', 'text', 'points'])
     """
     if not isinstance(url, (str, os.PathLike)):
         raise ConfigError(f"open({url!r}): give the feed's folder, as str or Path")
@@ -70,6 +75,12 @@ class Feed(FeedFiles):
 
     Threads may share a feed. It goes to spawned workers by pickling its address, never its
     handles; in a forked child it raises ConfigError.
+
+    Example:
+        >>> feed[3]["text"]
+        'xxx3'
+        >>> feed.origin(31)
+        ('shard-1.tar', 'key31')
     """
 
     def __init__(
@@ -103,6 +114,10 @@ class Feed(FeedFiles):
         Raises:
             IndexError: a position is outside of [-len, len).
             TypeError: a position is no integer.
+
+        Example:
+            >>> [sample["label"].item() for sample in feed.__getitems__([2, -1])]
+            [2000006, 36000108]
         """
         self.check_open()
         wanted = np.array([self._position(position) for position in positions], np.int64)
@@ -171,7 +186,13 @@ class Feed(FeedFiles):
         return n_held
 
     def as_tuple(self, *names: str) -> "Feed":
-        """Return a view whose samples are tuples of these fields, and whose batches are lists."""
+        """Return a view whose samples are tuples of these fields, and whose batches are lists.
+
+        Example:
+            >>> text, label = feed.as_tuple("text", "label")[4]
+            >>> text, label.item()
+            ('xxxx4', 4000012)
+        """
         self.check_open()
         return Feed(self.url, self._cache, self._hdfs_client, self.timeout_s, names, self)
 
@@ -193,6 +214,10 @@ class Feed(FeedFiles):
 
         Raises:
             ConfigError: there is no such position, key or field, or a position comes twice.
+
+        Example:
+            >>> len(feed.select(where={"label": lambda labels: labels > 30_000_000}))
+            7
         """
         return Selection(self, choose(self, choice, where, keys))
 
@@ -210,6 +235,11 @@ class Feed(FeedFiles):
 
         Raises:
             ConfigError: shares are not above 0 or come to more than 1; there is no such field.
+
+        Example:
+            >>> sides = feed.split(train=0.8, validation=0.2)
+            >>> sum(len(side) for side in sides.values())
+            37
         """
         found = split(self, by, shares)
         return {name: Selection(self, positions) for name, positions in found.items()}

@@ -94,7 +94,7 @@ def _zeros(power: int) -> _Tables:
 
 
 def _table(bits: Sequence[int]) -> list[int]:
-    """From what each bit of a byte becomes, what each byte does."""
+    """Build the table of all bytes from what each single bit becomes."""
     table = [0]
     for value in bits:
         table += [value ^ found for found in table]

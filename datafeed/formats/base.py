@@ -40,7 +40,7 @@ class Format(Protocol):
     def matches(self, url: str, head: bytes) -> bool:
         """Whether a shard is of this format, by its first 1,024 bytes (not by name alone).
 
-        Of a shard that is compressed as a whole they are those of what it holds.
+        Where a shard is compressed as a whole, the bytes are those that it unpacks to.
         """
         ...
 

@@ -159,7 +159,14 @@ class FeedLoader(torch.utils.data.DataLoader[Any]):
             )
 
     def set_epoch(self, epoch: int) -> None:
-        """Let the next iteration run this epoch; a step loaded for the same epoch stays."""
+        """Let the next iteration run this epoch; a step loaded for the same epoch stays.
+
+        Example:
+            >>> with datafeed.DataLoader(feed, batch_size=8) as loader:
+            ...     loader.set_epoch(3)
+            ...     loader.state_dict()["epoch"]
+            3
+        """
         number = checked_epoch(epoch)
         if number != self._epoch or self._is_spent():
             self._n_moves += 1
@@ -181,7 +188,14 @@ class FeedLoader(torch.utils.data.DataLoader[Any]):
         self._epoch, self._start, self._step = epoch, step, step
 
     def state_dict(self) -> dict[str, Any]:
-        """Tell which batch comes next, counting those handed out: a small JSON-able dict."""
+        """Tell which batch comes next, counting those handed out: a small JSON-able dict.
+
+        Example:
+            >>> with datafeed.DataLoader(feed, batch_size=8) as loader:
+            ...     _ = next(iter(loader))
+            ...     loader.state_dict()["step"]
+            1
+        """
         self._find_ranks()
         return make_state(self._feed_id, self._order, self._epoch, self._step)
 
@@ -190,6 +204,13 @@ class FeedLoader(torch.utils.data.DataLoader[Any]):
 
         Raises:
             ConfigError: the state belongs to another feed or order; both values are named.
+
+        Example:
+            >>> with datafeed.DataLoader(feed, batch_size=8) as loader:
+            ...     state = loader.state_dict()
+            ...     loader.load_state_dict(state | {"step": 4})
+            ...     len(list(loader))
+            1
         """
         self._find_ranks()
         position = read_state(state, self._feed_id, self._order)
@@ -209,6 +230,12 @@ class FeedLoader(torch.utils.data.DataLoader[Any]):
             corrupt, slow (in chunks) and bytes; ``pace``: of each memcached server that was
             measured, and of the tier ``behind``, ``bytes_per_s`` to a fetch thread and the
             ``share`` of its chunks that it is asked for.
+
+        Example:
+            >>> with datafeed.DataLoader(feed, batch_size=8) as loader:
+            ...     n_samples = sum(len(batch["label"]) for batch in loader)
+            ...     n_samples == loader.stats()["samples"] == 37
+            True
         """
         return self._reader.stats()
 

@@ -65,6 +65,12 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
 
     Raises:
         ConfigError: arguments contradict each other, the feed or the memory.
+
+    Example:
+        >>> with datafeed.DataLoader(feed, batch_size=8, seed=1) as loader:
+        ...     batch = next(iter(loader))
+        ...     len(loader), batch["image"].shape, batch["label"].dtype
+        (5, torch.Size([8, 4, 3]), torch.int64)
     """
 
     def __new__(cls, dataset: Any = None, *args: Any, **options: Any) -> "DataLoader":

@@ -104,6 +104,11 @@ def stage(
         StagingError: tasks failed, or the folder holds another feed.
         CacheError: a server to be warmed does not answer or may evict.
         ConfigError: an option cannot be used.
+
+    Example:
+        >>> result = datafeed.stage(shards, tmp / "staged", progress=False)
+        >>> len(datafeed.open(tmp / "staged"))
+        4
     """
     if workers is not None:
         workers = checked_count("workers", workers)

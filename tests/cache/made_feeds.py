@@ -2,17 +2,18 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
+from datafeed import testing
 from datafeed.cache.tier import ChunkRequest, Tier
 from datafeed.dataset.feed import Feed
 from datafeed.dataset.feed import open as open_feed
 from datafeed.feed.block import PAYLOAD_BYTES
-from datafeed.feed.manifest import FEED_FILE, Manifest
+from datafeed.feed.manifest import Manifest
 from datafeed.feed.schema import Field, Sample, Schema, conform
-from datafeed.feed.writer.part_writer import PartWriter
 
 LABELLED: Schema = (
     Field(name="image", dtype="uint8", shape=(32, 32)),
@@ -47,23 +48,15 @@ def write_feed(
     folder: Path, schema: Schema, part_samples: Sequence[int], samples_per_chunk: int
 ) -> Manifest:
     """Write a feed without staging."""
-    folder.mkdir(parents=True)
-    entries, position = [], 0
-    for part, n_samples in enumerate(part_samples):
-        path = folder / f"part-{part:05d}.h5"
-        with PartWriter(path, schema, samples_per_chunk, ["s.tar"]) as writer:
-            for i in range(position, position + n_samples):
-                writer.append(conform(schema, sample_of(schema, i), "test"), f"key{i}", 0)
-            entries.append(writer.close())
-        position += n_samples
-    manifest = Manifest(
-        feed_id=f"{len(schema):032x}",
+    return testing.write_feed(
+        folder,
+        part_samples,
+        samples_per_chunk,
         schema=schema,
-        samples_per_chunk=samples_per_chunk,
-        parts=entries,
+        sample=partial(sample_of, schema),
+        feed_id=f"{len(schema):032x}",
+        shard="s.tar",
     )
-    (folder / FEED_FILE).write_bytes(manifest.to_bytes())
-    return manifest
 
 
 @contextmanager

@@ -9,10 +9,9 @@ import numpy as np
 import torch
 
 import datafeed
+from datafeed import testing
 from datafeed.dataset.feed import Feed
-from datafeed.feed.manifest import FEED_FILE, Manifest
-from datafeed.feed.schema import Field, Schema, conform
-from datafeed.feed.writer.part_writer import PartWriter
+from datafeed.feed.schema import Field, Schema
 
 PLAIN: Schema = (
     Field(name="image", dtype="uint8", shape=(4, 4)),
@@ -41,23 +40,16 @@ def write_feed(
     folder: Path, part_samples: Sequence[int], samples_per_chunk: int, schema: Schema = PLAIN
 ) -> Feed:
     """Write a feed of so many samples and open it."""
-    folder.mkdir(parents=True)
-    entries, i = [], 0
-    for number, n in enumerate(part_samples):
-        path = folder / f"part-{number:05d}.h5"
-        with PartWriter(path, schema, samples_per_chunk, [f"file:///shard-{number}.tar"]) as part:
-            for _ in range(n):
-                sample = {field.name: sample_of(i)[field.name] for field in schema}
-                part.append(conform(schema, sample, "made"), f"key-{i}", 0)
-                i += 1
-            entries.append(part.close())
-    manifest = Manifest(
-        feed_id=f"{folder.name:0>32}",
+    testing.write_feed(
+        folder,
+        part_samples,
+        samples_per_chunk,
         schema=schema,
-        samples_per_chunk=samples_per_chunk,
-        parts=entries,
+        sample=sample_of,
+        feed_id=f"{folder.name:0>32}",
+        shard="file:///shard-{}.tar",
+        key="key-{}",
     )
-    (folder / FEED_FILE).write_bytes(manifest.to_bytes())
     return datafeed.open(str(folder))
 
 

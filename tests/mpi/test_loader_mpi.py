@@ -10,10 +10,8 @@ import pytest
 from mpi4py import MPI
 
 import datafeed
-from datafeed import DataLoader, Feed, Order
-from datafeed.feed.manifest import FEED_FILE, Manifest
-from datafeed.feed.schema import Field, conform
-from datafeed.feed.writer.part_writer import PartWriter
+from datafeed import DataLoader, Feed, Order, testing
+from datafeed.feed.schema import Field
 
 pytestmark = pytest.mark.mpi
 
@@ -25,16 +23,16 @@ SCHEMA = (Field(name="id", dtype="int64"), Field(name="row", dtype="float32", sh
 
 def write_feed(folder: Path) -> None:
     """Sample i is the number i, and a row of its thirds."""
-    entries, first = [], 0
-    for number, n in enumerate(PARTS):
-        with PartWriter(folder / f"part-{number}.h5", SCHEMA, PER_CHUNK, ["shard"]) as part:
-            for i in range(first, first + n):
-                sample = {"id": np.int64(i), "row": np.full(3, i / 3, np.float32)}
-                part.append(conform(SCHEMA, sample, "made"), str(i), 0)
-            entries.append(part.close())
-        first += n
-    manifest = Manifest(feed_id=32 * "7", schema=SCHEMA, samples_per_chunk=PER_CHUNK, parts=entries)
-    (folder / FEED_FILE).write_bytes(manifest.to_bytes())
+    testing.write_feed(
+        folder,
+        PARTS,
+        PER_CHUNK,
+        schema=SCHEMA,
+        sample=lambda i: {"id": np.int64(i), "row": np.full(3, i / 3, np.float32)},
+        feed_id=32 * "7",
+        shard="shard",
+        key="{}",
+    )
 
 
 @pytest.fixture(scope="module")

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pyspark
+import pytest
 
 from datafeed.cluster.orphans import marks, of_cluster
 from datafeed.cluster.process import Daemon, kill, wait_until
 
+pyspark = pytest.importorskip("pyspark", reason="needs the extra spark")
 SPARK_HOME = Path(pyspark.__file__).parent
 _DEPLOY = "org.apache.spark.deploy"
 _START_S = 90.0

@@ -34,6 +34,14 @@ class CacheClient:
 
     Raises:
         ConfigError: servers are malformed, or an argument is out of range.
+
+    Example:
+        >>> buffer = bytearray(5)
+        >>> client = datafeed.CacheClient(server)
+        >>> client.set("greeting", b"hello")
+        >>> client.get_into("greeting", buffer), bytes(buffer)
+        (True, b'hello')
+        >>> client.close()
     """
 
     def __init__(

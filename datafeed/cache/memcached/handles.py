@@ -109,7 +109,7 @@ class Operations:
         self._is_closed = False
 
     def start(self, handle: Handle) -> Handle:
-        """Take a handle on.
+        """Acquire a handle.
 
         Raises:
             ConfigError: it is closed.

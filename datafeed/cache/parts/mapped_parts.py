@@ -210,7 +210,7 @@ def _size_of(path: Path) -> int:
 
 
 def _report_bus_errors() -> None:
-    """Let the process say where it was, should a mapped file be cut while it is read."""
+    """Report the traceback if a mapped file is cut while it is read (SIGBUS ends the process)."""
     if not faulthandler.is_enabled():
         with contextlib.suppress(AttributeError, OSError, RuntimeError, ValueError):
             faulthandler.enable(sys.stderr)

@@ -39,6 +39,11 @@ def blend(
     Raises:
         ConfigError: there is no member, an empty one, a weight that is not above 0, or members
             with different fields.
+
+    Example:
+        >>> mixed = datafeed.blend({feed: 0.75, feed.select(range(10)): 0.25}, epoch_samples=40)
+        >>> len(mixed)
+        40
     """
     if isinstance(members, (Feed, Selection, Blend)):
         raise ConfigError("blend: give a list of feeds, or a dict of them and their weights")

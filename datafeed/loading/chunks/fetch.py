@@ -29,7 +29,7 @@ class Stack(Protocol):
 
 
 class Lengths(Protocol):
-    """Whoever knows the sizes of chunks."""
+    """Something that knows the sizes of chunks: a feed."""
 
     def piece_lengths(self, chunk: int) -> list[int]:
         """Bytes of each piece of a chunk."""

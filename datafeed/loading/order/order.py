@@ -57,6 +57,11 @@ class Order(BaseOrder):
 
     Raises:
         ConfigError: an argument cannot be used.
+
+    Example:
+        >>> order = datafeed.Order([30, 7], samples_per_chunk=10, global_batch=8, shuffle=False)
+        >>> order.steps, order.batch(epoch=0, step=4).tolist()
+        (5, [32, 33, 34, 35, 36])
     """
 
     def __init__(

@@ -19,7 +19,7 @@ def keep_freed_memory() -> bool:
     MiB more stay with the process.
 
     Returns:
-        Whether it is so from now on; other C libraries than glibc know no such setting.
+        Whether the setting holds now; C libraries other than glibc have no such setting.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is None:

@@ -14,7 +14,12 @@ _PREFIX = "DATAFEED_CACHE_"
 
 @dataclass(frozen=True, kw_only=True)
 class CacheAccess:
-    """What it takes to be let in. Files are named, never secrets: those would show in ``ps``."""
+    """What it takes to be let in. Files are named, never secrets: those would show in ``ps``.
+
+    Example:
+        >>> datafeed.CacheAccess(password_file="/etc/datafeed/password").tls_ca is None
+        True
+    """
 
     password_file: str | None = None
     """Its first line is ``user:password``, as in the file that ``memcached -Y`` reads."""
