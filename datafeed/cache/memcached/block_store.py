@@ -118,8 +118,8 @@ class BlockStore:
         Args:
             blocks: As ``cut`` gives them; each gets its outcome.
             deadline: When to give up [Unit: second of ``time.monotonic``].
-            lease_s: Seconds for which the first reader of a missing block is told that it is his
-                to store (``is_ours``); 0 tells nobody.
+            lease_s: Seconds for which the first reader of a missing block is told to
+                store it (``is_ours``); 0: nobody is told.
             no_lease: Servers of which nobody is told.
 
         Returns:

@@ -138,7 +138,7 @@ class Operations:
         try:
             if handles:
                 self._carry_out(handles)
-        except Exception as error:  # reaches the user where he waits
+        except Exception as error:  # is raised where the user waits
             for handle in handles:
                 handle.fail(error)
         return bool(handles)

@@ -21,7 +21,7 @@ _RATIO = 1.5
 """How many times faster everything must become by leaving a server."""
 _EVERY_S = 0.25
 _LATE_S = 2.0
-"""For so long chunks were late at every look before the tier behind is tried: no run starts so."""
+"""Seconds of continuously late chunks before the next tier is tried; no run starts there."""
 _WIDTH = 16
 """Servers that share a call, at most: it asks for so many blocks, about."""
 

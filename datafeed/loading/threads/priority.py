@@ -1,4 +1,4 @@
-"""Threads that work ahead of the user step back where he needs the core."""
+"""Threads that work ahead of the user give up their core when the user needs it."""
 
 import contextlib
 import ctypes

@@ -7,7 +7,7 @@
                        ^-------n takes done-------+
 
 The planner waits while enough is planned, the assembler while enough batches are ready: both for
-the user, who may take as long as he likes. The user waits for a batch, under a deadline.
+the user, who may take any time. The user waits for a batch, under a deadline.
 """
 
 import time

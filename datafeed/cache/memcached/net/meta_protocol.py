@@ -69,7 +69,7 @@ def get(
         n_bytes: Of ``into``.
         tag: The caller's own.
         lease_s: Seconds for which the first who misses the value is told so by the flag ``W``,
-            and all others by ``Z``: then it is his to store. 0: a miss is ``EN``.
+            and all others by ``Z``: then that reader stores it. 0: a miss is ``EN``.
     """
     line = b"mg %s v N%d\r\n" % (key, lease_s) if lease_s else b"mg %s v\r\n" % key
     return Command("get", line, into, n_bytes, None, tag)

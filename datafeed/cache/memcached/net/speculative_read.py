@@ -33,8 +33,9 @@ class Trailers:
         self.trailers = [memory[start : start + _TAIL_BYTES] for start in starts]
         """Each takes the end of one value and the header of the next."""
         self.n_conservative = 0
-        """So many replies to go in which nothing is waited for that may not come: after a wrong
-        guess at the end of a batch the kernel waits in vain for a few ms."""
+        """Replies left in conservative mode, which waits only for bytes that must come.
+
+        After a wrong guess at the end of a batch the kernel waits some ms for nothing."""
 
     def note_wrong(self) -> None:
         """Be careful for a while."""
