@@ -42,7 +42,7 @@ from contextlib import closing
 from datafeed.sources import OpenedSources
 from datafeed.sources.hdfs.source import HdfsSource
 from datafeed.staging.task.malloc import keep_freed_memory
-from datafeed.staging.task.prefetch import in_turn
+from datafeed.staging.task.prefetch import in_order
 from datafeed.staging.plan.shard_table import Shard
 from tests.sources.memory_client import MemoryClient
 
@@ -59,7 +59,7 @@ with socket.create_server(("127.0.0.1", 0)) as server:
     with closing(HdfsSource(client, authority, 20)) as source:
         source.read(shards[0].url)
         before = most()
-        with closing(in_turn(shards, OpenedSources(lambda url: source))) as turns:
+        with closing(in_order(shards, OpenedSources(lambda url: source))) as turns:
             for shard, early in turns:
                 assert early.open(shard.url).read() == bytes(1 << 20)
         print(1024 * (most() - before))

@@ -27,7 +27,7 @@ def parse_example(record: bytes) -> Features:
         Features in the order of their names: protobuf's maps keep none.
 
     Raises:
-        WireError: the record is neither.
+        ProtobufError: the record is neither.
     """
     found: Features = {}
     for number, value in fields(memoryview(record)):
@@ -122,7 +122,7 @@ def sample_of(features: Features, scalars: Sequence[str]) -> dict[str, Any]:
             list of it.
 
     Raises:
-        WireError: lists that make no array: of bytes or of steps of different lengths.
+        ProtobufError: lists that make no array: of bytes or of steps of different lengths.
     """
     known = set(scalars)
     return {name: _value(name, found, name in known) for name, found in features.items()}

@@ -88,7 +88,7 @@ class _Planner:
         return ids, samples[is_first]
 
     def _loads(self, chunks: I64Array, gathers: I64Array) -> list[Load]:
-        """A load may begin once the one that stands n_ahead before it is needed."""
+        """A load may begin once the one that stands ``n_prefetched`` before it is needed."""
         known = np.concatenate([self._recent, gathers])
         self._recent = known[len(gathers) :]
         self._n_loads += len(gathers)

@@ -23,7 +23,7 @@ class Transfer:
         is_fetch: To the device; else to the host, where the device's memory is freed after it.
         issue: Tick before which it begins.
         due: Tick before which it must be done.
-        held_bytes: Of the device from issue to due.
+        resident_bytes: Of the device from issue to due.
         copied_bytes: To be copied; less if the host has them already.
         limit: The earliest issue of a fetch; the latest due of a store.
         wraps: The device does without it from one step to the next.
