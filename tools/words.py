@@ -31,7 +31,11 @@ RULES = (
     Rule("dealing", "interleave"),
     Rule("Steps", "BaseOrder"),
     Rule("bijection", "permutation"),
-    Rule("room", "capacity, free space, budget"),
+    Rule(
+        "room",
+        "capacity, free space, budget",
+        (("room_bytes", "a key of what datafeed warm --json prints"),),
+    ),
     Rule("rooms", "capacities, buffers"),
     Rule("Place", "position, offset"),
     Rule("Places", "positions, addresses"),

@@ -36,10 +36,10 @@ class ReadAhead:
         self._name, self._stream, self._timeout_s = name, stream, timeout_s
         self._failure = failure
         self._batches: SimpleQueue[list[Piece] | Exception | None] = SimpleQueue()
-        self._free_bytes: SimpleQueue[None] = SimpleQueue()
+        self._free_slots: SimpleQueue[None] = SimpleQueue()
         """A semaphore that is not written in Python, as threading's is."""
         for _ in range(_N_BATCHES):
-            self._free_bytes.put(None)
+            self._free_slots.put(None)
         self._is_closed = False
         self._thread = threading.Thread(
             target=self._read, name=f"datafeed read ahead {name}", daemon=True
@@ -58,13 +58,13 @@ class ReadAhead:
             batch = TimeoutError(f"no answer within {self._timeout_s:g} s; is it up?")
         if isinstance(batch, Exception):
             raise self._failure(batch) from batch
-        self._free_bytes.put(None)
+        self._free_slots.put(None)
         return batch or []
 
     def _read(self) -> None:
         try:
             for batch in _batches(self._stream()):
-                self._free_bytes.get()
+                self._free_slots.get()
                 if self._is_closed:
                     return
                 self._batches.put(batch)
@@ -79,7 +79,7 @@ class ReadAhead:
     def close(self) -> bool:
         """Stop reading; tells whether the thread has ended (one that hangs is left behind)."""
         self._is_closed = True
-        self._free_bytes.put(None)
+        self._free_slots.put(None)
         self._thread.join(_END_S)
         return not self._thread.is_alive()
 

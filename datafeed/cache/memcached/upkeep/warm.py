@@ -52,7 +52,7 @@ class WarmResult:
     """Of the payload stored."""
     needed_bytes: int = 0
     """Memory that the blocks which were not there take on the servers."""
-    free_bytes: int = 0
+    room_bytes: int = 0
     """Memory that the servers had left."""
     evicted: int = 0
     """Values that the servers threw out meanwhile, of this feed or another."""
@@ -158,7 +158,7 @@ class _Warming:
         result.already_there = int((~absent).sum()) if not self._replace else 0
         result.did_not_fit = int(left_out.sum())
         result.needed_bytes = int(needed.sum())
-        result.free_bytes = sum(capacity.left_bytes for capacity in capacities)
+        result.room_bytes = sum(capacity.left_bytes for capacity in capacities)
         return chosen
 
     def _payload(self, rows: Flags) -> int:

@@ -7,6 +7,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from click.testing import CliRunner
 from datafeed.cache.memcached.memcached_tier import MemcachedTier
 from datafeed.cache.memcached.net.pool import ServerPool
 from datafeed.cache.memcached.upkeep.verify import verify_cache
-from datafeed.cache.memcached.upkeep.warm import warm
+from datafeed.cache.memcached.upkeep.warm import WarmResult, warm
 from datafeed.cache.parts.part_tier import PartTier
 from datafeed.cli.main import group
 from datafeed.cluster.memcached import MemcachedServer
@@ -164,7 +165,7 @@ def test_a_choice_is_even_and_nothing_is_sent_in_vain(
         plan = warm(feed, servers, dry_run=True, progress=False)
         result = warm(feed, servers, progress=False)
         assert (plan.stored, plan.did_not_fit) == (result.stored, result.did_not_fit)
-        assert plan.needed_bytes > plan.free_bytes > 0
+        assert plan.needed_bytes > plan.room_bytes > 0
         assert plan.blocks == 120
         with closing(ServerPool(servers)) as pool:
             stats = [pool.stats(i) for i in range(2)]
@@ -257,3 +258,10 @@ def test_bad_arguments_are_refused(feed: Feed) -> None:
         warm(feed, "a:1", workers=0)
     with pytest.raises(CacheError, match=r"127\.0\.0\.1:1 is down"):
         warm(feed, "127.0.0.1:1", progress=False)
+
+
+def test_what_warming_prints_has_the_keys_that_scripts_read() -> None:
+    assert list(asdict(WarmResult())) == [
+        "chunks", "blocks", "stored", "already_there", "did_not_fit", "bytes", "needed_bytes",
+        "room_bytes", "evicted", "seconds",
+    ]  # fmt: skip
