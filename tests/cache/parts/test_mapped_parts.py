@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import datafeed
 from datafeed import Feed
 from datafeed.bench.harness.made_feed import MadeFeed
 from datafeed.cache.parts import mapped_files
@@ -127,9 +128,10 @@ def test_rows_scattered_over_a_part_are_refused(feed: Feed) -> None:
         page_in(parts_of(feed), 0)
 
 
-def test_what_is_behind_a_cache_is_not_mapped(feed: Feed, memcached_server: object) -> None:
-    feed.servers.append("localhost:1")
-    assert feed.mapped() is None
+def test_what_is_behind_a_cache_is_not_mapped(feed: Feed) -> None:
+    assert feed.mapped() is not None
+    with datafeed.open(feed.url, cache="localhost:1") as cached:
+        assert cached.mapped() is None
 
 
 def test_a_region_gives_its_addresses_back_with_its_last_array(tmp_path: Path) -> None:
