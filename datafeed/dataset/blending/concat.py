@@ -154,8 +154,8 @@ class _ConcatStack:
         for request in requests:
             owner, chunk = _locate(self._first_chunks, request.chunk)
             own.setdefault(owner, []).append(ChunkRequest(chunk, request.views))
-        for owner, requests_of in own.items():
-            self._stacks[owner].fetch(requests_of, max(0.0, deadline - time.monotonic()), is_late)
+        for owner, own_requests in own.items():
+            self._stacks[owner].fetch(own_requests, max(0.0, deadline - time.monotonic()), is_late)
 
     def stats(self) -> dict[str, dict[str, int]]:
         """Sum up the counters of tiers of one name."""

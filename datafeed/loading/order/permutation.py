@@ -119,33 +119,41 @@ def _walk(cipher: Callable[[U64Array, _Domain], None], x: U64Array, domain: _Dom
 
 def _encrypt(x: U64Array, domain: _Domain) -> None:
     left, right = np.divmod(x, domain.b)
-    range_size = np.empty_like(x), np.empty_like(x)
+    scratch_pair = np.empty_like(x), np.empty_like(x)
     for i in range(0, _N_ROUNDS, 2):
-        _add(left, _round(domain.keys, i, right, domain.a, range_size), domain.a, range_size[1])
-        _add(right, _round(domain.keys, i + 1, left, domain.b, range_size), domain.b, range_size[1])
+        _add(left, _round(domain.keys, i, right, domain.a, scratch_pair), domain.a, scratch_pair[1])
+        _add(
+            right,
+            _round(domain.keys, i + 1, left, domain.b, scratch_pair),
+            domain.b,
+            scratch_pair[1],
+        )
     np.multiply(left, domain.b, out=x)
     x += right
 
 
 def _decrypt(x: U64Array, domain: _Domain) -> None:
     left, right = np.divmod(x, domain.b)
-    range_size = np.empty_like(x), np.empty_like(x)
+    scratch_pair = np.empty_like(x), np.empty_like(x)
     for i in range(_N_ROUNDS - 2, -1, -2):
         _take_off(
-            right, _round(domain.keys, i + 1, left, domain.b, range_size), domain.b, range_size[1]
+            right,
+            _round(domain.keys, i + 1, left, domain.b, scratch_pair),
+            domain.b,
+            scratch_pair[1],
         )
         _take_off(
-            left, _round(domain.keys, i, right, domain.a, range_size), domain.a, range_size[1]
+            left, _round(domain.keys, i, right, domain.a, scratch_pair), domain.a, scratch_pair[1]
         )
     np.multiply(left, domain.b, out=x)
     x += right
 
 
 def _round(
-    keys: U64Array, i: int, half: U64Array, size: U64Array, range_size: tuple[U64Array, U64Array]
+    keys: U64Array, i: int, half: U64Array, size: U64Array, scratch_pair: tuple[U64Array, U64Array]
 ) -> U64Array:
     """Hash the other half into [0, size) by a multiplication, cheaper than a remainder."""
-    mixed, scratch = range_size
+    mixed, scratch = scratch_pair
     np.bitwise_or(half, np.uint64(i << _ROUND_SHIFT), out=mixed)
     mixed ^= keys
     mix_in_place(mixed, scratch)

@@ -112,13 +112,15 @@ class Group:
         if self.is_resident:
             return
         try:
-            self._moving = self._copies.start([self._capacity_left(piece) for piece in self.pieces])
+            self._moving = self._copies.start(
+                [self._landing_memory(piece) for piece in self.pieces]
+            )
         except BaseException:
             self._free()
             raise
         self.is_resident = True
 
-    def _capacity_left(self, piece: Piece) -> Pair:
+    def _landing_memory(self, piece: Piece) -> Pair:
         assert piece.host is not None
         piece.storage.resize_(piece.n_bytes)
         self._memory.note(piece.storage)
